@@ -1,0 +1,1 @@
+"""The ERNIE network and what belongs to its weights."""

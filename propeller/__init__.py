@@ -1,0 +1,1 @@
+"""propeller, the engine: knows Paddle, knows nothing of ERNIE or of text."""

@@ -1,0 +1,1 @@
+"""The training engine: program building, the one loop, hooks, checkpoints."""

@@ -1,0 +1,1 @@
+"""Files -> examples -> named, padded numpy batches. Nothing here imports Paddle."""
