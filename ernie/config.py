@@ -1,0 +1,264 @@
+"""The shape of an ERNIE network, read strictly from ``ernie_config.json`` of ERNIE 1.0 and 2.0.
+
+from ernie.config import ErnieConfig
+config = ErnieConfig("config/ernie_config_en_base.json")
+config.hidden_size, config["hidden_size"]
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+from pathlib import Path
+
+from propeller.errors import UserError
+from propeller.files import write_file
+
+log = logging.getLogger("ernie.config")
+
+# Names that paddle.nn.functional offers and that are a plain function of one tensor; "gelu" is the exact (erf) form.
+ACTIVATIONS = (
+    "celu",
+    "elu",
+    "gelu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "log_sigmoid",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "softsign",
+    "swish",
+    "tanh",
+    "tanhshrink",
+)
+
+
+def _is_int(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_COUNT = ("a whole number of at least 1", lambda value: _is_int(value) and value >= 1)
+_RATE = ("a number from 0 up to, not including, 1", lambda value: _is_number(value) and 0 <= value < 1)
+_POSITIVE = ("a finite number above 0", lambda value: _is_number(value) and 0 < value < float("inf"))
+_FLAG = ("true or false", lambda value: isinstance(value, bool))
+_ACTIVATION = (f"one of {', '.join(ACTIVATIONS)}", lambda value: isinstance(value, str) and value in ACTIVATIONS)
+
+# key -> (what it must be, its check). type_vocab_size is ERNIE 1.0's word for sent_type_vocab_size.
+_KEYS = {
+    "attention_probs_dropout_prob": _RATE,
+    "hidden_act": _ACTIVATION,
+    "hidden_dropout_prob": _RATE,
+    "hidden_size": _COUNT,
+    "initializer_range": _POSITIVE,
+    "intermediate_size": _COUNT,
+    "layer_norm_eps": _POSITIVE,
+    "max_position_embeddings": _COUNT,
+    "num_attention_heads": _COUNT,
+    "num_hidden_layers": _COUNT,
+    "sent_type_vocab_size": _COUNT,
+    "task_type_vocab_size": _COUNT,
+    "type_vocab_size": _COUNT,
+    "use_task_id": _FLAG,
+    "vocab_size": _COUNT,
+}
+_REQUIRED = (
+    "attention_probs_dropout_prob",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "hidden_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+)
+
+
+class ErnieConfig:
+    """The configuration of an ERNIE encoder.
+
+    Args:
+        path_or_dict: a JSON file's path, or its content as a dict.
+
+    ``config[key]`` gives the file's own value, and None for a known key the file leaves out, as the 2019 class did;
+    the properties give the value in force, defaults included.
+
+    Raises:
+        UserError: the file cannot be read or is not a JSON object; a key is unknown, given twice, missing, or of a
+            wrong type or range; hidden_size is not divisible by num_attention_heads; use_task_id without
+            task_type_vocab_size.
+    """
+
+    def __init__(self, path_or_dict):
+        if isinstance(path_or_dict, (str, os.PathLike)):
+            self.source = os.fspath(path_or_dict)
+            self._values = _read_json(path_or_dict)
+        else:
+            self.source = "config"
+            self._values = dict(path_or_dict)
+        self._check()
+
+    def _check(self):
+        values = self._values
+        for key, value in values.items():
+            if key not in _KEYS:
+                near = difflib.get_close_matches(str(key), _KEYS, n=1)
+                remedy = f"write {near[0]!r}" if near else f"remove it; the known keys are {', '.join(_KEYS)}"
+                raise UserError(f"{self.source}: unknown key {key!r}: {remedy}")
+            wanted, is_valid = _KEYS[key]
+            if not is_valid(value):
+                raise UserError(f"{self.source}: {key!r} is {value!r}: make it {wanted}")
+        missing = [key for key in _REQUIRED if key not in values]
+        if "sent_type_vocab_size" not in values and "type_vocab_size" not in values:
+            missing.append("sent_type_vocab_size")
+        if missing:
+            raise UserError(
+                f"{self.source}: {', '.join(map(repr, missing))} missing: add what the model was trained with"
+            )
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                f"{self.source}: 'hidden_size' {self.hidden_size} is not divisible by 'num_attention_heads' "
+                f"{self.num_attention_heads}: correct one of them"
+            )
+        if self.use_task_id and not self.task_type_vocab_size:
+            raise UserError(
+                f"{self.source}: 'use_task_id' is true but 'task_type_vocab_size' is missing: "
+                "add the number of rows of task_embedding, or set 'use_task_id' to false"
+            )
+
+    def __getitem__(self, key):
+        if key not in _KEYS:
+            raise KeyError(f"{key!r} is no key of an ERNIE config; the keys are {', '.join(_KEYS)}")
+        return self._values.get(key)
+
+    def get(self, key, default=None):
+        """The file's value of ``key``, or ``default`` if the file leaves it out."""
+        value = self[key]
+        return default if value is None else value
+
+    def __eq__(self, other):
+        return isinstance(other, ErnieConfig) and self._values == other._values
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"ErnieConfig({self._values!r})"
+
+    @property
+    def vocab_size(self):
+        """Rows of word_embedding."""
+        return self._values["vocab_size"]
+
+    @property
+    def hidden_size(self):
+        """Width of the encoder's vectors."""
+        return self._values["hidden_size"]
+
+    @property
+    def num_hidden_layers(self):
+        """Transformer layers."""
+        return self._values["num_hidden_layers"]
+
+    @property
+    def num_attention_heads(self):
+        """Heads of an attention block; each is hidden_size / num_attention_heads wide."""
+        return self._values["num_attention_heads"]
+
+    @property
+    def intermediate_size(self):
+        """Width of the feed-forward layer; 4 * hidden_size unless given (2019 had no such key)."""
+        return self._values.get("intermediate_size", 4 * self.hidden_size)
+
+    @property
+    def hidden_act(self):
+        """The feed-forward layer's activation, a name in ACTIVATIONS."""
+        return self._values["hidden_act"]
+
+    @property
+    def hidden_dropout_prob(self):
+        """Dropout of embeddings and of each block's output."""
+        return self._values["hidden_dropout_prob"]
+
+    @property
+    def attention_probs_dropout_prob(self):
+        """Dropout of attention probabilities."""
+        return self._values["attention_probs_dropout_prob"]
+
+    @property
+    def max_position_embeddings(self):
+        """Rows of pos_embedding: the longest sequence in tokens."""
+        return self._values["max_position_embeddings"]
+
+    @property
+    def sent_type_vocab_size(self):
+        """Rows of sent_embedding; ERNIE 1.0 files call it type_vocab_size, and where both stand this one wins."""
+        return self._values.get("sent_type_vocab_size", self._values.get("type_vocab_size"))
+
+    @property
+    def task_type_vocab_size(self):
+        """Rows of task_embedding; None where the file has none. Without use_task_id nothing uses it."""
+        return self._values.get("task_type_vocab_size")
+
+    @property
+    def use_task_id(self):
+        """Whether task embeddings are added to the input (ERNIE 2.0, section 4.2); false unless given."""
+        return self._values.get("use_task_id", False)
+
+    @property
+    def initializer_range(self):
+        """Standard deviation of the truncated normal that weights are drawn from; 0.02 unless given."""
+        return self._values.get("initializer_range", 0.02)
+
+    @property
+    def layer_norm_eps(self):
+        """Added to the variance in layer normalisation; 1e-5, Fluid's default, unless given."""
+        return self._values.get("layer_norm_eps", 1e-5)
+
+    def to_dict(self):
+        """The file's own keys and values, as a new dict."""
+        return dict(self._values)
+
+    def save(self, path):
+        """Write the file's own keys as sorted JSON, atomically, in place of any file at ``path``."""
+        write_file(path, (json.dumps(self._values, indent=2, sort_keys=True) + "\n").encode())
+
+    def print_config(self):
+        """Log every key, in order, in the 2019 form."""
+        for key, value in sorted(self._values.items()):
+            log.info("%s: %s", key, value)
+        log.info("------------------------------------------------")
+
+
+def _read_json(path):
+    """The JSON object in ``path``; a key given twice is an error, since one of the two would be lost in silence."""
+
+    def unique(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise UserError(f"{path}: key {twice[0]!r} is given twice: remove one")
+        return dict(pairs)
+
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=unique)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): give the model's ernie_config.json") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: line {error.lineno}: not JSON ({error.msg}): give the ernie_config.json") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text at byte {error.start}: give the model's ernie_config.json") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no JSON object: give the model's ernie_config.json")
+    return values
