@@ -1,0 +1,256 @@
+# What every fine-tuning recipe shares. POSIX sh; a recipe sources it, states its facts and calls `recipe`:
+#
+#     . "$(dirname -- "$0")/../../../common.sh"
+#     GPUS=8 LAUNCH=multi-process FP16=false REPEATS=5
+#     recipe run_classifier.py --batch_size 32 --epoch 4 ... --train_set "$TASK_DATA_PATH/SST-2/train.tsv" ... "$@"
+#
+# Facts:   GPUS how many the hyper-parameters were chosen for (--batch_size is for one of them); LAUNCH multi-process (one process a
+#          GPU) or single; FP16 true or false; REPEATS how many seeds, 1..REPEATS.
+# Flags:   the recipe's own, then the user's "$@", which therefore win. What differs from seed to seed is put before both.
+# Today one process runs on one device whatever LAUNCH says; the recipe's total batch is kept by accumulating gradients.
+# shellcheck shell=sh
+set -eu
+
+HERE=$(cd -- "$(dirname -- "$0")" && pwd -P)
+ROOT=${HERE%/script/*}
+. "$ROOT/script/env.sh"
+
+: "${MODEL_PATH:=}" "${TASK_DATA_PATH:=}" "${OUTPUT:=$ROOT/output}" "${DEVICES:=auto}" "${KEEP_BATCH:=1}" "${DRY_RUN:=0}"
+PROCESSES=1 # one, until there is a launcher: see the head of this file
+
+usage() {
+    cat <<EOF
+usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of $PROGRAM, which win over the recipe's]
+
+  MODEL_PATH      a model: params/, ernie_config.json and vocab.txt
+  TASK_DATA_PATH  the folder that holds this task's data
+  OUTPUT          where the results go, as \$OUTPUT/$NAME/seed_<n>/   ($OUTPUT)
+  SEEDS           the seeds to run, as in SEEDS=1 or SEEDS="1 2 3"   ($(seeds))
+  DEVICES         auto, cpu, or GPU numbers as in DEVICES=0   ($DEVICES)
+  KEEP_BATCH      0: do not make up for missing GPUs by accumulating gradients   ($KEEP_BATCH)
+  USE_FP16        true or false: mixed precision   (${USE_FP16:-$FP16})
+  PYTHON          the Python that runs   (.venv's, else python3)
+  DRY_RUN         1: print the commands instead of running them
+
+EOF
+}
+
+# recipe_name: en_glue/ernie_base/SST-2 for .../SST-2/task.sh, zh_task/ernie_base/ChnSentiCorp for .../run_ChnSentiCorp.sh
+recipe_name() (
+    folder=${HERE#"$ROOT"/script/}
+    file=$(basename -- "$0" .sh)
+    if [ "$file" = task ]; then printf '%s\n' "$folder"; else printf '%s\n' "$folder/${file#run_}"; fi
+)
+
+# last_value --FLAG ARGUMENTS...: the value that wins, as argparse will see it; nothing when the flag is not there.
+last_value() (
+    flag=$1
+    shift
+    value=
+    while [ $# -gt 0 ]; do
+        case $1 in
+        "$flag") value=${2:-} ;;
+        "$flag="*) value=${1#*=} ;;
+        esac
+        shift
+    done
+    printf '%s\n' "$value"
+)
+
+# quoted WORDS...: one line that a shell reads back as the same words.
+quoted() (
+    separator=
+    for word in "$@"; do
+        case $word in
+        '' | *[!A-Za-z0-9_./:=,@%+-]*) word="'$(printf '%s\n' "$word" | sed "s/'/'\\\\''/g")'" ;;
+        esac
+        printf '%s%s' "$separator" "$word"
+        separator=' '
+    done
+    echo
+)
+
+# check_paths FLAGS...: both variables at once, so that nobody is sent away twice.
+check_paths() {
+    missing=0
+    if [ -z "$MODEL_PATH" ]; then
+        missing=1
+        say "error: MODEL_PATH is not set. Set it to the folder of a model, with params/, ernie_config.json and vocab.txt in it:"
+        say "    export MODEL_PATH=/path/to/ERNIE_Base_en_stable-2.0.0"
+        say "  Released models, to be downloaded and unpacked:"
+        say "    ERNIE 2.0 base, English    https://ernie.bj.bcebos.com/ERNIE_Base_en_stable-2.0.0.tar.gz"
+        say "    ERNIE 2.0 large, English   https://ernie.bj.bcebos.com/ERNIE_Large_en_stable-2.0.0.tar.gz"
+        say "    ERNIE 1.0 base, Chinese    https://baidu-nlp.bj.bcebos.com/ERNIE_stable-1.0.1.tar.gz"
+        say "    the same, 512 positions    https://ernie.bj.bcebos.com/ERNIE_1.0_max-len-512.tar.gz"
+        say "  To try everything on a small model without these: sh script/quickstart.sh"
+    fi
+    if [ -z "$TASK_DATA_PATH" ]; then
+        missing=1
+        files=$(last_value --train_set "$@" | sed 's|^/||; s|,/|, |g') # $TASK_DATA_PATH was empty when the recipe wrote them
+        say "error: TASK_DATA_PATH is not set. Set it to the folder that holds the data of the tasks, here with $files in it:"
+        say "    export TASK_DATA_PATH=/path/to/data"
+        say "  English tasks: GLUE (https://gluebenchmark.com/tasks), as TSV files whose header names text_a, text_b and label."
+        say "  Chinese tasks: https://ernie.bj.bcebos.com/task_data_zh.tgz"
+    fi
+    [ "$missing" = 0 ] || exit 2
+    [ "$DRY_RUN" = 1 ] && return
+    [ -d "$MODEL_PATH" ] || die 2 "MODEL_PATH=$MODEL_PATH is not a folder: name the one that holds params/"
+    [ -d "$TASK_DATA_PATH" ] || die 2 "TASK_DATA_PATH=$TASK_DATA_PATH is not a folder: name the one that holds the data of the tasks"
+}
+
+# check_facts: a recipe that forgot one, or a variable set to something else than it takes, stops here.
+check_facts() {
+    case "$LAUNCH" in multi-process | single) ;; *) die 2 "LAUNCH=$LAUNCH in $0: it is multi-process or single" ;; esac
+    case "$GPUS:$REPEATS" in *[!0-9:]* | :* | *: | 0:* | *:0) die 2 "GPUS=$GPUS REPEATS=$REPEATS in $0: whole numbers from 1" ;; esac
+    case "$KEEP_BATCH" in 0 | 1) ;; *) die 2 "KEEP_BATCH=$KEEP_BATCH: it is 0 or 1" ;; esac
+    case "${USE_FP16:-$FP16}" in true | false) ;; *) die 2 "USE_FP16=${USE_FP16:-$FP16}: it is true or false" ;; esac
+    case "$(seeds)" in *[!0-9\ ]*) die 2 "SEEDS=$SEEDS: whole numbers with blanks between, as in SEEDS=\"1 2 3\"" ;; esac
+    case "$DEVICES" in auto | cpu) ;; *[!0-9,]* | ,* | *, | *,,*) die 2 "DEVICES=$DEVICES: auto, cpu, or GPU numbers as in 0,1" ;; esac
+}
+
+seeds() (
+    if [ -n "${SEEDS:-}" ]; then
+        printf '%s\n' "$SEEDS"
+        return
+    fi
+    list=1 seed=1
+    while [ "$seed" -lt "$REPEATS" ]; do
+        seed=$((seed + 1))
+        list="$list $seed"
+    done
+    printf '%s\n' "$list"
+)
+
+# visible_gpus: how many GPUs a program started now would see.
+visible_gpus() {
+    case ${CUDA_VISIBLE_DEVICES-unset} in
+    unset) if command -v nvidia-smi >/dev/null; then nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true; else echo 0; fi ;;
+    '' | -1) echo 0 ;;
+    *) printf '%s\n' "$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | grep -c . ;;
+    esac
+}
+
+# choose_devices: sets USE_CUDA and says what is left unused.
+choose_devices() {
+    case $DEVICES in
+    auto) USE_CUDA=auto ;; # a GPU if this Paddle and this machine have one: Python decides
+    cpu) USE_CUDA=false ;;
+    *) USE_CUDA=true CUDA_VISIBLE_DEVICES=$DEVICES && export CUDA_VISIBLE_DEVICES ;;
+    esac
+    [ "$USE_CUDA" = false ] && return
+    gpus=$(visible_gpus)
+    if [ "$gpus" -gt "$PROCESSES" ]; then
+        say "$NAME: $gpus GPUs are visible, $PROCESSES is used: this version trains in one process on one device"
+    fi
+}
+
+# keep_batch FLAGS...: sets ACCUMULATE so that the total batch stays what the recipe was tuned for, and says so.
+keep_batch() {
+    ACCUMULATE=1
+    [ "$GPUS" -gt "$PROCESSES" ] || return 0
+    batch=$(last_value --batch_size "$@")
+    total="$((GPUS * batch)) ($GPUS GPUs x $batch)"
+    if [ "$KEEP_BATCH" = 1 ]; then
+        ACCUMULATE=$(((GPUS + PROCESSES - 1) / PROCESSES))
+        [ -n "$(last_value --gradient_accumulation_steps "$@")" ] ||
+            say "$NAME: the total batch stays $total: a step accumulates $ACCUMULATE batches of $batch (KEEP_BATCH=0 turns this off)"
+    else
+        say "$NAME: KEEP_BATCH=0: the total batch is $((PROCESSES * batch)), not $total"
+    fi
+}
+
+# test_saves TEST_SETS FOLDER: one prediction file for every file of a comma-separated list.
+test_saves() (
+    number=$(printf '%s\n' "$1" | tr ',' '\n' | grep -c .)
+    list=$2/test_out.tsv i=1
+    [ "$number" -gt 1 ] && list=$2/test_out_1.tsv
+    while [ "$i" -lt "$number" ]; do
+        i=$((i + 1))
+        list=$list,$2/test_out_$i.tsv
+    done
+    printf '%s\n' "$list"
+)
+
+# run_seed SEED FLAGS...: one process; its exit status is the recipe's if it is not 0.
+run_seed() {
+    seed=$1 checkpoints=$OUTPUT/$NAME/seed_$1
+    shift
+    tests=$(last_value --test_set "$@") do_test=false
+    # Put before the recipe's and the user's flags, so that those win; in reverse order of how they appear.
+    if [ -n "$tests" ]; then
+        set -- --test_save "$(test_saves "$tests" "$checkpoints")" "$@"
+        do_test=true
+    fi
+    set -- "$PYTHON_FOUND" "$ROOT/$PROGRAM" --use_cuda "$USE_CUDA" --use_fp16 "${USE_FP16:-$FP16}" \
+        --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
+        --init_pretraining_params "$MODEL_PATH/params" --do_train true --do_val true --do_test "$do_test" \
+        --lr_scheduler linear_warmup_decay --random_seed "$seed" --gradient_accumulation_steps "$ACCUMULATE" \
+        --checkpoints "$checkpoints" --log_file "$checkpoints/train.log" "$@"
+    if [ "$DRY_RUN" = 1 ]; then
+        quoted "OMP_NUM_THREADS=$OMP_NUM_THREADS" "$@"
+        return
+    fi
+    say "$NAME: seed $seed (of $(seeds)), results in $(last_value --checkpoints "$@")"
+    "$@" || stopped $? "$seed"
+}
+
+# stopped STATUS SEED: the first failure ends the recipe, with the program's own status.
+stopped() {
+    say "$NAME: seed $2 stopped with exit status $1; the seeds after it were not run"
+    [ "$1" != 1 ] || "$PYTHON_FOUND" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("paddle") is None)' ||
+        say "paddle is not installed for $PYTHON_FOUND: run sh script/quickstart.sh once, or set PYTHON"
+    exit "$1"
+}
+
+# next_step FLAGS...: where the results are, and the command that uses them.
+next_step() {
+    first=$(seeds)
+    first=${first%% *}
+    checkpoints=$(last_value --checkpoints --checkpoints "$OUTPUT/$NAME/seed_$first" "$@")
+    cat <<EOF
+
+$NAME: done, seeds $(seeds), in $OUTPUT/$NAME/
+  of each: best/ and last/ are checkpoints, train.log the log, metrics.jsonl every figure, curves.png the curves
+next, label new rows with the best checkpoint of seed $first (NEW.tsv has the columns of the test set; label may be missing):
+EOF
+    # Flags that say what the model is must be the same again.
+    set -- "$checkpoints" "$@"
+    command=$(quoted "$PYTHON_FOUND" "$ROOT/$PROGRAM" --do_train false --do_val false --do_test true --use_cuda "$USE_CUDA" \
+        --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" --init_checkpoint "$1/best" \
+        --test_set NEW.tsv --test_save NEW_predictions.tsv)
+    shift
+    for flag in --num_labels --max_seq_len --batch_size --for_cn --do_lower_case --tokenizer --task_id --label_map_config \
+        --is_classify --is_regression --metric --chunk_scheme --doc_stride --in_tokens; do
+        value=$(last_value $flag "$@")
+        [ -z "$value" ] || command="$command $flag $(quoted "$value")"
+    done
+    printf '    %s\n' "$command"
+}
+
+# recipe PROGRAM FLAGS...: checks, then one run a seed.
+recipe() {
+    PROGRAM=$1
+    shift
+    NAME=$(recipe_name)
+    PYTHON_FOUND=$(project_python) || exit $?
+    check_facts
+    for word in "$@"; do
+        case $word in
+        -h | --help)
+            usage
+            "$PYTHON_FOUND" "$ROOT/$PROGRAM" --help
+            exit
+            ;;
+        esac
+    done
+    check_paths "$@"
+    # Paddle takes one thread unless told otherwise; nproc respects the cores this process may use.
+    OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)}
+    export OMP_NUM_THREADS
+    choose_devices
+    keep_batch "$@"
+    for seed in $(seeds); do
+        run_seed "$seed" "$@"
+    done
+    [ "$DRY_RUN" = 1 ] || next_step "$@"
+}
