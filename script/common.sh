@@ -4,9 +4,10 @@
 #     GPUS=8 LAUNCH=multi-process FP16=false REPEATS=5
 #     recipe run_classifier.py --batch_size 32 --epoch 4 ... --train_set "$TASK_DATA_PATH/SST-2/train.tsv" ... "$@"
 #
-# Facts:   GPUS how many the hyper-parameters were chosen for (--batch_size is for one of them); LAUNCH multi-process (one process a
-#          GPU) or single; FP16 true or false; REPEATS how many seeds, 1..REPEATS.
-# Flags:   the recipe's own, then the user's "$@", which therefore win. What differs from seed to seed is put before both.
+# Facts:   GPUS how many the hyper-parameters were chosen for (--batch_size is for one of them); LAUNCH multi-process
+#          (one process a GPU) or single; FP16 true or false; REPEATS how many seeds, 1..REPEATS.
+# Flags:   the recipe's own, then the user's "$@", which therefore win. What this file adds is put before both.
+# Paths:   nothing changes the working directory, so a relative path means what it means where the user stands.
 # Today one process runs on one device whatever LAUNCH says; the recipe's total batch is kept by accumulating gradients.
 # shellcheck shell=sh
 set -eu
@@ -15,7 +16,8 @@ HERE=$(cd -- "$(dirname -- "$0")" && pwd -P)
 ROOT=${HERE%/script/*}
 . "$ROOT/script/env.sh"
 
-: "${MODEL_PATH:=}" "${TASK_DATA_PATH:=}" "${OUTPUT:=$ROOT/output}" "${DEVICES:=auto}" "${KEEP_BATCH:=1}" "${DRY_RUN:=0}"
+: "${MODEL_PATH:=}" "${TASK_DATA_PATH:=}" "${OUTPUT:=$ROOT/output}"
+: "${DEVICES:=auto}" "${KEEP_BATCH:=1}" "${DRY_RUN:=0}"
 PROCESSES=1 # one, until there is a launcher: see the head of this file
 
 usage() {
@@ -35,7 +37,7 @@ usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of $PROGRAM, which win ove
 EOF
 }
 
-# recipe_name: en_glue/ernie_base/SST-2 for .../SST-2/task.sh, zh_task/ernie_base/ChnSentiCorp for .../run_ChnSentiCorp.sh
+# recipe_name: en_glue/ernie_base/SST-2 for .../SST-2/task.sh, zh_task/ernie_base/bq for .../ernie_base/run_bq.sh
 recipe_name() (
     folder=${HERE#"$ROOT"/script/}
     file=$(basename -- "$0" .sh)
@@ -75,7 +77,7 @@ check_paths() {
     missing=0
     if [ -z "$MODEL_PATH" ]; then
         missing=1
-        say "error: MODEL_PATH is not set. Set it to the folder of a model, with params/, ernie_config.json and vocab.txt in it:"
+        say "error: MODEL_PATH is not set. Set it to the folder of a model, with params/, ernie_config.json and vocab.txt:"
         say "    export MODEL_PATH=/path/to/ERNIE_Base_en_stable-2.0.0"
         say "  Released models, to be downloaded and unpacked:"
         say "    ERNIE 2.0 base, English    https://ernie.bj.bcebos.com/ERNIE_Base_en_stable-2.0.0.tar.gz"
@@ -86,26 +88,35 @@ check_paths() {
     fi
     if [ -z "$TASK_DATA_PATH" ]; then
         missing=1
-        files=$(last_value --train_set "$@" | sed 's|^/||; s|,/|, |g') # $TASK_DATA_PATH was empty when the recipe wrote them
-        say "error: TASK_DATA_PATH is not set. Set it to the folder that holds the data of the tasks, here with $files in it:"
+        # $TASK_DATA_PATH was empty when the recipe put it before these.
+        files=$(last_value --train_set "$@" | sed 's|^/||; s|,/|, |g')
+        say "error: TASK_DATA_PATH is not set. Set it to the folder that holds the tasks' data, here with $files in it:"
         say "    export TASK_DATA_PATH=/path/to/data"
-        say "  English tasks: GLUE (https://gluebenchmark.com/tasks), as TSV files whose header names text_a, text_b and label."
+        say "  English tasks: GLUE (https://gluebenchmark.com/tasks), as TSV files whose header names text_a and label."
         say "  Chinese tasks: https://ernie.bj.bcebos.com/task_data_zh.tgz"
     fi
     [ "$missing" = 0 ] || exit 2
     [ "$DRY_RUN" = 1 ] && return
     [ -d "$MODEL_PATH" ] || die 2 "MODEL_PATH=$MODEL_PATH is not a folder: name the one that holds params/"
-    [ -d "$TASK_DATA_PATH" ] || die 2 "TASK_DATA_PATH=$TASK_DATA_PATH is not a folder: name the one that holds the data of the tasks"
+    [ -d "$TASK_DATA_PATH" ] ||
+        die 2 "TASK_DATA_PATH=$TASK_DATA_PATH is not a folder: name the one that holds the data of the tasks"
 }
 
 # check_facts: a recipe that forgot one, or a variable set to something else than it takes, stops here.
 check_facts() {
     case "$LAUNCH" in multi-process | single) ;; *) die 2 "LAUNCH=$LAUNCH in $0: it is multi-process or single" ;; esac
-    case "$GPUS:$REPEATS" in *[!0-9:]* | :* | *: | 0:* | *:0) die 2 "GPUS=$GPUS REPEATS=$REPEATS in $0: whole numbers from 1" ;; esac
+    case "$GPUS:$REPEATS" in
+    *[!0-9:]* | :* | *: | 0:* | *:0) die 2 "GPUS=$GPUS REPEATS=$REPEATS in $0: whole numbers from 1" ;;
+    esac
     case "$KEEP_BATCH" in 0 | 1) ;; *) die 2 "KEEP_BATCH=$KEEP_BATCH: it is 0 or 1" ;; esac
     case "${USE_FP16:-$FP16}" in true | false) ;; *) die 2 "USE_FP16=${USE_FP16:-$FP16}: it is true or false" ;; esac
-    case "$(seeds)" in *[!0-9\ ]*) die 2 "SEEDS=$SEEDS: whole numbers with blanks between, as in SEEDS=\"1 2 3\"" ;; esac
-    case "$DEVICES" in auto | cpu) ;; *[!0-9,]* | ,* | *, | *,,*) die 2 "DEVICES=$DEVICES: auto, cpu, or GPU numbers as in 0,1" ;; esac
+    case "$(seeds)" in
+    *[!0-9\ ]*) die 2 "SEEDS=$SEEDS: whole numbers with blanks between, as in SEEDS=\"1 2 3\"" ;;
+    esac
+    case "$DEVICES" in
+    auto | cpu) ;;
+    *[!0-9,]* | ,* | *, | *,,*) die 2 "DEVICES=$DEVICES: auto, cpu, or GPU numbers as in 0,1" ;;
+    esac
 }
 
 seeds() (
@@ -124,7 +135,7 @@ seeds() (
 # visible_gpus: how many GPUs a program started now would see.
 visible_gpus() {
     case ${CUDA_VISIBLE_DEVICES-unset} in
-    unset) if command -v nvidia-smi >/dev/null; then nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true; else echo 0; fi ;;
+    unset) (nvidia-smi -L 2>/dev/null || true) | grep -c '^GPU ' || true ;; # grep prints its 0 and fails
     '' | -1) echo 0 ;;
     *) printf '%s\n' "$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | grep -c . ;;
     esac
@@ -153,7 +164,8 @@ keep_batch() {
     if [ "$KEEP_BATCH" = 1 ]; then
         ACCUMULATE=$(((GPUS + PROCESSES - 1) / PROCESSES))
         [ -n "$(last_value --gradient_accumulation_steps "$@")" ] ||
-            say "$NAME: the total batch stays $total: a step accumulates $ACCUMULATE batches of $batch (KEEP_BATCH=0 turns this off)"
+            say "$NAME: the total batch stays $total:" \
+                "a step accumulates $ACCUMULATE batches of $batch (KEEP_BATCH=0 turns this off)"
     else
         say "$NAME: KEEP_BATCH=0: the total batch is $((PROCESSES * batch)), not $total"
     fi
@@ -211,16 +223,14 @@ next_step() {
 
 $NAME: done, seeds $(seeds), in $OUTPUT/$NAME/
   of each: best/ and last/ are checkpoints, train.log the log, metrics.jsonl every figure, curves.png the curves
-next, label new rows with the best checkpoint of seed $first (NEW.tsv has the columns of the test set; label may be missing):
+next, label new rows with the best checkpoint of seed $first (NEW.tsv has the test set's columns; label may be missing):
 EOF
-    # Flags that say what the model is must be the same again.
-    set -- "$checkpoints" "$@"
-    command=$(quoted "$PYTHON_FOUND" "$ROOT/$PROGRAM" --do_train false --do_val false --do_test true --use_cuda "$USE_CUDA" \
-        --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" --init_checkpoint "$1/best" \
-        --test_set NEW.tsv --test_save NEW_predictions.tsv)
-    shift
-    for flag in --num_labels --max_seq_len --batch_size --for_cn --do_lower_case --tokenizer --task_id --label_map_config \
-        --is_classify --is_regression --metric --chunk_scheme --doc_stride --in_tokens; do
+    command=$(quoted "$PYTHON_FOUND" "$ROOT/$PROGRAM" --do_train false --do_val false --do_test true \
+        --use_cuda "$USE_CUDA" --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
+        --init_checkpoint "$checkpoints/best" --test_set NEW.tsv --test_save NEW_predictions.tsv)
+    # Flags that say what the model and its input are must be the same again.
+    for flag in --num_labels --max_seq_len --batch_size --in_tokens --for_cn --do_lower_case --tokenizer --task_id \
+        --label_map_config --is_classify --is_regression --metric --chunk_scheme --doc_stride; do
         value=$(last_value $flag "$@")
         [ -z "$value" ] || command="$command $flag $(quoted "$value")"
     done
@@ -247,6 +257,9 @@ recipe() {
     # Paddle takes one thread unless told otherwise; nproc respects the cores this process may use.
     OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)}
     export OMP_NUM_THREADS
+    case "$(seeds):$(last_value --checkpoints "$@")" in
+    *' '*:?*) die 2 "--checkpoints would be one folder for several seeds: set SEEDS=1, or use OUTPUT=DIR" ;;
+    esac
     choose_devices
     keep_batch "$@"
     for seed in $(seeds); do

@@ -57,7 +57,8 @@ make_venv() {
     fi
     python=$(system_python) || exit $?
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-        die 1 "$python cannot make virtual environments: install its venv module (on Debian or Ubuntu: apt-get install python3-venv)"
+        die 1 "$python cannot make virtual environments: install its venv module" \
+            "(on Debian or Ubuntu: apt-get install python3-venv)"
     say "making the virtual environment $VENV with $("$python" --version)"
     "$python" -m venv --clear "$VENV" || die 1 "$python -m venv $VENV failed: see the lines above"
 }
@@ -74,7 +75,7 @@ pip_install() {
     grep '^ERROR' "$errors" >&2 || tail -n 5 "$errors" >&2
     package=$(sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p' "$errors" | tail -n 1)
     if [ -n "$package" ]; then
-        die 1 "could not get the package $package ($label): is there a network connection to the package registry, and room on the disk?"
+        die 1 "could not get the package $package ($label): is there a network connection to the package registry?"
     fi
     die 1 "could not install $label: pip's last words are above, all of them in $errors"
 }
@@ -93,7 +94,8 @@ install_requirements() {
     fi
     if [ "$1" = requirements.txt ] && [ "${PADDLE:-cpu}" = gpu ]; then
         grep -v '^paddlepaddle==' "$ROOT/$1" >"$VENV/requirements_without_paddle.txt"
-        pip_install "$1 with requirements-gpu.txt" -r "$VENV/requirements_without_paddle.txt" -r "$ROOT/requirements-gpu.txt"
+        pip_install "$1 with requirements-gpu.txt" \
+            -r "$VENV/requirements_without_paddle.txt" -r "$ROOT/requirements-gpu.txt"
     else
         pip_install "$1" -r "$ROOT/$1"
     fi
