@@ -1,0 +1,194 @@
+"""Lines of a TSV -> rows of ids, labels and qids; strict about every field.
+
+    encoder = RowEncoder("train.tsv", ["text_a", "label"], tokenizer, max_seq_len=128, labels=LabelRule("class"))
+    rows = encoder.encode([b"a fine film\\t1"], np.array([0]))
+
+The first bad line ends the rows and is told in `rows.error`, so that the rows before it are still delivered.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from propeller.errors import UserError
+from reader.batching import EncodedRows, encode_rows
+from reader.tsv import LONE_CR, not_utf8, shorten, where
+
+INT64_LIMIT = 2**63
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """How the label column is read.
+
+    kind: "class" (int64), "float" (float32) or None (not read); mapping: name -> class number, or None where the column
+    holds the numbers; num_labels: classes 0..num_labels - 1, or None if unknown. Raises UserError where they disagree.
+    """
+
+    kind: str | None = "class"
+    mapping: dict[str, int] | None = None
+    num_labels: int | None = None
+
+    def __post_init__(self):
+        if self.kind not in ("class", "float", None):
+            raise UserError(f"label_kind is {self.kind!r}; it is 'class', 'float' or None")
+        if self.kind == "float" and self.mapping is not None:
+            raise UserError("a label map was given for a regression label; leave it out, the label is a number")
+        for name, number in (self.mapping or {}).items():
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                raise UserError(f"label map: {shorten(name)} is mapped to {number!r}; give integers from 0 on")
+            if self.num_labels is not None and number >= self.num_labels:
+                raise UserError(
+                    f"label map: {shorten(name)} is class {number}, but there are {self.num_labels} classes "
+                    f"(0..{self.num_labels - 1}); correct the map or num_labels"
+                )
+
+    @property
+    def dtype(self):
+        """numpy dtype of the labels, None where they are not read."""
+        return {"class": np.int64, "float": np.float32, None: None}[self.kind]
+
+    def read(self, text: str):
+        """The label a field says. Raises ValueError with what is wrong and the remedy."""
+        if self.kind == "float":
+            return self._read_float(text)
+        if self.mapping is not None:
+            if text not in self.mapping:
+                known = ", ".join(sorted(self.mapping, key=self.mapping.get)[:10])
+                raise ValueError(
+                    f"label {shorten(text)} is not in the label map ({known}); correct it or add it to the map"
+                )
+            return self.mapping[text]
+        try:
+            number = read_int(text)
+        except ValueError:
+            raise ValueError(f"label {shorten(text)} is not an integer; correct it or give a label map") from None
+        if number < 0 or (self.num_labels is not None and number >= self.num_labels):
+            allowed = "not negative" if self.num_labels is None else f"from 0 to {self.num_labels - 1}"
+            raise ValueError(f"label {number} is out of range; labels are {allowed}: correct it or num_labels")
+        return number
+
+    @staticmethod
+    def _read_float(text):
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"label {shorten(text)} is not a finite number; a regression label is one like 3.25")
+        return number
+
+
+def read_int(text: str) -> int:
+    """The integer a field says, spaces around it allowed; it fits int64. Raises ValueError."""
+    number = int(text)
+    if "_" in text or not -INT64_LIMIT <= number < INT64_LIMIT:
+        raise ValueError(text)
+    return number
+
+
+def load_label_map(path) -> dict[str, int]:
+    """The JSON object `{"name": class number, ...}` of --label_map_config. Raises UserError."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            mapping = json.load(file)
+    except OSError as error:
+        raise UserError(f"{path}: the label map cannot be read ({error.strerror}); check the path") from None
+    except ValueError as error:
+        raise UserError(f'{path}: the label map is not UTF-8 JSON ({error}); write {{"name": number, ...}}') from None
+    numbers = mapping.values() if isinstance(mapping, dict) else [None]
+    if not mapping or not all(type(number) is int and number >= 0 for number in numbers):
+        raise UserError(f'{path}: the label map is not {{"name": number, ...}} with numbers from 0 on; correct it')
+    return mapping
+
+
+class RowEncoder:
+    """Turns lines into EncodedRows. Can be pickled, so that a worker process gets a copy.
+
+    Args: path: named in messages; columns: names in file order; tokenizer: has encode_batch, cls_id, sep_id;
+    max_seq_len: longest row in ids, special tokens counted; labels: a LabelRule (kind None: label and qid are ignored).
+
+    Raises UserError: max_seq_len leaves no room for a token.
+    """
+
+    def __init__(self, path: str, columns: list[str], tokenizer, max_seq_len: int, labels: LabelRule):
+        self.path, self.num_columns = path, len(columns)
+        self.tokenizer, self.max_seq_len, self.labels = tokenizer, max_seq_len, labels
+        at = {name: columns.index(name) for name in columns}
+        self.text_a, self.text_b = at["text_a"], at.get("text_b")
+        self.label = at.get("label") if labels.kind is not None else None
+        self.qid = at.get("qid") if labels.kind is not None else None
+        least = 3 if self.text_b is None else 4
+        if max_seq_len < least:
+            what = "[CLS], a token and [SEP]" if least == 3 else "[CLS], a token and two [SEP]"
+            raise UserError(
+                f"max_seq_len {max_seq_len} is too small for {path}: a row needs {least} ({what}); raise it"
+            )
+
+    def encode(self, lines: list[bytes], rows: np.ndarray) -> EncodedRows:
+        """EncodedRows of the lines up to the first bad one.
+
+        Args: lines: bytes without line end; rows: int [n], the number of each in the file (for messages).
+        """
+        fields, labels, qids, error = [], [], [], None
+        for line, row in zip(lines, rows):
+            try:
+                values = self._fields(line)
+                if self.label is not None:
+                    labels.append(self.labels.read(values[self.label]))
+                if self.qid is not None:
+                    qids.append(self._read_qid(values[self.qid]))
+            except ValueError as problem:
+                error = f"{where(self.path, int(row))}: {problem}"
+                break
+            fields.append(values)
+        good = len(fields)
+        encoded = self._tokenise(fields)
+        encoded.error = error
+        if self.label is not None:
+            encoded.labels = np.array(labels[:good], self.labels.dtype)
+        if self.qid is not None:
+            encoded.qids = np.array(qids[:good], np.int64)
+        return encoded
+
+    def _fields(self, line):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(not_utf8(error)) from None
+        if "\r" in text:
+            text = text[:-1] if text.endswith("\r") else text
+            if "\r" in text:
+                raise ValueError(LONE_CR)
+        values = text.split("\t")
+        if len(values) != self.num_columns:
+            if not text:
+                raise ValueError("the line is blank; remove it")
+            raise ValueError(
+                f"{len(values)} fields where the header has {self.num_columns}; mend the row (tabs part fields)"
+            )
+        if not text:  # one column: a blank line would be a row without text, which nobody means
+            raise ValueError("the line is blank; remove it")
+        return values
+
+    @staticmethod
+    def _read_qid(text):
+        try:
+            return read_int(text)
+        except ValueError:
+            raise ValueError(f"qid {shorten(text)} is not an integer; give every row one, or drop the column") from None
+
+    def _tokenise(self, fields) -> EncodedRows:
+        texts = [values[self.text_a] for values in fields]
+        ids_a, ids_b = texts, None
+        if self.text_b is not None:
+            texts += [values[self.text_b] for values in fields]
+        ids = self.tokenizer.encode_batch(texts) if texts else []
+        ids_a = ids[: len(fields)]
+        if self.text_b is not None:
+            ids_b = ids[len(fields) :]
+        return encode_rows(ids_a, ids_b, self.max_seq_len, self.tokenizer.cls_id, self.tokenizer.sep_id)

@@ -1,0 +1,81 @@
+"""Where the rows of an epoch come from: this process, worker processes or the token cache.
+
+with open_source(reader) as source:
+    for rows in source.rows(order, start=0): ...     # EncodedRows, chunk by chunk
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from reader.batching import with_places
+from reader.token_cache import TokenCache
+from reader.tsv import read_lines
+from reader.workers import WorkerPool
+
+CHUNK_ROWS = 1024  # tokenised at once in this process: enough for numpy to be quick, little enough to start at once
+WORKER_CHUNK_ROWS = 256  # by a worker: its task, 5 KiB, fits any pipe buffer, so that sending one never blocks
+
+
+class Source:
+    """Encodes rows in this process or in workers, and keeps or uses a token cache where one is wanted."""
+
+    def __init__(self, table, encoder, num_workers, cache, stack):
+        self.table, self.encoder, self.num_workers = table, encoder, num_workers
+        self.cache, self.stack, self.pool = cache, stack, None
+
+    def rows(self, order, start, carry=(), own=None):
+        """EncodedRows in chunks: of row order[place] for the places `carry` and then start, start + 1, ... to the end.
+
+        Args: order: int [rows of the file]; own: None for all, or a function int [n] -> bool [n]: the places wanted.
+        """
+        if self.cache is not None and self.cache.open():
+            for places in _chunks(start, len(order), carry, own, CHUNK_ROWS):
+                yield with_places(self.cache.read(order[places]), places)
+            return
+        # A cache must see every row, those of the other ranks too.
+        filling = self.cache is not None and self.cache.filling
+        size = WORKER_CHUNK_ROWS if self.num_workers else CHUNK_ROWS
+        chunks = _chunks(start, len(order), carry, None if filling else own, size)
+        for places, encoded in (self._in_workers if self.num_workers else self._here)(chunks, order):
+            if filling and self.cache.filling:
+                self.cache.add(order[places], encoded)
+            encoded = with_places(encoded, places)
+            if filling and own is not None:
+                encoded = encoded.take(np.flatnonzero(own(encoded.places)))
+            yield encoded
+
+    def _here(self, chunks, order):
+        with self.table.open() as fd:
+            for places in chunks:
+                rows = order[places]
+                yield places, self.encoder.encode(read_lines(fd, *self.table.bounds(rows)), rows)
+
+    def _in_workers(self, chunks, order):
+        if self.pool is None:
+            self.pool = self.stack.enter_context(WorkerPool(self.num_workers, self.encoder, self.table))
+        return self.pool.encode(chunks, order)
+
+
+def _chunks(start, stop, carry, own, size):
+    """int arrays of about `size` places: `carry`, then those from start to stop - 1 that are wanted."""
+    if len(carry):
+        yield np.array(carry, np.int64)
+    for begin in range(start, stop, size):
+        places = np.arange(begin, min(begin + size, stop))
+        if own is not None:
+            places = places[own(places)]
+        if len(places):
+            yield places
+
+
+@contextlib.contextmanager
+def open_source(reader):
+    """The Source of a TaskReader; closing it ends workers and drops a cache that was not finished."""
+    with contextlib.ExitStack() as stack:
+        cache = None
+        if reader.token_cache_dir is not None:
+            cache = stack.enter_context(TokenCache(reader.token_cache_dir, reader.table, reader.encoder))
+        yield Source(reader.table, reader.encoder, reader.num_workers, cache, stack)

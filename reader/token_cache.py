@@ -1,0 +1,250 @@
+"""Ids of the rows of a file on disk, so that later epochs and runs tokenise nothing.
+
+    with TokenCache("cache", table, encoder) as cache:
+        if cache.open(): rows = cache.read(np.array([7, 3]))
+        elif cache.filling: cache.add(row_numbers, encoded)     # complete, and in place, once every row was added
+
+A cache is the directory `<key>` in the given one, the key a sha256 over the content of the TSV, the tokenizer,
+and all that decides a row's ids and label: a stale one is never met, and any of them may be deleted at any time. Files,
+little-endian:
+    ids.bin     the rows' ids end to end, in the order they came: uint16, or int32 for a vocabulary over 65,536
+    rows.bin    one record a row, in the same order (`_record`)
+    where.bin   int32 (int64 from 2**31 rows on) [rows]: the place of row i of the TSV in rows.bin
+    meta.json   sizes and CRC-32 of the three
+It is written beside and renamed when complete; a damaged one is built again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import mmap
+import os
+import shutil
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from propeller.errors import UserError
+from reader.batching import EncodedRows, offsets_of, ragged_arange
+
+log = logging.getLogger("ernie.reader")
+
+FORMAT = 1
+FILES = ("ids.bin", "rows.bin", "where.bin")
+SMALL = 64 << 20  # bytes; a larger cache gives its pages back as it is read
+ROWS_RESIDENT = 4096  # rows read before pages are given back: at most three pages each
+STALE_SECONDS = 24 * 3600  # an unfinished cache untouched for so long belongs to a run that was killed
+
+
+class TokenCache:
+    """The cache of one (file, tokenizer, settings), see the module. Raises UserError: the directory cannot be made."""
+
+    def __init__(self, directory, table, encoder):
+        self.num_rows = table.num_rows
+        self.key = cache_key(table, encoder)
+        self.directory = Path(directory)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{directory}: the token cache cannot be made ({error.strerror}); give another directory"
+            ) from None
+        self.path = self.directory / self.key
+        vocabulary = len(getattr(encoder.tokenizer, "vocab", ()))
+        self.id_type = np.dtype("<u2") if 0 < vocabulary <= 65536 else np.dtype("<i4")
+        self.record = _record(encoder)
+        self.where_type = np.dtype("<i4") if self.num_rows < 2**31 else np.dtype("<i8")
+        self.arrays = None  # ids, rows, where: once open
+        self.maps = []
+        self.filling = False
+        self.rows_read = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self._drop()
+        self.arrays = None  # the maps close when the last array on them goes
+
+    def open(self) -> bool:
+        """Whether rows can be read; if not, whether they are wanted for writing is said by `filling`."""
+        if self.arrays is not None:
+            return True
+        if not self.path.is_dir():
+            self._begin()
+            return False
+        try:
+            self._map()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("token cache %s is damaged (%s): it is built again", self.path, error)
+            self.arrays, self.maps = None, []
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._begin()
+            return False
+        return True
+
+    def _map(self):
+        meta = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
+        arrays = []
+        for name, dtype in zip(FILES, (self.id_type, self.record, self.where_type)):
+            with open(self.path / name, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size != meta[name]["size"]:
+                    raise ValueError(f"{name} has {size} bytes instead of {meta[name]['size']}")
+                if _crc(file) != meta[name]["crc32"]:
+                    raise ValueError(f"{name} has another checksum")
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.maps.append(mapped)
+            arrays.append(np.frombuffer(mapped, dtype))
+        if not len(arrays[1]) == len(arrays[2]) == self.num_rows:
+            raise ValueError(f"{len(arrays[1])} rows instead of {self.num_rows}")
+        self.arrays = arrays
+        log.info("token cache %s: ids of %d rows", self.path, self.num_rows)
+
+    def read(self, rows: np.ndarray) -> EncodedRows:
+        """EncodedRows of these rows (int [n]) of the file."""
+        ids, records, places = self.arrays
+        found = records[places[rows]]
+        lengths = np.ascontiguousarray(found["length"], np.int32)
+        encoded = EncodedRows(
+            ids=ids[ragged_arange(found["start"], lengths)].astype(np.int32),
+            offsets=offsets_of(lengths),
+            lengths=lengths,
+            first=np.ascontiguousarray(found["first"], np.int32),
+            cut=np.ascontiguousarray(found["cut"]),
+        )
+        names = self.record.names
+        encoded.labels = np.ascontiguousarray(found["label"]) if "label" in names else None
+        encoded.qids = np.ascontiguousarray(found["qid"]) if "qid" in names else None
+        self._give_back(len(rows))
+        return encoded
+
+    def _give_back(self, count):
+        """Mapped pages count as this process's memory: a large cache lets go of them now and then."""
+        self.rows_read += count
+        if self.rows_read < ROWS_RESIDENT or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        self.rows_read = 0
+        if sum(map(len, self.maps)) > SMALL:
+            for mapped in self.maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
+
+    def _begin(self):
+        if self.filling:
+            return
+        self._remove_stale()
+        try:
+            self.beside = Path(tempfile.mkdtemp(prefix=f"{self.key}.part-", dir=self.directory))
+            self.files = [open(self.beside / name, "wb") for name in FILES[:2]]  # noqa: SIM115 - closed by _drop
+        except OSError as error:
+            log.warning("token cache %s: cannot be written (%s): going on without it", self.path, error)
+            self.open = lambda: False
+            return
+        self.seen = np.full(self.num_rows, -1, self.where_type)
+        self.written = self.tokens = 0
+        self.filling = True
+
+    def _remove_stale(self):
+        for path in self.directory.glob(f"{self.key}.part-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def add(self, rows: np.ndarray, encoded: EncodedRows):
+        """Keeps the rows (int [n], numbers in the file; only the first len(encoded) are there) not kept before."""
+        rows = rows[: len(encoded)]
+        new = np.flatnonzero(self.seen[rows] < 0)
+        if len(new) < len(rows):
+            rows, encoded = rows[new], encoded.take(new)
+        if not len(rows):
+            return
+        records = np.zeros(len(rows), self.record)
+        records["start"] = encoded.offsets[:-1] + self.tokens
+        for name in ("length", "first", "cut", "label", "qid"):
+            if name in self.record.names:
+                records[name] = getattr(
+                    encoded, {"length": "lengths", "label": "labels", "qid": "qids"}.get(name, name)
+                )
+        try:
+            self.files[0].write(encoded.ids.astype(self.id_type).tobytes())
+            self.files[1].write(records.tobytes())
+            self.seen[rows] = np.arange(self.written, self.written + len(rows))
+            self.written += len(rows)
+            self.tokens += len(encoded.ids)
+            if self.written == self.num_rows:
+                self._complete()
+        except OSError as error:
+            log.warning("token cache %s: cannot be written (%s): going on without it", self.path, error)
+            self._drop()
+            self.open = lambda: False
+
+    def _complete(self):
+        with open(self.beside / FILES[2], "wb") as file:
+            file.write(self.seen.tobytes())
+        for file in self.files:
+            file.close()
+        meta = {"format": FORMAT}
+        for name in FILES:
+            with open(self.beside / name, "rb") as file:
+                os.fsync(file.fileno())
+                meta[name] = {"size": os.fstat(file.fileno()).st_size, "crc32": _crc(file)}
+        with open(self.beside / "meta.json", "w", encoding="utf-8") as file:
+            json.dump(meta, file)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(OSError):  # another process was first: its cache is as good
+            self.beside.rename(self.path)
+            _sync_directory(self.directory)
+        self._drop()
+
+    def _drop(self):
+        if self.filling:
+            self.filling = False
+            for file in self.files:
+                with contextlib.suppress(OSError):
+                    file.close()
+            shutil.rmtree(self.beside, ignore_errors=True)
+            self.seen = None
+
+
+def cache_key(table, encoder) -> str:
+    """sha256 hex over what decides the ids and labels of a file's rows."""
+    labels = encoder.labels
+    parts = {
+        "format": FORMAT,
+        "content": table.sha256,
+        "tokenizer": encoder.tokenizer.fingerprint,
+        "max_seq_len": encoder.max_seq_len,
+        "labels": [labels.kind, sorted((labels.mapping or {}).items()), labels.mapping is None, labels.num_labels],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _record(encoder):
+    fields = [("start", "<i8"), ("length", "<i4"), ("first", "<i4"), ("cut", "?")]
+    if encoder.label is not None:
+        fields.append(("label", np.dtype(encoder.labels.dtype).newbyteorder("<")))
+    if encoder.qid is not None:
+        fields.append(("qid", "<i8"))
+    return np.dtype(fields)
+
+
+def _crc(file) -> int:
+    value = 0
+    for block in iter(lambda: file.read(1 << 20), b""):
+        value = zlib.crc32(block, value)
+    return value
+
+
+def _sync_directory(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

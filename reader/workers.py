@@ -1,0 +1,155 @@
+"""Processes that read and tokenise chunks of rows.
+
+    with WorkerPool(2, encoder, table) as pool:
+        for places, rows in pool.encode(chunks_of_places, order): ...      # in the order of the chunks
+
+A pipe a worker, chunks dealt in turn: order is kept without sorting, and no lock is shared that a killed worker could
+take along. A worker that dies is seen at its sentinel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import traceback
+from collections import deque
+
+from propeller.errors import UserError
+from reader.tsv import open_unchanged, read_lines
+
+log = logging.getLogger("ernie.reader")
+
+AHEAD = 3  # chunks a worker has in hand or waiting: it never idles while another one's chunk is taken
+
+
+class ReaderWorkerError(RuntimeError):
+    """A worker process died or failed for a reason that is not in the data."""
+
+
+class WorkerPool:
+    """num_workers spawned processes with a copy of `encoder` (RowEncoder) each, reading the file of `table` (TsvFile).
+
+    Raises, from `encode`: UserError as the encoder does; ReaderWorkerError if a worker died or its code failed.
+    """
+
+    def __init__(self, num_workers: int, encoder, table):
+        self.num_workers, self.encoder, self.table = num_workers, encoder, table
+        self.processes, self.pipes = [], []
+        self.pending = deque()  # (worker, places) sent and not received
+
+    def __enter__(self):
+        context = multiprocessing.get_context("spawn")
+        args = (self.encoder, self.table.path, self.table.size, self.table.mtime_ns)
+        try:
+            for number in range(self.num_workers):
+                ours, theirs = context.Pipe()
+                self.pipes.append(ours)
+                process = context.Process(target=work, args=(theirs, *args), name=f"reader-{number}", daemon=True)
+                with _main_module_hidden():
+                    process.start()
+                self.processes.append(process)
+                theirs.close()  # so that a worker's death ends the pipe
+        except BaseException:
+            self.close()
+            raise
+        log.debug("%d reader workers: %s", self.num_workers, [process.pid for process in self.processes])
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def encode(self, chunks, order):
+        """(places, EncodedRows of rows order[places]) for each int array `places` of `chunks`, in order."""
+        while self.pending:  # what an earlier call left behind
+            self._receive(*self.pending.popleft())
+        dealt = zip(itertools.cycle(range(self.num_workers)), chunks)
+        while True:
+            for worker, places in itertools.islice(dealt, AHEAD * self.num_workers - len(self.pending)):
+                self._send(worker, order[places])
+                self.pending.append((worker, places))
+            if not self.pending:
+                return
+            worker, places = self.pending.popleft()
+            yield places, self._receive(worker, places)
+
+    def _send(self, worker, rows):
+        try:
+            self.pipes[worker].send((rows, *self.table.bounds(rows)))
+        except OSError:
+            self._died(worker)
+
+    def _receive(self, worker, places):
+        pipe = self.pipes[worker]
+        ready = multiprocessing.connection.wait([pipe, self.processes[worker].sentinel])
+        if pipe not in ready:
+            self._died(worker)
+        try:
+            kind, value = pipe.recv()
+        except (EOFError, OSError):
+            self._died(worker)
+        if kind == "user":
+            raise UserError(value)
+        if kind == "bug":
+            raise ReaderWorkerError(f"reader worker {worker} failed on {self.table.path}:\n{value}")
+        return value
+
+    def _died(self, worker):
+        process = self.processes[worker]
+        process.join(5)
+        code = process.exitcode
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
+        hint = "; out of memory? use fewer reader workers" if code == -signal.SIGKILL else ""
+        raise ReaderWorkerError(
+            f"{self.table.path}: reader worker {worker} (process {process.pid}) {how}{hint}; run again to continue"
+        ) from None
+
+    def close(self):
+        """Ends the processes; safe to call again."""
+        for pipe in self.pipes:
+            pipe.close()
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.join()
+            process.close()
+        self.processes, self.pipes = [], []
+        self.pending.clear()
+
+
+@contextlib.contextmanager
+def _main_module_hidden():
+    """Keeps a spawned process from importing the entry script again: that would load Paddle into every worker."""
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    try:
+        for name in hidden:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
+
+
+def work(pipe, encoder, path, size, mtime_ns):
+    """The worker process: (rows, begin, end) in, ("rows", EncodedRows) out; ("user" | "bug", message) at an error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the processes are the parallelism
+    try:
+        with open_unchanged(path, size, mtime_ns) as fd:
+            while True:
+                rows, begin, end = pipe.recv()
+                pipe.send(("rows", encoder.encode(read_lines(fd, begin, end), rows)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent is done, or dead
+    except UserError as error:
+        message = ("user", str(error))
+    except Exception:
+        message = ("bug", traceback.format_exc())
+    with contextlib.suppress(OSError):
+        pipe.send(message)
