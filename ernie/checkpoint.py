@@ -329,7 +329,7 @@ def match_params(found, wanted, heads_optional=True, source="params", leftovers=
         leftovers: names of training leftovers skipped already, for the report.
 
     Returns:
-        (dict of the wanted entries found, arrays as float32, Variables as they are; LoadReport).
+        (dict of the wanted entries found, arrays as float32, others as they are; LoadReport).
 
     Raises:
         UserError: a shape differs, an encoder weight is missing, or a weight is not of a float type.
@@ -354,7 +354,7 @@ def match_params(found, wanted, heads_optional=True, source="params", leftovers=
         value = found[name]
         if value.dtype.kind != "f" and value.dtype != np.uint16:
             raise UserError(f"{source}: {name} is {value.dtype.name}, not a float type: copy it again from its source")
-        chosen[name] = value if isinstance(value, Variable) else to_float32(value)
+        chosen[name] = to_float32(value) if isinstance(value, np.ndarray) else value
     return chosen, report
 
 
