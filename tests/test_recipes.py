@@ -1,0 +1,300 @@
+"""The shell recipes, without training: syntax, messages, the commands they build, and where they stop.
+
+python -m pytest tests/test_recipes.py
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.common import ROOT
+from tests.shell import SCRIPT, clean_environment, executable, shell
+
+RECIPES = sorted([*SCRIPT.glob("en_glue/*/*/task.sh"), *SCRIPT.glob("zh_task/*/run_*.sh")])
+SST2 = SCRIPT / "en_glue/ernie_base/SST-2/task.sh"
+CHNSENTICORP = SCRIPT / "zh_task/ernie_base/run_ChnSentiCorp.sh"
+# The published hyper-parameters. "total" is the batch over all GPUs.
+ENGLISH = {
+    "epoch": 4,
+    "learning_rate": 2e-5,
+    "max_seq_len": 128,
+    "warmup_proportion": 0.1,
+    "weight_decay": 0.0,
+    "num_labels": 2,
+    "for_cn": "false",
+    "validation_steps": 0,
+    "total": 256,
+    "seeds": 5,
+}
+CHINESE = {
+    "epoch": 10,
+    "learning_rate": 5e-5,
+    "max_seq_len": 256,
+    "warmup_proportion": 0.0,
+    "weight_decay": 0.01,
+    "num_labels": 2,
+    "validation_steps": 100,
+    "total": 24,
+    "seeds": 1,
+}
+TABLE = {
+    "en_glue/ernie_base/SST-2/task.sh": {**ENGLISH, "data": "SST-2"},
+    "en_glue/ernie_large/SST-2/task.sh": {**ENGLISH, "total": 64, "data": "SST-2"},
+    "zh_task/ernie_base/run_ChnSentiCorp.sh": {**CHINESE, "data": "chnsenticorp"},
+    "zh_task/ernie_large/run_ChnSentiCorp.sh": {**CHINESE, "learning_rate": 1e-5, "data": "chnsenticorp"},
+}
+
+
+def name_of(path):
+    return str(path.relative_to(SCRIPT))
+
+
+def run_recipe(recipe, *flags, cwd=None, **settings):
+    """Runs ``sh recipe flags`` with nothing but ``settings`` of the variables that recipes look at."""
+    return shell(["sh", str(recipe), *flags], cwd=cwd, env=clean_environment(**settings))
+
+
+def dry_run(recipe, *flags, **settings):
+    """The commands a recipe would run, as one list of words a seed, and what it says on the way."""
+    done = run_recipe(recipe, *flags, **{"DRY_RUN": 1, "MODEL_PATH": "/m", "TASK_DATA_PATH": "/d", **settings})
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def flags_of(words):
+    """``{flag: value}`` of a command, the last of a flag given twice, as argparse takes it."""
+    start = next(index for index, word in enumerate(words) if word.startswith("--"))
+    rest = words[start:]
+    assert len(rest) % 2 == 0, rest
+    return {flag[2:]: value for flag, value in zip(rest[::2], rest[1::2])}
+
+
+@pytest.fixture
+def fake_python(tmp_path):
+    """A stand-in for Python that writes its arguments down and exits as FAKE_STATUS says when the seed is FAKE_SEED."""
+    path = executable(
+        tmp_path / "bin with blank" / "python",
+        'printf "%s\\n" "$*" >>"$FAKE_RECORD"\n'
+        'case "$*" in *"--random_seed $FAKE_SEED "*) exit "$FAKE_STATUS" ;; esac\n',
+    )
+    model, data = tmp_path / "model", tmp_path / "data"
+    model.mkdir()
+    data.mkdir()
+    return {
+        "PYTHON": path,
+        "FAKE_RECORD": tmp_path / "record",
+        "FAKE_SEED": "none",
+        "FAKE_STATUS": 0,
+        "MODEL_PATH": model,
+        "TASK_DATA_PATH": data,
+        "OUTPUT": tmp_path / "out",
+    }
+
+
+def recorded(fake):
+    record = Path(fake["FAKE_RECORD"])
+    return record.read_text().splitlines() if record.exists() else []
+
+
+def test_the_recipes_of_the_table_are_found():
+    assert set(TABLE) <= {name_of(recipe) for recipe in RECIPES}
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPT.rglob("*.sh")), ids=name_of)
+def test_shell_syntax(path):
+    done = shell(["sh", "-n", str(path)])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_a_recipe_is_short_and_passes_flags_on(recipe):
+    lines = [line for line in recipe.read_text(encoding="utf-8").splitlines() if line.strip()]
+    assert len(lines) <= 15
+    assert lines[0] == "#!/bin/sh"
+    assert lines[-1].endswith('"$@"')
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_unset_paths_are_explained(recipe):
+    done = run_recipe(recipe)
+    assert done.returncode == 2
+    assert "MODEL_PATH is not set" in done.stderr
+    assert "export MODEL_PATH=" in done.stderr
+    assert "https://ernie.bj.bcebos.com/" in done.stderr
+    assert "TASK_DATA_PATH is not set" in done.stderr
+    assert "export TASK_DATA_PATH=" in done.stderr
+
+
+def test_a_path_that_is_no_folder_is_named(tmp_path):
+    done = run_recipe(SST2, MODEL_PATH=tmp_path / "nowhere", TASK_DATA_PATH=tmp_path)
+    assert done.returncode == 2
+    assert f"MODEL_PATH={tmp_path / 'nowhere'} is not a folder" in done.stderr
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_every_recipe_builds_a_command_without_the_test_set_among_the_dev_sets(recipe):
+    commands, _ = dry_run(recipe)
+    for words in commands:
+        flags = flags_of(words)
+        assert flags["init_pretraining_params"] == "/m/params"
+        assert flags["train_set"].startswith("/d/")
+        dev, test = flags["dev_set"].split(","), flags.get("test_set", "").split(",")
+        assert not set(dev) & set(test)
+        assert "test" not in " ".join(Path(path).name for path in dev)
+        if flags["do_test"] == "true":
+            assert len(flags["test_save"].split(",")) == len(test)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_hyper_parameters_are_the_published_ones(name):
+    expected = dict(TABLE[name])
+    total, seeds, folder = expected.pop("total"), expected.pop("seeds"), expected.pop("data")
+    commands, _ = dry_run(SCRIPT / name, DEVICES="cpu")
+    assert len(commands) == seeds
+    for seed, words in enumerate(commands, start=1):
+        flags = flags_of(words)
+        for flag, value in expected.items():
+            assert type(value)(flags[flag]) == value, flag
+        assert int(flags["batch_size"]) * int(flags["gradient_accumulation_steps"]) == total
+        assert flags["random_seed"] == str(seed)
+        assert flags["lr_scheduler"] == "linear_warmup_decay"
+        assert flags["use_fp16"] == "false"
+        assert [flags[kind] for kind in ("train_set", "dev_set", "test_set")] == [
+            f"/d/{folder}/{kind}.tsv" for kind in ("train", "dev", "test")
+        ]
+
+
+def test_a_folder_a_recipe_and_seed():
+    commands, _ = dry_run(SST2, OUTPUT="/o", SEEDS="1 3")
+    assert [flags_of(words)["checkpoints"] for words in commands] == [
+        "/o/en_glue/ernie_base/SST-2/seed_1",
+        "/o/en_glue/ernie_base/SST-2/seed_3",
+    ]
+    assert flags_of(commands[0])["log_file"] == "/o/en_glue/ernie_base/SST-2/seed_1/train.log"
+    commands, _ = dry_run(CHNSENTICORP, OUTPUT="/o")
+    assert flags_of(commands[0])["checkpoints"] == "/o/zh_task/ernie_base/ChnSentiCorp/seed_1"
+
+
+def test_extra_flags_come_last_and_win():
+    extra = ["--epoch", "1", "--dev_set", "a file,b's.tsv", "--batch_size", "16"]
+    commands, said = dry_run(SST2, *extra, SEEDS=1)
+    assert commands[0][-len(extra) :] == extra
+    assert flags_of(commands[0])["epoch"] == "1"
+    assert "128 (8 GPUs x 16)" in said
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "accumulated", "said"),
+    [
+        (SST2, {"DEVICES": "cpu"}, 8, "stays 256 (8 GPUs x 32): a step accumulates 8 batches of 32"),
+        (SST2, {"DEVICES": "cpu", "KEEP_BATCH": 0}, 1, "the total batch is 32, not 256 (8 GPUs x 32)"),
+        (SST2, {"CUDA_VISIBLE_DEVICES": "0"}, 8, "stays 256"),
+        (SST2, {"DEVICES": "0,1,2"}, 8, "3 GPUs are visible, 1 is used"),
+        (CHNSENTICORP, {"DEVICES": "cpu"}, 1, ""),
+        (CHNSENTICORP, {"DEVICES": "0"}, 1, ""),
+    ],
+)
+def test_the_total_batch_is_kept_on_fewer_devices(recipe, settings, accumulated, said):
+    commands, stderr = dry_run(recipe, SEEDS=1, **settings)
+    assert flags_of(commands[0])["gradient_accumulation_steps"] == str(accumulated)
+    assert said in stderr
+    assert bool(said) == bool(stderr)
+    assert len(stderr.splitlines()) <= 2
+
+
+def test_gpus_are_counted_as_the_driver_lists_them(tmp_path):
+    executable(tmp_path / "nvidia-smi", 'echo "GPU 0: A (UUID: 1)"; echo "GPU 1: A (UUID: 2)"\n')
+    _, said = dry_run(SST2, SEEDS=1, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "2 GPUs are visible" in said
+    _, said = dry_run(SST2, SEEDS=1, PATH=f"{tmp_path}:{os.environ['PATH']}", DEVICES="cpu")
+    assert "visible" not in said
+
+
+@pytest.mark.parametrize(("devices", "use_cuda"), [("auto", "auto"), ("cpu", "false"), ("0", "true")])
+def test_devices_choose_use_cuda(devices, use_cuda):
+    commands, _ = dry_run(CHNSENTICORP, DEVICES=devices)
+    assert flags_of(commands[0])["use_cuda"] == use_cuda
+
+
+def test_threads_are_the_cores_unless_set():
+    commands, _ = dry_run(CHNSENTICORP)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert commands[0][0] == f"OMP_NUM_THREADS={cores}"
+    commands, _ = dry_run(CHNSENTICORP, OMP_NUM_THREADS=3)
+    assert commands[0][0] == "OMP_NUM_THREADS=3"
+
+
+def test_fp16_is_overridden():
+    commands, _ = dry_run(CHNSENTICORP, USE_FP16="true")
+    assert flags_of(commands[0])["use_fp16"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("SEEDS", "1,2"), ("DEVICES", "gpu"), ("KEEP_BATCH", "yes"), ("USE_FP16", "maybe"), ("PYTHON", "/no/such/python")],
+)
+def test_a_setting_with_a_wrong_value_is_refused(setting, value):
+    done = run_recipe(SST2, **{"DRY_RUN": 1, "MODEL_PATH": "/m", "TASK_DATA_PATH": "/d", setting: value})
+    assert done.returncode in (1, 2)
+    assert f"error: {setting}={value}" in done.stderr
+    assert not done.stdout
+
+
+def test_one_folder_for_several_seeds_is_refused():
+    done = run_recipe(SST2, "--checkpoints", "/c", DRY_RUN=1, MODEL_PATH="/m", TASK_DATA_PATH="/d")
+    assert done.returncode == 2
+    assert "SEEDS=1" in done.stderr
+    commands, _ = dry_run(SST2, "--checkpoints", "/c", SEEDS=1)
+    assert flags_of(commands[0])["checkpoints"] == "/c"
+
+
+def test_all_seeds_run_and_the_next_command_is_printed(fake_python, tmp_path):
+    done = run_recipe(SST2, "--max_seq_len", "64", cwd=tmp_path, **fake_python)
+    assert done.returncode == 0, done.stderr
+    assert [f"--random_seed {seed} " in line for seed, line in enumerate(recorded(fake_python), start=1)] == [True] * 5
+    command = shlex.split(done.stdout.strip().splitlines()[-1])
+    assert command[:2] == [str(fake_python["PYTHON"]), str(ROOT / "run_classifier.py")]
+    flags = flags_of(command[2:])
+    assert flags["init_checkpoint"] == f"{tmp_path}/out/en_glue/ernie_base/SST-2/seed_1/best"
+    assert (flags["do_train"], flags["max_seq_len"], flags["num_labels"]) == ("false", "64", "2")
+
+
+def test_the_first_failure_stops_the_recipe_with_its_status(fake_python):
+    done = run_recipe(SST2, **{**fake_python, "FAKE_SEED": 2, "FAKE_STATUS": 3})
+    assert done.returncode == 3
+    assert len(recorded(fake_python)) == 2
+    assert "seed 2 stopped with exit status 3" in done.stderr
+    assert "next" not in done.stdout
+
+
+def test_help_needs_no_paths_and_reaches_the_program(fake_python):
+    done = run_recipe(SST2, "--help", **{**fake_python, "MODEL_PATH": "", "TASK_DATA_PATH": ""})
+    assert done.returncode == 0
+    assert "KEEP_BATCH" in done.stdout
+    assert recorded(fake_python) == [f"{ROOT}/run_classifier.py --help"]
+
+
+def test_a_recipe_runs_from_anywhere_and_leaves_relative_paths_to_the_user(fake_python, tmp_path):
+    settings = {**fake_python, "MODEL_PATH": "model", "TASK_DATA_PATH": "data", "OUTPUT": "out", "SEEDS": 1}
+    done = run_recipe(os.path.relpath(SST2, tmp_path), cwd=tmp_path, **settings)
+    assert done.returncode == 0, done.stderr
+    assert "--vocab_path model/vocab.txt" in recorded(fake_python)[0]
+
+
+def test_a_repository_in_a_folder_with_a_blank_and_the_word_script(fake_python, tmp_path):
+    copy = tmp_path / "my script" / "script" / "repo"
+    shutil.copytree(SCRIPT, copy / "script")
+    done = run_recipe(copy / "script" / name_of(CHNSENTICORP), **fake_python)
+    assert done.returncode == 0, done.stderr
+    assert recorded(fake_python)[0].startswith(f"{copy}/run_classifier.py ")
+
+
+def test_several_test_sets_get_a_prediction_file_each():
+    commands, _ = dry_run(CHNSENTICORP, "--test_set", "/d/m/test.tsv,/d/mm/test.tsv", OUTPUT="/o")
+    folder = "/o/zh_task/ernie_base/ChnSentiCorp/seed_1"
+    assert flags_of(commands[0])["test_save"] == f"{folder}/test_out_1.tsv,{folder}/test_out_2.tsv"
