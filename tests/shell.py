@@ -9,7 +9,7 @@ from tests.common import ROOT
 
 SCRIPT = ROOT / "script"
 # Everything the scripts look at, so that the machine's own settings do not leak into a test.
-KNOBS = [
+KNOBS = {
     "MODEL_PATH",
     "TASK_DATA_PATH",
     "OUTPUT",
@@ -23,7 +23,7 @@ KNOBS = [
     "PADDLE",
     "OMP_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
-]
+}
 
 
 def clean_environment(**settings):

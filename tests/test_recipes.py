@@ -18,6 +18,7 @@ from tests.shell import SCRIPT, clean_environment, executable, shell
 RECIPES = sorted([*SCRIPT.glob("en_glue/*/*/task.sh"), *SCRIPT.glob("zh_task/*/run_*.sh")])
 SST2 = SCRIPT / "en_glue/ernie_base/SST-2/task.sh"
 CHNSENTICORP = SCRIPT / "zh_task/ernie_base/run_ChnSentiCorp.sh"
+
 # The published hyper-parameters. "total" is the batch over all GPUs.
 ENGLISH = {
     "epoch": 4,
