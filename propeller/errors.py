@@ -1,6 +1,6 @@
 """The one error type a user can cause, and how an entry script reports it.
 
-    from propeller.errors import UserError, exit_on_user_error
+from propeller.errors import UserError, exit_on_user_error
 """
 
 import sys

@@ -1,0 +1,311 @@
+"""The ERNIE encoder and its pre-training heads (arXiv 1904.09223; 1907.12412, section 3).
+
+    encoder = ErnieEncoder(ErnieConfig("ernie_config.json"))
+    states = encoder(features)                    # [batch, seq, hidden]
+    pooled = encoder.pool(states)                 # [batch, hidden]
+
+The layers run eagerly and under ``paddle.static.program_guard``; every parameter has the fixed name that released
+checkpoints use, so Programs built apart share their variables through the scope.
+"""
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+ENCODER_FEATURES = ("src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask")
+
+
+def _parameter(layer, name, shape, initializer):
+    return layer.create_parameter(shape, attr=paddle.ParamAttr(name=name, initializer=initializer))
+
+
+def truncated_normal(config):
+    """The 2019 initialiser: normal with ``initializer_range`` as its deviation, redrawn beyond two deviations."""
+    return nn.initializer.TruncatedNormal(std=config.initializer_range)
+
+
+class Linear(nn.Layer):
+    """``x @ weight + bias`` with the 2019 names ``<name>.w_0`` [in, out] and ``<name>.b_0`` [out].
+
+    Args:
+        name: the fully connected layer's name; or give ``weight_name`` and ``bias_name``.
+        act: name of a function in ``paddle.nn.functional``, or None.
+    """
+
+    def __init__(self, config, size_in, size_out, name=None, weight_name=None, bias_name=None, act=None):
+        super().__init__()
+        self.weight = _parameter(self, weight_name or f"{name}.w_0", [size_in, size_out], truncated_normal(config))
+        self.bias = _parameter(self, bias_name or f"{name}.b_0", [size_out], nn.initializer.Constant(0.0))
+        self.act = getattr(F, act) if act else None
+
+    def forward(self, x):
+        """x: [..., in] -> [..., out]."""
+        x = add_bias(paddle.matmul(x, self.weight), self.bias, self.training)
+        return self.act(x) if self.act else x
+
+
+def add_bias(x, bias, training):
+    """``x + bias`` for x [tokens, n] or [..., n].
+
+    While training on a CPU the bias of a flat x is added as ``ones[tokens, 1] @ bias[1, n]``: the sum is bit for bit
+    the same, but its gradient is a matrix product, where the gradient of a broadcast addition is a slow reduction.
+    """
+    if training and len(x.shape) == 2 and paddle.get_device() == "cpu":
+        ones = paddle.ones_like(x[:, :1])
+        ones.stop_gradient = True
+        return x + paddle.matmul(ones, bias.reshape([1, -1]))
+    return x + bias
+
+
+class LayerNorm(nn.Layer):
+    """Layer normalisation over the last axis with the 2019 names ``<name>_scale`` and ``<name>_bias``, both [hidden].
+
+    Args:
+        initial_bias: 0.0 everywhere, but for the masked-LM transform of ERNIE 2.0, which starts at 1.0.
+    """
+
+    def __init__(self, config, name, initial_bias=0.0):
+        super().__init__()
+        self.scale = _parameter(self, f"{name}_scale", [config.hidden_size], nn.initializer.Constant(1.0))
+        self.bias = _parameter(self, f"{name}_bias", [config.hidden_size], nn.initializer.Constant(initial_bias))
+        self.epsilon = config.layer_norm_eps
+
+    def forward(self, x):
+        """x: [..., hidden] -> the same shape."""
+        return F.layer_norm(x, x.shape[-1:], self.scale, self.bias, self.epsilon)
+
+
+class SelfAttention(nn.Layer):
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2), tokens kept flat outside the product."""
+
+    def __init__(self, config, name):
+        super().__init__()
+        hidden = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.head_size = hidden // self.heads
+        self.dropout = config.attention_probs_dropout_prob
+        self.query = Linear(config, hidden, hidden, f"{name}_query_fc")
+        self.key = Linear(config, hidden, hidden, f"{name}_key_fc")
+        self.value = Linear(config, hidden, hidden, f"{name}_value_fc")
+        self.output = Linear(config, hidden, hidden, f"{name}_output_fc")
+
+    def forward(self, x, shape, bias):
+        """x: [batch * seq, hidden]; shape: [batch, seq] as a tensor or ints; bias: [batch, 1, seq, seq]."""
+        batch, seq = shape
+        # One product for the three: checkpoints keep them apart, the graph puts them side by side.
+        weight = paddle.concat([self.query.weight, self.key.weight, self.value.weight], axis=1)
+        offset = paddle.concat([self.query.bias, self.key.bias, self.value.bias])
+        mixed = add_bias(paddle.matmul(x, weight), offset, self.training)  # [batch * seq, 3 * hidden]
+        mixed = mixed.reshape([batch, seq, 3, self.heads, self.head_size]).transpose([2, 0, 3, 1, 4])
+        query, key, value = mixed.unbind(0)  # [batch, heads, seq, head_size]
+        # Scaled after the product, as in 2019: then even the noise in the key bias's gradient is close to the record.
+        scores = paddle.matmul(query, key, transpose_y=True) * self.head_size**-0.5 + bias
+        weights = F.dropout(F.softmax(scores), self.dropout, training=self.training)  # [batch, heads, query, key]
+        context = paddle.matmul(weights, value).transpose([0, 2, 1, 3])  # [batch, seq, heads, head_size]
+        return self.output(context.reshape([-1, self.heads * self.head_size]))
+
+
+class EncoderLayer(nn.Layer):
+    """Attention and feed-forward, each followed by dropout, addition and layer norm (post-norm)."""
+
+    def __init__(self, config, name):
+        super().__init__()
+        self.attention = SelfAttention(config, f"{name}_multi_head_att")
+        self.attention_norm = LayerNorm(config, f"{name}_post_att_layer_norm")
+        self.ffn_in = Linear(
+            config, config.hidden_size, config.intermediate_size, f"{name}_ffn_fc_0", act=config.hidden_act
+        )
+        self.ffn_out = Linear(config, config.intermediate_size, config.hidden_size, f"{name}_ffn_fc_1")
+        self.ffn_norm = LayerNorm(config, f"{name}_post_ffn_layer_norm")
+        self.dropout = config.hidden_dropout_prob
+
+    def forward(self, x, shape, bias):
+        """x: [batch * seq, hidden] -> the same shape."""
+        attended = self.attention(x, shape, bias)
+        x = self.attention_norm(x + F.dropout(attended, self.dropout, training=self.training))
+        expanded = self.ffn_out(self.ffn_in(x))
+        return self.ffn_norm(x + F.dropout(expanded, self.dropout, training=self.training))
+
+
+class Embeddings(nn.Layer):
+    """Sum of word, position, sentence and, if the configuration says so, task embedding; layer norm; dropout."""
+
+    def __init__(self, config):
+        super().__init__()
+        tables = {
+            "src_ids": _Table(config, "word_embedding", config.vocab_size),
+            "pos_ids": _Table(config, "pos_embedding", config.max_position_embeddings),
+            "sent_ids": _Table(config, "sent_embedding", config.sent_type_vocab_size),
+        }
+        if config.use_task_id:
+            tables["task_ids"] = _Table(config, "task_embedding", config.task_type_vocab_size)
+        self.tables = nn.LayerDict(tables)
+        self.norm = LayerNorm(config, "pre_encoder_layer_norm")
+        self.dropout = config.hidden_dropout_prob
+
+    @property
+    def word_embedding(self):
+        """The word embedding [vocab, hidden], tied to the masked-LM output."""
+        return self.tables["src_ids"].weight
+
+    def forward(self, features):
+        """features: ids int64 [batch, seq] by name -> [batch * seq, hidden]."""
+        total = None
+        for name, table in self.tables.items():
+            rows = table(features[name].flatten())
+            total = rows if total is None else total + rows
+        return F.dropout(self.norm(total), self.dropout, training=self.training)
+
+
+class _Table(nn.Layer):
+    def __init__(self, config, name, rows):
+        super().__init__()
+        self.weight = _parameter(self, name, [rows, config.hidden_size], truncated_normal(config))
+
+    def forward(self, ids):
+        return F.embedding(ids, self.weight)
+
+
+class ErnieEncoder(nn.Layer):
+    """Transformer encoder with task embeddings (arXiv 1907.12412, figure 2) and the pooler over its first token.
+
+    Args:
+        config: an ``ErnieConfig``.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.layers = nn.LayerList(
+            [EncoderLayer(config, f"encoder_layer_{i}") for i in range(config.num_hidden_layers)]
+        )
+        self.pooler = Linear(config, config.hidden_size, config.hidden_size, "pooled_fc", act="tanh")
+
+    @property
+    def word_embedding(self):
+        """The word embedding [vocab, hidden]."""
+        return self.embeddings.word_embedding
+
+    def forward(self, features):
+        """Encode a batch.
+
+        Args:
+            features: ``src_ids, sent_ids, pos_ids`` (and ``task_ids`` with ``use_task_id``) int64 [batch, seq] and
+                ``input_mask`` float32 [batch, seq], 1 for tokens and 0 for padding.
+
+        Returns:
+            float32 [batch, seq, hidden], the top layer's states.
+        """
+        return self.all_states(features)[-1]
+
+    def all_states(self, features):
+        """Like ``forward``; a list of [batch, seq, hidden]: the embeddings' output, then each layer's."""
+        shape = _batch_and_seq(features["src_ids"])
+        bias = attention_bias(features["input_mask"])
+        x = self.embeddings(features)  # [batch * seq, hidden]
+        states = [x]
+        for layer in self.layers:
+            states.append(layer(states[-1], shape, bias))
+        return [state.reshape([*shape, self.config.hidden_size]) for state in states]
+
+    def pool(self, states):
+        """[batch, seq, hidden] -> [batch, hidden]: dense layer with tanh over the first token, [CLS]."""
+        return self.pooler(states[:, 0])
+
+
+def _batch_and_seq(ids):
+    """Sizes for reshapes: ints eagerly, scalar tensors in a Program (``0`` in a reshape breaks ONNX export)."""
+    if paddle.in_dynamic_mode():
+        return ids.shape
+    shape = paddle.shape(ids)
+    return [shape[0], shape[1]]
+
+
+def attention_bias(input_mask):
+    """0 where query and key both are tokens, -10000 elsewhere: [batch, seq] -> [batch, 1, seq, seq].
+
+    As in 2019, a padded query sees nothing but -10000, so it attends everywhere alike: its state is of no use, but the
+    tagging loss of 2019 averages over it.
+    """
+    mask = input_mask.unsqueeze(-1)  # [batch, seq, 1]
+    return ((paddle.matmul(mask, mask, transpose_y=True) - 1.0) * 10000.0).unsqueeze(1)
+
+
+class MaskedLMHead(nn.Layer):
+    """Scores over the vocabulary at masked positions (Devlin et al. 2018, section 3.1).
+
+    Args:
+        encoder: the ``ErnieEncoder`` whose word embedding is the output weight when ``weight_sharing``.
+        norm_bias: what ``mask_lm_trans_layer_norm_bias`` starts at: 1.0 in ERNIE 2.0's code, 0.0 in ERNIE 1.0's.
+    """
+
+    def __init__(self, config, encoder, weight_sharing=True, norm_bias=1.0):
+        super().__init__()
+        hidden = config.hidden_size
+        self.transform = Linear(config, hidden, hidden, "mask_lm_trans_fc", act=config.hidden_act)
+        self.norm = LayerNorm(config, "mask_lm_trans_layer_norm", norm_bias)
+        self.output_bias = _parameter(self, "mask_lm_out_fc.b_0", [config.vocab_size], nn.initializer.Constant(0.0))
+        self.shared = weight_sharing
+        if weight_sharing:
+            self.output_weight = encoder.word_embedding
+        else:
+            self.output_weight = _parameter(
+                self, "mask_lm_out_fc.w_0", [hidden, config.vocab_size], truncated_normal(config)
+            )
+
+    def forward(self, states, mask_pos):
+        """states: [batch, seq, hidden]; mask_pos: int64 [masked], indices into batch * seq -> [masked, vocab]."""
+        picked = paddle.gather(states.reshape([-1, states.shape[-1]]), mask_pos)
+        picked = self.norm(self.transform(picked))
+        scores = paddle.matmul(picked, self.output_weight, transpose_y=self.shared)
+        return add_bias(scores, self.output_bias, self.training)
+
+
+class SentencePairHead(nn.Layer):
+    """Classes for an example from its pooled vector, parameters ``<name>_fc``; ``next_sent`` is ERNIE 1.0's."""
+
+    def __init__(self, config, name="next_sent", num_labels=2):
+        super().__init__()
+        self.output = Linear(config, config.hidden_size, num_labels, f"{name}_fc")
+
+    def forward(self, pooled):
+        """pooled: [batch, hidden] -> [batch, num_labels]."""
+        return self.output(pooled)
+
+
+class ErnieModel:
+    """The 2019 class: the network built over given inputs, its outputs asked for by method.
+
+    Args:
+        src_ids, position_ids, sentence_ids, task_ids: int64 [batch, seq]; ``task_ids`` may be None without
+            ``use_task_id`` in the configuration.
+        input_mask: float32 [batch, seq].
+        config: an ``ErnieConfig``.
+        weight_sharing: whether the masked-LM output is the word embedding.
+    """
+
+    def __init__(self, src_ids, position_ids, sentence_ids, task_ids, input_mask, config, weight_sharing=True):
+        features = (src_ids, sentence_ids, position_ids, task_ids, input_mask)
+        self.config, self.weight_sharing = config, weight_sharing
+        self.encoder = ErnieEncoder(config)
+        self._states = self.encoder(dict(zip(ENCODER_FEATURES, features)))
+
+    def get_sequence_output(self):
+        """float32 [batch, seq, hidden]."""
+        return self._states
+
+    def get_pooled_output(self):
+        """float32 [batch, hidden]."""
+        return self.encoder.pool(self._states)
+
+    def get_lm_output(self, mask_label, mask_pos):
+        """Mean cross entropy, a scalar; mask_label, mask_pos: int64 [masked] or [masked, 1]."""
+        head = MaskedLMHead(self.config, self.encoder, self.weight_sharing)
+        return F.cross_entropy(head(self._states, mask_pos.flatten()), mask_label.flatten())
+
+    def get_next_sentence_output(self, labels):
+        """(accuracy, mean cross entropy), scalars; labels: int64 [batch] or [batch, 1]."""
+        logits = SentencePairHead(self.config)(self.get_pooled_output())
+        labels = labels.reshape([-1, 1])
+        return paddle.static.accuracy(F.softmax(logits), labels), F.cross_entropy(logits, labels)

@@ -1,0 +1,134 @@
+"""AdamW with decoupled weight decay and its learning-rate schedules, equal to the 2019 trajectories.
+
+    optimizer = AdamW(OptimizationConfig(learning_rate=3e-5, num_train_steps=1000, warmup_steps=100))
+    optimizer.apply(paddle.static.append_backward(loss))      # inside the train Program
+    executor.run(program, feed={**batch, **optimizer.feed(step)})
+
+The update of step t (counted from 1), after clipping by global norm (Kingma & Ba 2015, end of section 2, the form whose
+epsilon is not scaled; Loshchilov & Hutter 2019 for the decay)::
+
+    w = w - lr * weight_decay * w - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+
+from propeller.errors import UserError
+
+SCHEDULERS = ("linear_warmup_decay", "noam_decay")
+NO_DECAY_SUFFIXES = ("_bias", "_b", ".b_0")
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """What the optimiser needs to know.
+
+    Args:
+        learning_rate: the peak rate.
+        num_train_steps: updates until the linear decay reaches 0.
+        warmup_steps: updates of linear warm-up; 0 means a constant rate whatever the scheduler (as in 2019).
+        weight_decay: decoupled decay per update, multiplied by the learning rate.
+        scheduler: one of ``SCHEDULERS``.
+        clip_norm: global gradient norm limit.
+    """
+
+    learning_rate: float
+    num_train_steps: int
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    scheduler: str = "linear_warmup_decay"
+    clip_norm: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self):
+        if self.scheduler not in SCHEDULERS:
+            raise UserError(f"lr_scheduler {self.scheduler!r} is unknown: choose one of {', '.join(SCHEDULERS)}")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
+
+
+def decays(name):
+    """Whether weight decay applies to the parameter: not to layer norms, not to biases."""
+    return "layer_norm" not in name and not name.endswith(NO_DECAY_SUFFIXES)
+
+
+def learning_rate_at(config, step):
+    """The learning rate of update ``step``, counted from 0: a float32, computed in float32 as the 2019 graph did.
+
+    ``linear_warmup_decay``: rises from 0 (the first update has rate 0) over ``warmup_steps``, then falls linearly to 0
+    at ``num_train_steps``; the fall is measured from step 0, so the rate jumps where warm-up ends. Then it is 0.
+    ``noam_decay`` (Vaswani et al. 2017, section 5.3): proportional to ``min(n^-0.5, n * warmup^-1.5)``, n = step + 1,
+    and scaled to peak at ``learning_rate``.
+    """
+    f32 = np.float32
+    rate, warmup = f32(config.learning_rate), config.warmup_steps
+    if warmup <= 0:
+        return rate
+    if config.scheduler == "noam_decay":
+        return _noam(config.learning_rate, warmup, step + 1)
+    # Divisions by a number were products with its reciprocal in the 2019 graph.
+    if step < warmup:
+        return rate * (f32(step) * f32(1 / warmup))
+    total = max(config.num_train_steps, 1)
+    return rate * (f32(1.0) - f32(min(step, total)) * f32(1 / total))
+
+
+def _noam(rate, warmup, number):
+    f32 = np.float32
+    width = 1 / (warmup * rate**2)  # the model width whose schedule peaks at this rate
+    slow, fast = f32(number) ** f32(-0.5), f32(warmup**-1.5) * f32(number)
+    return f32(width**-0.5) * min(slow, fast)
+
+
+class AdamW:
+    """The optimiser of a train Program; its state is the Program's own (moments and step powers by parameter name).
+
+    ``inputs`` must be declared in the Program, and ``feed(step)`` fed with every update.
+    """
+
+    def __init__(self, config):
+        self.config = config
+
+    def apply(self, params_grads):
+        """Append clipping and the update.
+
+        Args:
+            params_grads: pairs of parameter and gradient, as ``paddle.static.append_backward`` returns them.
+        """
+        config = self.config
+        rate = paddle.static.data("learning_rate", [1], "float32")
+        epsilon = paddle.static.data("adam_epsilon", [1], "float32")
+        for parameter, _ in params_grads:
+            parameter.optimize_attr = {"learning_rate": rate}
+        inner = paddle.optimizer.AdamW(
+            learning_rate=config.learning_rate,
+            beta1=config.beta1,
+            beta2=config.beta2,
+            epsilon=epsilon,
+            weight_decay=config.weight_decay,
+            apply_decay_param_fun=decays,
+            grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_norm),
+        )
+        inner.apply_gradients(params_grads)
+
+    def learning_rate(self, step):
+        """The rate of update ``step`` (from 0)."""
+        return float(learning_rate_at(self.config, step))
+
+    def feed(self, step):
+        """What update ``step`` (from 0) needs beside its batch: float32 [1] each.
+
+        Paddle's kernel divides by ``sqrt(v / (1 - beta2^t)) + epsilon``; feeding ``epsilon / sqrt(1 - beta2^t)`` gives
+        the form above.
+        """
+        power = float(np.float32(self.config.beta2)) ** (step + 1)
+        return {
+            "learning_rate": np.array([learning_rate_at(self.config, step)], "float32"),
+            "adam_epsilon": np.array([self.config.epsilon / np.sqrt(1.0 - power)], "float32"),
+        }

@@ -1,0 +1,68 @@
+"""Single-sentence and sentence-pair classification: GLUE, XNLI, ChnSentiCorp, LCQMC, BQ.
+
+python run_classifier.py --train_set sst2/train.tsv --dev_set sst2/dev.tsv --num_labels 2 ...
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import paddle.nn.functional as F
+
+from ernie.modeling import Linear
+from finetune import metrics
+from finetune.task import ENCODER_INPUTS, FinetuneTask
+from propeller.metrics import Collected
+from propeller.train.model import Input
+
+
+class Classifier(FinetuneTask):
+    """One label an example: softmax over the pooled [CLS] vector."""
+
+    name = "classify"
+    inputs = (*ENCODER_INPUTS, Input("labels", [None, 1], "int64", label=True))
+
+    def __init__(self, config, head, mode, optimizer=None):
+        super().__init__(config, head, mode, optimizer)
+        self.cls_out = Linear(
+            config, config.hidden_size, head.num_labels, weight_name="_cls_out_w", bias_name="_cls_out_b"
+        )
+
+    def forward(self, features):
+        """-> ``logits`` and ``probs``, float32 [batch, num_labels]."""
+        pooled = self.encoder.pool(self.encoder(features))  # [batch, hidden]
+        logits = self.cls_out(F.dropout(pooled, self.head.dropout, training=self.training))
+        return {"logits": logits, "probs": F.softmax(logits)}
+
+    def loss(self, predictions, label):
+        """Mean cross entropy."""
+        return F.cross_entropy(predictions["logits"], label["labels"])
+
+    def metrics(self, predictions, label):
+        """Accuracy while training, as the log has it; the chosen metric in evaluation."""
+        compute = metrics.simple_accuracy if self.training_mode else metrics.METRICS[self.head.metric].compute
+        return {"scores": Collected([predictions["probs"], label["labels"]], compute)}
+
+    @classmethod
+    def best_by(cls, head):
+        return metrics.METRICS[head.metric].best_by
+
+    @classmethod
+    def evaluation_line(cls, head, scores, elapsed):
+        text = metrics.METRICS[head.metric].text.format(**scores)
+        return f"ave loss: {scores['loss']:f}, {text}, data_num: {scores['data_num']:d}, elapsed time: {elapsed:f} s"
+
+    @classmethod
+    def prediction_lines(cls, outputs, batch):
+        """The 2019 lines: the predicted class as a float, a tab, the probabilities as numpy prints them.
+
+        numpy of 2019 broke long rows of numbers over several lines; here a row stays one line.
+        """
+        probs = outputs["probs"]
+        with np.printoptions(linewidth=sys.maxsize, threshold=sys.maxsize):
+            rows = [str(row) for row in probs]
+        lines = [f"{float(label)}\t{row}" for label, row in zip(probs.argmax(axis=1), rows)]
+        if "qids" in batch:
+            lines = [f"{int(qid)}\t{line}" for qid, line in zip(batch["qids"].ravel(), lines)]
+        return lines

@@ -1,0 +1,60 @@
+"""The contract between a task and the loop.
+
+class MyModel(propeller.Model):
+    inputs = (Input("x", [None, 8], "float32"), Input("y", [None, 1], "int64", label=True))
+    def forward(self, features): ...
+    def loss(self, predictions, label): ...
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+import paddle
+from paddle import nn
+
+
+class RunMode(enum.Enum):
+    """What a Program is built for."""
+
+    TRAIN = "train"
+    EVAL = "eval"
+    PREDICT = "predict"
+
+
+class Input(NamedTuple):
+    """One array of a batch: its name, shape (None where it varies), dtype, and whether ``forward`` may not see it."""
+
+    name: str
+    shape: list
+    dtype: str
+    label: bool = False
+
+
+class Model(nn.Layer):
+    """A network with its loss, gradients and metrics, built once into each mode's Program.
+
+    Attributes:
+        inputs: tuple of ``Input``: what a batch holds.
+        optimizer: in train mode, an object with ``apply(params_grads)``, ``feed(step)`` and ``learning_rate(step)``.
+    """
+
+    inputs = ()
+    optimizer = None
+
+    def forward(self, features):
+        """features: dict of the inputs that are no labels -> dict of named predictions, first axis the batch."""
+        raise NotImplementedError
+
+    def loss(self, predictions, label):
+        """predictions: what ``forward`` gave; label: dict of the label inputs -> a scalar, the mean over the batch."""
+        raise NotImplementedError
+
+    def backward(self, loss):
+        """Append the backward pass; returns pairs of parameter and gradient."""
+        return paddle.static.append_backward(loss)
+
+    def metrics(self, predictions, label):
+        """dict of name -> ``propeller.metrics.Metric`` over the arrays to be fetched."""
+        return {}

@@ -1,0 +1,199 @@
+"""Building Programs from a Model, one a mode, and reaching their variables in a scope.
+
+graph = build(make_model, RunMode.EVAL)
+initialise(executor, scope, graph.startup, seed=1)      # only what the scope lacks
+loss, = executor.run(graph.main, feed=batch, fetch_list=[graph.fetches["loss"]], scope=scope)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import paddle
+
+from propeller.train.model import RunMode
+
+GRADIENT_SUM = "@GRADIENT_SUM"
+
+
+@dataclass
+class Graph:
+    """A Program, its startup Program and the names of what goes in and comes out."""
+
+    main: paddle.static.Program
+    startup: paddle.static.Program
+    feeds: tuple = ()
+    fetches: dict = field(default_factory=dict)
+    model: object = None
+    metrics: dict = field(default_factory=dict)
+
+
+@dataclass
+class TrainGraph:
+    """What one training step runs.
+
+    ``gradient`` sees a batch. Without accumulation it makes the update too and ``update`` is None; with it, gradients
+    are summed over batches, weighted by their examples, and ``update`` applies the sum and clears it.
+    """
+
+    gradient: Graph
+    update: Graph
+    optimizer: object
+
+
+@contextlib.contextmanager
+def _program():
+    """A fresh Program under its own unique names, so that Programs built apart name their variables alike."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+        yield main, startup
+
+
+def _declare(inputs):
+    return {entry.name: paddle.static.data(entry.name, entry.shape, entry.dtype) for entry in inputs}
+
+
+def _fetches(metrics, named):
+    fetches = dict(named)
+    for name, metric in metrics.items():
+        for i, tensor in enumerate(metric.tensors):
+            fetches[f"{name}/{i}"] = tensor
+    return fetches
+
+
+def build(make_model, mode):
+    """Build the evaluation or the prediction Program.
+
+    Args:
+        make_model: called with the mode inside the Program; returns a ``Model``.
+        mode: ``RunMode.EVAL`` (fetches ``loss`` and what metrics need) or ``RunMode.PREDICT`` (fetches predictions).
+    """
+    with _program() as (main, startup):
+        model = make_model(mode)
+        model.eval()
+        inputs = [entry for entry in model.inputs if mode is not RunMode.PREDICT or not entry.label]
+        values = _declare(inputs)
+        label = {entry.name: values[entry.name] for entry in inputs if entry.label}
+        predictions = model({name: value for name, value in values.items() if name not in label})
+        metrics = {}
+        if mode is RunMode.PREDICT:
+            fetches = dict(predictions)
+        else:
+            metrics = model.metrics(predictions, label)
+            fetches = _fetches(metrics, {"loss": model.loss(predictions, label)})
+    return Graph(main, startup, tuple(values), fetches, model, metrics)
+
+
+def build_train(make_model, accumulate=False):
+    """Build the training Programs; with ``accumulate`` the update stands apart from the gradients."""
+    with _program() as (main, startup):
+        model = make_model(RunMode.TRAIN)
+        model.train()
+        values = _declare(model.inputs)
+        label = {entry.name: values[entry.name] for entry in model.inputs if entry.label}
+        predictions = model({name: value for name, value in values.items() if name not in label})
+        loss = model.loss(predictions, label)
+        metrics = model.metrics(predictions, label)
+        params_grads = [(p, g) for p, g in model.backward(loss) if g is not None]
+        if accumulate:
+            _sum_gradients(params_grads)
+        else:
+            model.optimizer.apply(params_grads)
+    gradient = Graph(main, startup, tuple(values), _fetches(metrics, {"loss": loss}), model, metrics)
+    update = _build_update(model.optimizer, params_grads) if accumulate else None
+    return TrainGraph(gradient, update, model.optimizer)
+
+
+def _buffer(parameter):
+    return paddle.static.create_parameter(
+        parameter.shape,
+        "float32",
+        name=parameter.name + GRADIENT_SUM,
+        attr=paddle.ParamAttr(
+            name=parameter.name + GRADIENT_SUM, initializer=paddle.nn.initializer.Constant(0.0), trainable=False
+        ),
+    )
+
+
+def _sum_gradients(params_grads):
+    """Add each gradient, times the batch's number of examples, to its buffer."""
+    examples = paddle.static.data("examples", [1], "float32")
+    for parameter, grad in params_grads:
+        buffer = _buffer(parameter)
+        paddle.assign(buffer + grad * examples, buffer)
+
+
+def _build_update(optimizer, params_grads):
+    """A Program without a batch: the mean gradient over all examples of the step, the update, buffers back to 0."""
+    specs = [(p.name, list(p.shape)) for p, _ in params_grads]
+    with _program() as (main, startup):
+        share = paddle.static.data("example_share", [1], "float32")
+        pairs, buffers = [], []
+        for name, shape in specs:
+            parameter = paddle.static.create_parameter(shape, "float32", name=name, attr=paddle.ParamAttr(name=name))
+            buffer = _buffer(parameter)
+            buffers.append(buffer)
+            pairs.append((parameter, buffer * share))
+        optimizer.apply(pairs)
+        for buffer in buffers:
+            paddle.assign(paddle.zeros_like(buffer), buffer)
+    return Graph(main, startup)
+
+
+def persistables(program):
+    """name -> (shape, is_parameter) of every variable that outlives a run of the Program."""
+    found = {}
+    for op in program.global_block().ops:
+        if op.name() == "builtin.parameter":
+            found[op.attrs()["parameter_name"]] = (tuple(op.result(0).shape), True)
+        elif op.name() == "pd_op.data" and op.result(0).persistable:
+            found[op.attrs()["name"]] = (tuple(op.result(0).shape), False)
+    return found
+
+
+def parameters(program):
+    """name -> shape of the Program's parameters, gradient sums left out."""
+    return {
+        name: shape
+        for name, (shape, is_parameter) in persistables(program).items()
+        if is_parameter and not name.endswith(GRADIENT_SUM)
+    }
+
+
+def read(scope, name):
+    """The variable as a numpy array, copied."""
+    return np.array(scope.find_var(name).get_tensor())
+
+
+def write(scope, place, arrays):
+    """Set variables (made where the scope lacks them) from name -> array."""
+    for name, array in arrays.items():
+        scope.var(name).get_tensor().set(np.ascontiguousarray(array), place)
+
+
+def initialise(executor, scope, startup, place, seed):
+    """Run a startup Program aside and take from it only what the scope lacks; returns the names taken."""
+    fresh = paddle.static.Scope()
+    paddle.seed(seed)
+    executor.run(startup, scope=fresh)
+    taken = []
+    for name in sorted(_set_names(startup)):
+        if not has(scope, name):
+            write(scope, place, {name: read(fresh, name)})
+            taken.append(name)
+    return taken
+
+
+def has(scope, name):
+    """Whether the scope holds a value for the variable."""
+    variable = scope.find_var(name)
+    return variable is not None and variable.get_tensor()._is_initialized()
+
+
+def _set_names(startup):
+    """Names of the variables a startup Program sets: parameters and the optimiser's accumulators."""
+    keys = {"builtin.set_parameter": "parameter_name", "builtin.shadow_output": "output_name"}
+    ops = startup.global_block().ops
+    return {op.attrs()[keys[op.name()]] for op in ops if op.name() in keys}
