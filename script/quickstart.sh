@@ -21,7 +21,7 @@ work=$ROOT/output/quickstart
 recipe=en_glue/ernie_base/SST-2
 PYTHON=$VENV/bin/python MODEL_PATH=$work/model TASK_DATA_PATH=$work/data OUTPUT=$work SEEDS=1 KEEP_BATCH=0 \
     sh "$ROOT/script/$recipe/task.sh" --batch_size 32 --epoch 1 --learning_rate 1e-4 --bucket_window 1024 \
-    --save_steps 100 --validation_steps 100 "$@"
+    --save_steps 100 --validation_steps 150 "$@"
 
 "$VENV/bin/python" "$ROOT/script/quickstart_report.py" --checkpoints "$work/$recipe/seed_1" \
     --data "$work/data/SST-2" --model "$work/model"

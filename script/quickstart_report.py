@@ -112,7 +112,7 @@ def read_sentences(path: Path) -> list[tuple[str, int | None]]:
 def sample_lines(sentences, predictions) -> list[str]:
     """A few rows spread evenly over the file, as lines to print: label word, probability, right or wrong, sentence."""
     lines = []
-    for index in range(0, len(sentences), max(1, len(sentences) // SAMPLES))[:SAMPLES]:
+    for index in sorted({sample * len(sentences) // SAMPLES for sample in range(SAMPLES)}):
         (text, truth), (label, probability) = sentences[index], predictions[index]
         verdict = "" if truth is None else ("  right" if truth == label else "  wrong")
         lines.append(f"  {LABEL_WORDS.get(label, label):8}  {probability:.3f}{verdict}  {text}")
