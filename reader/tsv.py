@@ -53,7 +53,7 @@ class TsvFile:
     @contextlib.contextmanager
     def _open_first(self):
         try:
-            fd = os.open(self.path, os.O_RDONLY)
+            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer must not hang
         except FileNotFoundError:
             raise UserError(f"{self.path}: no such file; check the path") from None
         except OSError as error:
