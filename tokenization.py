@@ -155,6 +155,7 @@ class _Tokenizer:
         if not self.for_cn:
             return self._offsets(text)
         kept = [index for index, char in enumerate(text) if char != " "]
+        kept.append(len(text))  # where an empty piece at the end lies
         found = self._offsets(clean_text_for_cn(text))
         return [(token, kept[start], kept[end - 1] + 1 if end > start else kept[start]) for token, start, end in found]
 
@@ -332,7 +333,7 @@ class SentencepieceTokenizer(_Tokenizer):
             spans = [(piece, at[begin], at[end]) for piece, begin, end in spans]
         found, places = [], [*places, len(text)]
         for piece, begin, end in spans:
-            while begin < end and lowered[begin].isspace():  # a piece holds the blank before it
+            while piece.startswith("\u2581") and begin < end and lowered[begin].isspace():  # the blank before a word
                 begin += 1
             token = piece if piece in self.vocab else self.unk_token
             found.append((token, places[begin], places[end - 1] + 1 if end > begin else places[begin]))

@@ -6,7 +6,7 @@ python -m pytest -q tests/test_tokenization_sentencepiece.py
 import pickle
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from propeller.errors import UserError
 from tests.test_tokenization import SPECIAL, TEXTS, write_vocab
@@ -48,6 +48,8 @@ def test_sentencepiece_tokens_ids_and_offsets(sp_folder):
 
 @settings(max_examples=150, deadline=None)
 @given(text=TEXTS)
+@example("\x85")  # white space to Python, a letter to sentencepiece
+@example("a \u2028 ")
 def test_sentencepiece_fast_path_and_offsets_agree(sp_folder, text):
     for name in ("SentencepieceTokenizer", "WordsegTokenizer"):
         for for_cn in (True, False):
