@@ -261,7 +261,7 @@ class CharTokenizer(_Tokenizer):
 
 
 def _find_sp_model(vocab_file, sp_model):
-    """`sp_model`; else ``<vocab_file>.model``, the 2019 place; else the one ``*.model`` beside the vocabulary."""
+    """`sp_model`; else ``<vocab_file>.model``, as Baidu's own code; else the one ``*.model`` beside the vocabulary."""
     if sp_model is not None:
         return Path(sp_model)
     beside = Path(f"{vocab_file}.model")
@@ -278,9 +278,9 @@ def _find_sp_model(vocab_file, sp_model):
 class SentencepieceTokenizer(_Tokenizer):
     """The pieces of a sentencepiece model (Kudo and Richardson 2018), with the ids of `vocab_file`, not the model's.
 
-    The model is `sp_model`, else ``<vocab_file>.model`` (as in 2019), else the only ``*.model`` beside the vocabulary;
+    The model is `sp_model`, else ``<vocab_file>.model`` (as in Baidu's code), else the only ``*.model`` beside the vocabulary;
     a UserError says what was looked for. A piece that the vocabulary lacks is [UNK]. The byte 0x01, by which
-    text was pre-segmented in 2019, counts as a blank.
+    Baidu's data is pre-segmented, counts as a blank.
     """
 
     _transient = ("_ids", "_sp", "_byte_offsets")
@@ -347,10 +347,10 @@ class SentencepieceTokenizer(_Tokenizer):
 
 
 class WordsegTokenizer(SentencepieceTokenizer):
-    """Text whose words are set apart by blanks (or by 0x01, as in 2019), each word then cut by sentencepiece.
+    """Text whose words are set apart by blanks (or by 0x01, as Baidu's data), each word then cut by sentencepiece.
 
     A word that the vocabulary holds whole stays whole. `for_cn` does nothing here: the blanks are the segmentation.
-    The 2019 class dropped pieces that the vocabulary lacks; here they are [UNK], so that no text goes unseen.
+    Baidu's class drops pieces that the vocabulary lacks; here they are [UNK], so that no text goes unseen.
     """
 
     def __init__(self, vocab_file, do_lower_case: bool = True, sp_model=None, for_cn: bool = False):

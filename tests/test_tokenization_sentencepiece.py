@@ -21,7 +21,7 @@ def sp_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sp")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(SENTENCES * 20),
-        model_prefix=str(folder / "vocab.txt"),  # writes vocab.txt.model, the 2019 place
+        model_prefix=str(folder / "vocab.txt"),  # writes vocab.txt.model, where it is looked for first
         vocab_size=70,
         hard_vocab_limit=False,
         minloglevel=2,
@@ -66,7 +66,11 @@ def test_sentencepiece_fast_path_and_offsets_agree(sp_folder, text):
 def test_wordseg_keeps_words_and_their_borders(sp_folder):
     words = build_tokenizer("WordsegTokenizer", sp_folder / "vocab.txt", for_cn=True)
     pieces = build_tokenizer("SentencepieceTokenizer", sp_folder / "vocab.txt", for_cn=False)
-    assert words.tokenize("Hello 你好世界\1fox") == ["hello", *pieces.tokenize("你好世界"), *pieces.tokenize("fox")]
+    assert words.tokenize("Hello 你好世界\1brownfoxjumps") == [
+        "hello",
+        *pieces.tokenize("你好世界"),
+        *pieces.tokenize("brownfoxjumps"),
+    ]
     found = words.tokenize_with_offsets("fox Hello")
     assert found[-1] == ("hello", 4, 9)
     assert words.encode("fox Hello") == [words.vocab[token] for token, _, _ in found]
