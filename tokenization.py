@@ -278,7 +278,7 @@ def _find_sp_model(vocab_file, sp_model):
 class SentencepieceTokenizer(_Tokenizer):
     """The pieces of a sentencepiece model (Kudo and Richardson 2018), with the ids of `vocab_file`, not the model's.
 
-    The model is `sp_model`, else ``<vocab_file>.model`` (as in Baidu's code), else the only ``*.model`` beside the vocabulary;
+    The model is `sp_model`, else ``<vocab_file>.model`` (as in Baidu's code), else the only ``*.model`` beside it;
     a UserError says what was looked for. A piece that the vocabulary lacks is [UNK]. The byte 0x01, by which
     Baidu's data is pre-segmented, counts as a blank.
     """
