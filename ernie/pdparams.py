@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import pickletools
 import re
 from pathlib import Path
 
@@ -71,9 +72,15 @@ def _encode(text, encoding):
     return text.encode("latin1")
 
 
+def _empty_bytes():
+    return b""  # protocol 2 writes an empty array's data as bytes()
+
+
 _ALLOWED = {
     ("collections", "OrderedDict"): dict,
     ("builtins", "tuple"): tuple,  # a lone tensor is saved as tuple((name, array))
+    ("__builtin__", "tuple"): tuple,
+    ("__builtin__", "bytes"): _empty_bytes,
     ("numpy", "ndarray"): "ndarray",  # named as an argument of _reconstruct, never called
     ("numpy", "dtype"): _make_dtype,
     ("numpy.core.multiarray", "_reconstruct"): _make_array,
@@ -89,6 +96,13 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
+def _check_memo(file):
+    """Refuse a memo number above the count of what came before: the unpickler would reserve memory up to it."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise pickle.UnpicklingError(f"memo number {argument} is out of order")
+
+
 def read_pdparams(path):
     """Read a .pdparams file that ``paddle.save(layer.state_dict(), path)`` wrote (pickle protocols 2 to 4).
 
@@ -101,6 +115,8 @@ def read_pdparams(path):
     path = Path(path)
     try:
         with open(path, "rb") as file:
+            _check_memo(file)
+            file.seek(0)
             content = _ArrayUnpickler(file, encoding="latin1").load()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): give a .pdparams file") from error
