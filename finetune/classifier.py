@@ -21,6 +21,7 @@ class Classifier(FinetuneTask):
     """One label an example: softmax over the pooled [CLS] vector."""
 
     name = "classify"
+    head_prefix = ("_cls_out",)
     inputs = (*ENCODER_INPUTS, Input("labels", [None, 1], "int64", label=True))
 
     def __init__(self, config, head, mode, optimizer=None):
@@ -52,6 +53,10 @@ class Classifier(FinetuneTask):
     def evaluation_line(cls, head, scores, elapsed):
         text = metrics.METRICS[head.metric].text.format(**scores)
         return f"ave loss: {scores['loss']:f}, {text}, data_num: {scores['data_num']:d}, elapsed time: {elapsed:f} s"
+
+    @classmethod
+    def training_line(cls, record):
+        return f"{super().training_line(record)}, ave acc: {record['acc']:f}"
 
     @classmethod
     def prediction_lines(cls, outputs, batch):

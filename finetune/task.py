@@ -40,9 +40,11 @@ class FinetuneTask(Model):
 
     Attributes:
         name: the task's name in ``TASKS`` and in checkpoints.
+        head_prefix: what the names of the head's parameters begin with.
     """
 
     name = None
+    head_prefix = ()
     inputs = ENCODER_INPUTS
 
     def __init__(self, config, head, mode, optimizer=None):
@@ -70,6 +72,11 @@ class FinetuneTask(Model):
             elapsed: seconds.
         """
         raise NotImplementedError
+
+    @classmethod
+    def training_line(cls, record):
+        """The losses and scores of a training line: ``ave loss`` and what the task adds."""
+        return f"ave loss: {record['loss']:f}"
 
     @classmethod
     def prediction_lines(cls, outputs, batch):

@@ -1,6 +1,6 @@
 """Files and directories that appear whole or not at all.
 
-from propeller.files import atomic_directory, write_file
+from propeller.files import atomic_directory, atomic_text, write_file
 with atomic_directory("output/step_100") as temporary:
     write_file(temporary / "checkpoint.json", b"{}")
 """
@@ -62,6 +62,26 @@ def write_file(path, content):
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        _fsync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_text(path):
+    """Give a UTF-8 text file to write line by line; on a clean exit it is fsynced and named ``path``, else removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.new-", dir=path.parent)
+    temporary = Path(temporary)
+    try:
+        with open(descriptor, "w", encoding="utf8") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())

@@ -1,0 +1,14 @@
+"""Fine-tuning: one class a task, found by name in ``TASKS``."""
+
+import importlib
+
+# name -> module:class; the class is imported when it is asked for, so that --help needs no Paddle.
+TASKS = {
+    "classify": "finetune.classifier:Classifier",
+}
+
+
+def task_class(name):
+    """The ``FinetuneTask`` class of that name."""
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

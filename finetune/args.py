@@ -1,0 +1,252 @@
+"""The flags of the fine-tuning scripts: one frozen dataclass a concern, and argparse made from them.
+
+    args = parse("run_classifier.py", "Fine-tune a classifier", sys.argv[1:])
+    args.model.vocab_path, args.train.learning_rate
+
+Every flag of the 2019 scripts is taken, with its meaning and default; new ones say so in ``--help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from dataclasses import MISSING, dataclass, field, fields
+from typing import NamedTuple
+
+from finetune.metrics import METRICS
+from propeller.errors import UserError
+
+# Taken because scripts of 2019 give them; there is nothing left for them to do.
+IGNORED = {
+    "use_fast_executor": "there is one executor",
+    "num_iteration_per_drop_scope": "scopes are not dropped",
+    "is_distributed": "the launcher tells",
+    "use_multi_gpu_test": "evaluation runs where training runs",
+    "enable_ce": "metrics.jsonl holds the figures",
+    "metrics": "they are always computed",
+    "chunk_scheme": "for sequence labelling only",
+    "doc_stride": "for reading comprehension only",
+    "max_query_length": "for reading comprehension only",
+    "max_answer_length": "for reading comprehension only",
+    "n_best_size": "for reading comprehension only",
+    "use_dynamic_loss_scaling": "there is no fp16 in this version",
+    "init_loss_scaling": "there is no fp16 in this version",
+    "incr_every_n_steps": "there is no fp16 in this version",
+    "decr_every_n_nan_or_inf": "there is no fp16 in this version",
+    "incr_ratio": "there is no fp16 in this version",
+    "decr_ratio": "there is no fp16 in this version",
+}
+
+
+def flag(default, text, **options):
+    """A dataclass field that is a flag: its default, its one line of help, options for argparse."""
+    return field(default=default, metadata={"help": text, **options})
+
+
+@dataclass(frozen=True)
+class ModelArgs:
+    """model: the network, its vocabulary, the weights it starts from"""
+
+    ernie_config_path: str = flag(None, "ernie_config.json of the model", required=True)
+    vocab_path: str = flag(None, "vocab.txt of the model, with or without <TAB>id", required=True)
+    init_pretraining_params: str = flag(None, "params/ of a pre-trained model: its encoder is taken, its heads are not")
+    init_checkpoint: str = flag(None, "a fine-tuned checkpoint (step_N, best, last): encoder and head are taken")
+    tokenizer: str = flag(
+        "FullTokenizer",
+        "how text becomes tokens",
+        choices=("FullTokenizer", "CharTokenizer", "SentencepieceTokenizer", "WordsegTokenizer"),
+    )
+    sp_model: str = flag(None, "new: sentencepiece model of the last two (default: the *.model beside vocab.txt)")
+    do_lower_case: bool = flag(True, "lower-case the text and strip accents, for uncased vocabularies")
+    for_cn: bool = flag(True, "drop the blanks of the text, for Chinese; false for English")
+    max_seq_len: int = flag(512, "longest example in tokens; what is longer is cut, and counted in the log")
+    task_id: int = flag(0, "id for the task embedding, in models with use_task_id")
+    num_labels: int = flag(2, "number of classes")
+    label_map_config: str = flag(None, "JSON file {label word: class}; without it labels are integers")
+    metric: str = flag("simple_accuracy", "score of an evaluation", choices=tuple(METRICS))
+    is_classify: bool = flag(True, "classification")
+    is_regression: bool = flag(False, "regression; not in this version")
+
+
+@dataclass(frozen=True)
+class DataArgs:
+    """data: TSV files with a header naming text_a, text_b, label, qid in any order"""
+
+    train_set: str = flag(None, "rows to train on")
+    dev_set: str = flag(None, "rows to evaluate on, several files with commas between; the first one picks the best")
+    test_set: str = flag(None, "rows to predict, several files with commas between; scored too where labelled")
+    test_save: str = flag("./checkpoints/test_result", "prediction file of each test set; .epoch.step is added")
+    diagnostic: str = flag(None, "GLUE diagnostics file to predict")
+    diagnostic_save: str = flag(None, "its prediction file; .epoch.step is added")
+    shuffle: bool = flag(True, "shuffle the training rows anew each epoch")
+    bucket_window: int = flag(0, "new: put rows of like length together within so many rows; 0: off, as in 2019")
+    num_workers: int = flag(0, "new: processes that tokenise; 0: a thread of this one")
+    queue_size: int = flag(50, "new: batches made ready ahead of the device")
+    token_cache_dir: str = flag(
+        "auto", "new: where ids are kept for later epochs; auto: in --checkpoints; off: nowhere"
+    )
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """training: hyper-parameters"""
+
+    epoch: int = flag(3, "passes over the training rows")
+    batch_size: int = flag(32, "examples a batch on one device; tokens with --in_tokens")
+    in_tokens: bool = flag(False, "count a batch in tokens, padding too")
+    gradient_accumulation_steps: int = flag(1, "new: batches whose gradients make one step")
+    predict_batch_size: int = flag(None, "batch of evaluation and prediction (default: --batch_size)")
+    learning_rate: float = flag(5e-5, "peak learning rate")
+    lr_scheduler: str = flag(
+        "linear_warmup_decay", "how the rate changes", choices=("linear_warmup_decay", "noam_decay")
+    )
+    warmup_proportion: float = flag(0.1, "part of the steps the rate rises in; 0: the rate is constant")
+    weight_decay: float = flag(0.01, "decoupled decay; not for biases and layer norms")
+    use_fp16: bool = flag(False, "mixed precision on a GPU; not in this version")
+    random_seed: int = flag(0, "seed of row order, new weights and dropout")
+    early_stop: int = flag(0, "new: stop after so many evaluations without a better score; 0: never")
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """run: what is done, where it goes, how often"""
+
+    do_train: bool = flag(True, "train")
+    do_val: bool = flag(True, "evaluate --dev_set")
+    do_test: bool = flag(True, "predict --test_set, with the last and with the best checkpoint")
+    checkpoints: str = flag("checkpoints", "folder of this run; the same command again continues it")
+    overwrite: bool = flag(False, "new: begin afresh in --checkpoints, whatever run it holds", bare=True)
+    keep_checkpoints: int = flag(3, "new: last checkpoints to keep, besides the best; 0: all, as in 2019")
+    save_steps: int = flag(10000, "steps between checkpoints; 0: at the end only")
+    validation_steps: int = flag(1000, "steps between evaluations; 0: at the end only")
+    skip_steps: int = flag(10, "steps between lines of the log")
+    verbose: bool = flag(False, "log the reader's queue and the learning rate too")
+    log_file: str = flag(None, "new: write the log to this file as well")
+    use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", choices=("auto", "true", "false"))
+
+
+class Args(NamedTuple):
+    """All flags of a run."""
+
+    model: ModelArgs
+    data: DataArgs
+    train: TrainArgs
+    run: RunArgs
+    ignored: list
+
+
+GROUPS = {"model": ModelArgs, "data": DataArgs, "train": TrainArgs, "run": RunArgs}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are UserErrors."""
+
+    def error(self, message):
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def boolean(text):
+    """true/false, t/f, yes/no, 1/0 in any case, as in 2019."""
+    if text.lower() in ("true", "t", "yes", "1"):
+        return True
+    if text.lower() in ("false", "f", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def _type(annotation):
+    return {"bool": boolean, "int": int, "float": float}.get(annotation, str)
+
+
+def build_parser(prog, description):
+    """The argparse parser, flags in groups."""
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
+    for group in GROUPS.values():
+        section = parser.add_argument_group(*[part.strip() for part in group.__doc__.split(":", 1)])
+        for entry in fields(group):
+            options = dict(entry.metadata)
+            text, bare = options.pop("help"), options.pop("bare", False)
+            if entry.default not in (None, MISSING):
+                shown = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
+                text = f"{text} [{shown}]"
+            kind = _type(entry.type)
+            if kind is boolean and not bare:
+                options["metavar"] = "true|false"
+            elif kind in (int, float):
+                options["metavar"] = "N" if kind is int else "X"
+            elif "choices" not in options:
+                options["metavar"] = "PATH"
+            if bare:
+                options.update(nargs="?", const=True, metavar="true|false")
+            section.add_argument(f"--{entry.name}", type=kind, default=entry.default, help=text, **options)
+    section = parser.add_argument_group("ignored", "taken because scripts of 2019 give them; without effect here")
+    for name, why in IGNORED.items():
+        section.add_argument(f"--{name}", default=MISSING, help=why, metavar="ANY")
+    return parser
+
+
+def parse(prog, description, argv):
+    """Flags from a command line.
+
+    Raises:
+        UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
+    """
+    parser = build_parser(prog, description)
+    found, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"unknown argument {unknown[0]}: {hint}see {prog} --help")
+    values = vars(found)
+    groups = {
+        key: group(**{entry.name: values[entry.name] for entry in fields(group)}) for key, group in GROUPS.items()
+    }
+    args = Args(**groups, ignored=[name for name in IGNORED if values[name] is not MISSING])
+    _check(args)
+    return args
+
+
+def _check(args):
+    """What no single flag can tell."""
+    run, data, model, train = args.run, args.data, args.model, args.train
+    if model.is_regression or not model.is_classify:
+        raise UserError("--is_regression true (--is_classify false): regression is not in this version")
+    if train.use_fp16:
+        raise UserError("--use_fp16 true: mixed precision is not in this version; leave the flag out or give false")
+    needs = [("do_train", "train_set"), ("do_val", "dev_set"), ("do_test", "test_set")]
+    for switch, name in needs[:1] if run.do_train else []:
+        if not getattr(data, name):
+            raise UserError(f"--{switch} true needs --{name}")
+    if not run.do_train:
+        if not any(getattr(run, switch) and getattr(data, name) for switch, name in needs[1:]):
+            raise UserError("nothing to do: give --do_train true, or --do_val true with --dev_set, or --test_set")
+        if not model.init_checkpoint:
+            raise UserError("--do_train false needs --init_checkpoint: the fine-tuned checkpoint to evaluate")
+    if run.do_test and data.test_set and len(split(data.test_set)) != len(split(data.test_save)):
+        raise UserError(
+            f"--test_save names {len(split(data.test_save))} files, --test_set {len(split(data.test_set))}: "
+            "give one prediction file for each test set, with commas between"
+        )
+    if data.diagnostic and not data.diagnostic_save:
+        raise UserError("--diagnostic needs --diagnostic_save: where its predictions go")
+    for group, names in ((train, ("epoch", "batch_size", "gradient_accumulation_steps")), (run, ("skip_steps",))):
+        for name in names:
+            if getattr(group, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(group, name)}")
+    for name in ("save_steps", "validation_steps", "keep_checkpoints"):
+        if getattr(run, name) < 0:
+            raise UserError(f"--{name} must be 0 or more, not {getattr(run, name)}")
+    if not 0 <= train.warmup_proportion <= 1:
+        raise UserError(f"--warmup_proportion must be between 0 and 1, not {train.warmup_proportion}")
+    if train.weight_decay < 0:
+        raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
+    if data.queue_size < 1:
+        raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
+    if model.num_labels < 2:
+        raise UserError(f"--num_labels must be at least 2 for classification, not {model.num_labels}")
+
+
+def split(paths):
+    """A comma-separated flag as a list; nothing for None."""
+    return [path for path in (paths or "").split(",") if path]

@@ -1,0 +1,61 @@
+"""The log lines of the 2019 scripts, which scrapers read: their wording and fields stay.
+
+log_arguments(args)
+learner.train(..., hooks=[SeedLines(task, head, num_examples, verbose=True)])
+# epoch: 3, progress: 22456/67349, step: 3500, ave loss: 0.015862, ave acc: 0.984375, speed: 1.328810 steps/s
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from finetune.args import GROUPS, IGNORED
+from propeller.train.hooks import RunHook
+
+log = logging.getLogger("ernie.finetune")
+
+
+def log_arguments(args):
+    """All flags, sorted, a line each; and which of those given have no effect."""
+    log.info("-----------  Configuration Arguments -----------")
+    values = {name: value for group in GROUPS for name, value in dataclasses.asdict(getattr(args, group)).items()}
+    for name, value in sorted(values.items()):
+        log.info("%s: %s", name, value)
+    log.info("------------------------------------------------")
+    if args.ignored:
+        log.info("without effect: %s", "; ".join(f"--{name} ({IGNORED[name]})" for name in args.ignored))
+
+
+class SeedLines(RunHook):
+    """The log lines of the 2019 scripts, for scrapers that read them, word for word."""
+
+    def __init__(self, task, head, num_examples, verbose, journal=None):
+        self.task, self.head, self.num_examples = task, head, num_examples
+        self.verbose, self.journal = verbose, journal
+
+    def before_evaluation(self, learner, state, evaluation):
+        log.info("validation result of dataset %s:", evaluation.file)
+
+    def on_record(self, learner, state, record):
+        if record["event"] == "train":
+            self._train(learner, state, record)
+            return
+        line = self.task.evaluation_line(self.head, record, record["elapsed"])
+        where = f"file: {record['file']}, epoch: {record['epoch']}, steps: {record['step']}"
+        log.info("[%s evaluation] %s, %s", record["event"], line, where)
+        if self.journal:
+            self.journal.write(record)
+
+    def _train(self, learner, state, record):
+        if self.verbose:
+            log.info("train pyreader queue size: %d, learning rate: %f", learner.queue_size(), record["learning_rate"])
+        log.info(
+            "epoch: %d, progress: %d/%d, step: %d, %s, speed: %f steps/s",
+            record["epoch"],
+            state.rows,
+            self.num_examples,
+            record["step"],
+            self.task.training_line(record),
+            record["speed"],
+        )

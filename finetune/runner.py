@@ -1,0 +1,372 @@
+"""What every fine-tuning script does: flags -> readers, model, loop -> checkpoints, log, predictions.
+
+from finetune.runner import main
+main("run_classifier.py", "classify", sys.argv[1:])
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+from pathlib import Path
+
+from ernie.checkpoint import check_vocab, load_params, read_variable, scan_params, write_variable
+from ernie.config import ErnieConfig
+from ernie.optimization import AdamW, OptimizationConfig
+from finetune import task_class
+from finetune.args import GROUPS, parse, split
+from finetune.lines import SeedLines, log_arguments
+from finetune.task import HeadConfig
+from propeller import log as log_setup
+from propeller import runtime
+from propeller.errors import UserError
+from propeller.files import atomic_text
+from propeller.train.hooks import EarlyStopping, ProgressBar
+from propeller.train.journal import Journal
+from propeller.train.model import RunMode
+from propeller.train.saver import Saver, read_json
+from propeller.train.trainer import Evaluation, Learner, RunConfig
+from reader.pyreader import PyReader
+from reader.task_reader import TaskReader
+from reader.tsv import TsvFile
+from tokenization import build_tokenizer
+
+log = logging.getLogger("ernie.finetune")
+
+# Flags that change where a run writes or what it prints, never the weights it ends with.
+NOT_IN_FINGERPRINT = {
+    "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",
+    "num_workers", "queue_size", "token_cache_dir", "ernie_config_path", "vocab_path", "init_pretraining_params",
+    "init_checkpoint", "label_map_config", "train_set", "dev_set", "test_set", "test_save", "diagnostic",
+    "diagnostic_save", "do_train", "do_val", "do_test", "predict_batch_size", "sp_model",
+}  # fmt: skip
+
+
+def main(prog, task_name, argv):
+    """Run a fine-tuning script; returns its exit status."""
+    args = parse(prog, task_class(task_name).__doc__.splitlines()[0], argv)
+    bar = runtime.on_terminal()
+    log_setup.setup(args.run.log_file, bar=bar)
+    log_arguments(args)
+    finetuner = Finetuner(task_class(task_name), args, bar)
+    if args.run.do_train:
+        finetuner.train()
+    else:
+        finetuner.evaluate_and_predict()
+    return 0
+
+
+class Finetuner:
+    """One run of one task.
+
+    Args:
+        task: a ``FinetuneTask`` class.
+        args: ``Args``.
+        bar: whether to show a progress bar.
+    """
+
+    def __init__(self, task, args, bar=False):
+        self.task, self.args, self.bar = task, args, bar
+        model = args.model
+        self.place = runtime.place(args.run.use_cuda)
+        self.config = ErnieConfig(model.ernie_config_path)
+        self.config.print_config()
+        if model.max_seq_len > self.config.max_position_embeddings:
+            raise UserError(
+                f"--max_seq_len {model.max_seq_len} is above the {self.config.max_position_embeddings} positions of "
+                f"{model.ernie_config_path} (max_position_embeddings): give that or less"
+            )
+        if self.config.use_task_id and not 0 <= model.task_id < self.config.task_type_vocab_size:
+            raise UserError(
+                f"--task_id {model.task_id} is outside the {self.config.task_type_vocab_size} task embeddings of "
+                f"{model.ernie_config_path} (task_type_vocab_size)"
+            )
+        self.tokenizer = build_tokenizer(
+            model.tokenizer, model.vocab_path, model.do_lower_case, model.for_cn, model.sp_model
+        )
+        check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
+        self.label_map = _label_map(model.label_map_config, model.num_labels)
+        self.head = HeadConfig(num_labels=model.num_labels, metric=model.metric)
+
+    def train(self):
+        """Train with evaluation, then predict the test sets; an interrupted run goes on where it was."""
+        args, run = self.args, self.args.run
+        saver = Saver(run.checkpoints, write_variable, read_variable, run.keep_checkpoints, self._meta())
+        with contextlib.closing(saver):
+            reader = self._reader(args.data.train_set, training=True)
+            evaluations = self._evaluations()
+            status = saver.claim(self._fingerprint(reader), run.overwrite)
+            if status == "finished":
+                log.info(
+                    "this run is finished: best checkpoint %s, last %s; --overwrite begins it afresh",
+                    (Path(run.checkpoints) / "best").resolve().name,
+                    (Path(run.checkpoints) / "last").resolve().name,
+                )
+                return
+            learner = self._learner(self._optimization(reader))
+            self._load_initial(learner)
+            journal = Journal(run.checkpoints)
+            hooks = [SeedLines(self.task, self.head, reader.num_examples, run.verbose), journal]
+            hooks.append(ProgressBar(self._steps(reader, whole=True), self.bar))
+            if args.train.early_stop:
+                hooks.append(EarlyStopping(args.train.early_stop))
+            state = learner.train(
+                lambda position: PyReader(lambda: reader.batches(position), args.data.queue_size),
+                reader.num_examples,
+                saver,
+                evaluations,
+                hooks,
+            )
+            if state.stop:
+                log.info("stopped early at step %d: %s", state.step, state.stop)
+            self._log_reader(reader)
+            self._test_last_and_best(learner, saver, state, journal)
+            saver.finish(steps=state.step, best_step=state.best_step)
+            log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
+
+    def evaluate_and_predict(self):
+        """Evaluate and predict with a fine-tuned checkpoint, without training."""
+        args = self.args
+        checkpoint = Path(args.model.init_checkpoint)
+        learner = self._learner(None)
+        arrays, report = load_params(checkpoint, learner.parameter_shapes(RunMode.PREDICT), heads_optional=False)
+        log.info("%s: %s", checkpoint, report.summary())
+        learner.write(arrays)
+        described = checkpoint / "checkpoint.json"
+        step = read_json(described).get("step", 0) if described.is_file() else 0
+        if args.run.do_val:
+            lines = SeedLines(self.task, self.head, 0, False)
+            for entry in self._evaluations():
+                self._score(learner, entry, lines, step, 0)
+        if args.run.do_test:
+            for path, save in self._tests():
+                self._predict(learner, path, save)
+                if "label" in TsvFile(path).columns:
+                    lines = SeedLines(self.task, self.head, 0, False)
+                    self._score(learner, self._evaluation("test", path), lines, step, 0)
+
+    def _learner(self, optimization):
+        def make_model(mode):
+            optimizer = AdamW(optimization) if mode is RunMode.TRAIN else None
+            return self.task(self.config, self.head, mode, optimizer)
+
+        train, run = self.args.train, self.args.run
+        return Learner(
+            make_model,
+            RunConfig(
+                seed=train.random_seed,
+                accumulate=train.gradient_accumulation_steps,
+                log_steps=run.skip_steps,
+                eval_steps=run.validation_steps,
+                save_steps=run.save_steps,
+                best_by=self.task.best_by(self.head),
+                place=self.place,
+            ),
+        )
+
+    def _load_initial(self, learner):
+        """The weights to start from; --init_checkpoint brings its head, --init_pretraining_params does not."""
+        model = self.args.model
+        source = model.init_checkpoint or model.init_pretraining_params
+        if model.init_checkpoint and model.init_pretraining_params:
+            log.warning("--init_checkpoint is given, so --init_pretraining_params is not used")
+        if not source:
+            log.warning("no --init_pretraining_params and no --init_checkpoint: the encoder starts from random weights")
+            return
+        wanted = learner.parameter_shapes(RunMode.TRAIN)
+        if not model.init_checkpoint:
+            wanted = {name: shape for name, shape in wanted.items() if not name.startswith(self.task.head_prefix)}
+        arrays, report = load_params(source, wanted, heads_optional=not model.init_checkpoint)
+        log.info("%s: %s", source, report.summary())
+        if not model.init_checkpoint:
+            log.info("the head is new: initialised from --random_seed %d", self.args.train.random_seed)
+        learner.write(arrays)
+
+    def _reader(self, path, training=False, label_kind="class"):
+        args = self.args
+        cache = args.data.token_cache_dir
+        if cache == "auto":
+            cache = str(Path(args.run.checkpoints) / "token_cache") if training else "off"
+        return TaskReader(
+            path,
+            self.tokenizer,
+            max_seq_len=args.model.max_seq_len,
+            batch_size=args.train.batch_size if training else args.train.predict_batch_size or args.train.batch_size,
+            in_tokens=args.train.in_tokens,
+            label_map=self.label_map,
+            num_labels=args.model.num_labels,
+            label_kind=label_kind,
+            task_id=args.model.task_id,
+            shuffle=training and args.data.shuffle,
+            seed=args.train.random_seed,
+            epochs=args.train.epoch if training else 1,
+            bucket_window=args.data.bucket_window if training else 0,
+            num_workers=args.data.num_workers,
+            token_cache_dir=None if cache == "off" else cache,
+        )
+
+    def _evaluation(self, kind, path):
+        reader = self._reader(path)
+        return Evaluation(kind, path, lambda: PyReader(reader.batches, self.args.data.queue_size))
+
+    def _evaluations(self):
+        return [self._evaluation("dev", path) for path in split(self.args.data.dev_set)] if self.args.run.do_val else []
+
+    def _tests(self):
+        """(file to predict, where to) pairs: test sets, then the diagnostics."""
+        data = self.args.data
+        pairs = list(zip(split(data.test_set), split(data.test_save)))
+        return pairs + ([(data.diagnostic, data.diagnostic_save)] if data.diagnostic else [])
+
+    def _steps(self, reader, whole=False):
+        """Steps of the run by the 2019 formula, which the schedule uses; with ``whole``, as many as there will be."""
+        train = self.args.train
+        group = train.gradient_accumulation_steps
+        if train.in_tokens:
+            return max(
+                train.epoch * reader.num_examples // (train.batch_size // self.args.model.max_seq_len) // group, 1
+            )
+        if whole:
+            return train.epoch * -(-reader.num_examples // (train.batch_size * group))
+        return max(train.epoch * reader.num_examples // train.batch_size // group, 1)
+
+    def _optimization(self, reader):
+        train = self.args.train
+        steps = self._steps(reader)
+        warmup = int(steps * train.warmup_proportion)
+        log.info("Device count: 1 (%s)", self.place)
+        log.info("Num train examples: %d", reader.num_examples)
+        log.info("Max train steps: %d", steps)
+        log.info("Num warmup steps: %d", warmup)
+        if train.gradient_accumulation_steps > 1:
+            log.info("Batches a step: %d", train.gradient_accumulation_steps)
+        return OptimizationConfig(
+            learning_rate=train.learning_rate,
+            num_train_steps=steps,
+            warmup_steps=warmup,
+            weight_decay=train.weight_decay,
+            scheduler=train.lr_scheduler,
+        )
+
+    def _meta(self):
+        """What a checkpoint says of itself."""
+        model = self.args.model
+        return {
+            "task": self.task.name,
+            "label_map": self.label_map,
+            "num_labels": model.num_labels,
+            "max_seq_len": model.max_seq_len,
+            "tokenizer": model.tokenizer,
+            "tokenizer_fingerprint": self.tokenizer.fingerprint,
+            "ernie_config": self.config.to_dict(),
+        }
+
+    def _fingerprint(self, reader):
+        """What makes this run this run: flags, data, initial weights; nested dict of plain values."""
+        flags = {
+            name: value for group in GROUPS for name, value in dataclasses.asdict(getattr(self.args, group)).items()
+        }
+        flags = {f"--{name}": value for name, value in flags.items() if name not in NOT_IN_FINGERPRINT}
+        model = self.args.model
+        source = model.init_checkpoint or model.init_pretraining_params
+        files = [self.args.data.train_set, *(split(self.args.data.dev_set) if self.args.run.do_val else [])]
+        digests = [reader.table.sha256, *(TsvFile(path).sha256 for path in files[1:])]
+        return {
+            "flag": flags,
+            "data": {f"{Path(path).name}": digest for path, digest in zip(files, digests)},
+            "initial_weights": {"kind": "init_checkpoint" if model.init_checkpoint else "init_pretraining_params",
+                                "sha256": _digest(source) if source else None},
+            "ernie_config": self.config.to_dict(),
+            "label_map": self.label_map or {},
+            "tokenizer": self.tokenizer.fingerprint,
+        }  # fmt: skip
+
+    def _log_reader(self, reader):
+        stats = reader.stats
+        if stats["rows"]:
+            log.info(
+                "reader: %d rows, %d of them cut to %d tokens, %.1f%% of the batches padding",
+                stats["rows"],
+                stats["truncated"],
+                self.args.model.max_seq_len,
+                100.0 * stats["padding"] / max(stats["padding"] + stats["tokens"], 1),
+            )
+
+    def _test_last_and_best(self, learner, saver, state, journal):
+        """Predict and, where labelled, score the test sets once: with the last and with the best checkpoint."""
+        if not self.args.run.do_test or not self._tests():
+            return
+        lines = SeedLines(self.task, self.head, 0, False, journal)
+        checkpoints = {"last": state.step}
+        if state.best_step is not None:
+            checkpoints["best"] = state.best_step
+        for kind, step in checkpoints.items():
+            if kind == "best" and step == state.step:
+                log.info("the best checkpoint is the last one, step %d", step)
+                continue
+            epoch = state.epoch if kind == "last" else state.best_epoch
+            log.info("testing with the %s checkpoint, step %d", kind, step)
+            if kind == "best":
+                learner.write(saver.parameters(step))
+            for path, save in self._tests():
+                self._predict(learner, path, f"{save}.{epoch}.{step}")
+                if "label" in TsvFile(path).columns:
+                    self._score(learner, self._evaluation("test", path), lines, step, epoch, checkpoint=kind)
+        journal.close()
+
+    def _score(self, learner, evaluation, lines, step, epoch, **facts):
+        begin = time.monotonic()
+        with evaluation.open_batches() as batches:
+            scores = learner.evaluate(batches)
+        elapsed = time.monotonic() - begin
+        record = {"event": evaluation.kind, "step": step, "epoch": epoch, "file": evaluation.file, **scores, **facts}
+        lines.on_record(learner, None, {**record, "elapsed": elapsed})
+
+    def _predict(self, learner, path, save):
+        """Write the prediction file: a line a row, in the order of the rows."""
+        log.info("testing %s, save to %s", path, save)
+        reader = self._reader(path, label_kind=None)
+        written = 0
+        with PyReader(reader.batches, self.args.data.queue_size) as batches, atomic_text(save) as file:
+            for outputs, batch in learner.predict(batches):
+                lines = self.task.prediction_lines(outputs, batch)
+                file.writelines(f"{line}\n" for line in lines)
+                written += len(lines)
+        if written != reader.num_examples:
+            raise UserError(f"{save}: {written} predictions for {reader.num_examples} rows of {path}")
+
+
+def _label_map(path, num_labels):
+    """label word -> class from a JSON file, or None."""
+    if not path:
+        return None
+    try:
+        mapping = json.loads(Path(path).read_text(encoding="utf8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}): give the JSON file of --label_map_config"
+        ) from error
+    except ValueError as error:
+        raise UserError(f'{path}: not JSON in UTF-8 ({error}): write {{"label": 0, …}}') from error
+    good = isinstance(mapping, dict) and all(isinstance(v, int) and not isinstance(v, bool) for v in mapping.values())
+    if not good or not mapping:
+        raise UserError(f'{path}: must map every label word to a class number, as in {{"negative": 0, "positive": 1}}')
+    for word, number in mapping.items():
+        if not 0 <= number < num_labels:
+            raise UserError(f"{path}: label {word!r} has class {number}, outside 0..{num_labels - 1} (--num_labels)")
+    return mapping
+
+
+def _digest(directory):
+    """sha256 over the names and bytes of the parameters in a directory."""
+    total = hashlib.sha256()
+    for name, variable in sorted(scan_params(directory).items()):
+        total.update(name.encode() + b"\0")
+        with open(variable.path, "rb") as file:
+            while block := file.read(1 << 22):
+                total.update(block)
+    return total.hexdigest()

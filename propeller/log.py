@@ -1,0 +1,39 @@
+"""Log lines in the 2019 form, to standard error and, if asked, to a file.
+
+setup("checkpoints/train.log", bar=True)
+logging.getLogger("ernie").info("epoch: 0, ...")
+# [INFO] 2026-11-22 14:23:37,543 [   runner.py:   87]:	epoch: 0, ...
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+FORMAT = "[%(levelname)s] %(asctime)s [%(filename)12s:%(lineno)5d]:\t%(message)s"
+LOGGERS = ("ernie", "propeller")
+
+
+class _AboveBar(logging.Handler):
+    """Writes lines above a tqdm bar, so that neither tears the other."""
+
+    def emit(self, record):
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def setup(log_file=None, bar=False):
+    """Send the project's loggers to standard error and to ``log_file``, which is appended to."""
+    handlers = [_AboveBar() if bar else logging.StreamHandler(sys.stderr)]
+    if log_file:
+        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log_file, encoding="utf8"))
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Paddle turns on everybody's notes
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        for handler in handlers:
+            handler.setFormatter(logging.Formatter(FORMAT))
+            logger.addHandler(handler)

@@ -1,0 +1,214 @@
+"""Checkpoints that are whole or not there, resumable, and the record of the run they belong to.
+
+checkpoints/
+  run.json              what run this is (flags, data, initial weights), and whether it finished
+  step_100/             one file a parameter, as released models have; checkpoint.json says what they are for
+  step_100/training_state/   optimiser state, step, reader position
+  last, best            links to such directories
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from propeller.errors import UserError
+from propeller.files import atomic_directory, write_file
+
+log = logging.getLogger("propeller.train")
+
+OWN_FILES = ("run.json", "metrics.jsonl", "curves.png", "best", "last", "events")
+FORMAT = 1
+
+
+def write_json(path, value):
+    """Write a JSON file atomically, readable by people."""
+    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+
+
+def read_json(path):
+    """Read a JSON file; UserError when it is damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf8"))
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}): remove the directory or give --overwrite") from error
+
+
+class Saver:
+    """Writes and finds the checkpoints of one run.
+
+    Args:
+        folder: the run's directory; made when missing.
+        write_variable, read_variable: ``(path, array)`` and ``(path) -> array``, the format of a parameter file.
+        keep: how many of the last checkpoints stay; the best one stays besides. 0: all.
+        meta: JSON-able dict stored in every ``checkpoint.json``: what the parameters are for.
+
+    Raises:
+        UserError: another process trains into the folder.
+    """
+
+    def __init__(self, folder, write_variable, read_variable, keep=3, meta=None):
+        self.folder = Path(folder)
+        self.write_variable, self.read_variable = write_variable, read_variable
+        self.keep, self.meta = keep, meta or {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder / ".lock", "w")  # noqa: SIM115 held until close()
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(
+                f"{self.folder}: another process trains into it: wait, or choose another --checkpoints"
+            ) from None
+        for left in [*self.folder.glob(".step_*.new-*"), *self.folder.glob(".step_*.old-*")]:
+            shutil.rmtree(left, ignore_errors=True)  # of a run that was killed while it wrote
+
+    def close(self):
+        """Let other processes train into the folder."""
+        self._lock.close()
+
+    def claim(self, fingerprint, overwrite=False):
+        """Begin or continue the run with this fingerprint: ``new``, ``resume`` or ``finished``.
+
+        Raises:
+            UserError: the folder holds another run, and ``overwrite`` is false.
+        """
+        path = self.folder / "run.json"
+        fingerprint = json.loads(json.dumps(fingerprint))
+        if overwrite:
+            self.clear()
+        elif path.exists():
+            stored = read_json(path)
+            difference = first_difference(stored.get("fingerprint", {}), fingerprint)
+            if difference:
+                raise UserError(
+                    f"{self.folder} holds another run: {difference}; "
+                    "choose another --checkpoints, or give --overwrite to begin afresh"
+                )
+            return "finished" if stored.get("finished") else "resume"
+        elif self.steps():
+            raise UserError(
+                f"{self.folder} holds checkpoints of a run that is not known: "
+                "choose another --checkpoints, or give --overwrite to begin afresh"
+            )
+        write_json(path, {"fingerprint": fingerprint, "finished": False})
+        return "new"
+
+    def finish(self, **facts):
+        """Note that the run is complete."""
+        path = self.folder / "run.json"
+        write_json(path, {**read_json(path), "finished": True, **facts})
+
+    def clear(self):
+        """Remove what an earlier run left here: its checkpoints, record and curves, nothing else."""
+        for entry in [*self.folder.glob("step_*"), *(self.folder / name for name in OWN_FILES)]:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif os.path.lexists(entry):
+                entry.unlink()
+
+    def steps(self):
+        """Steps that have a checkpoint, ascending."""
+        found = (re.fullmatch(r"step_(\d+)", entry.name) for entry in self.folder.glob("step_*"))
+        return sorted(int(match.group(1)) for match in found if match)
+
+    def path(self, step):
+        """The directory of a step's checkpoint."""
+        return self.folder / f"step_{step}"
+
+    def save(self, step, parameters, optimizer_state, state):
+        """Write a checkpoint and make it ``last``.
+
+        Args:
+            parameters, optimizer_state: name -> array.
+            state: JSON-able dict, what else it takes to continue.
+        """
+        with atomic_directory(self.path(step), overwrite=True) as folder:
+            for name, array in parameters.items():
+                self.write_variable(folder / name, array)
+            training = folder / "training_state"
+            training.mkdir()
+            save_file(optimizer_state, training / "optimizer.safetensors")
+            write_json(training / "state.json", state)
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(files)}
+            write_json(folder / "checkpoint.json", {**self.meta, "format": FORMAT, "step": step, "files": sizes})
+        self.link("last", step)
+        log.info("saved checkpoint %s", self.path(step))
+
+    def link(self, name, step):
+        """Make ``name`` point to the step's checkpoint, in one move."""
+        fresh = self.folder / f".{name}.new"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(f"step_{step}")
+        fresh.replace(self.folder / name)
+
+    def prune(self, best=None):
+        """Remove all but the last ``keep`` checkpoints and the best one."""
+        steps = self.steps()
+        for step in steps[: -self.keep] if self.keep else []:
+            if step != best:
+                shutil.rmtree(self.path(step))
+                log.info("removed checkpoint %s", self.path(step))
+
+    def restore(self):
+        """The newest checkpoint that is whole: (parameters, optimiser state, state), or None.
+
+        A damaged one is passed over, said in one line.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return self._read(step)
+            except UserError as error:
+                log.warning("checkpoint passed over: %s", error)
+        return None
+
+    def parameters(self, step):
+        """name -> array of a step's parameters."""
+        folder = self.path(step)
+        return {name: self.read_variable(folder / name) for name in self._files(folder) if "/" not in name}
+
+    def _files(self, folder):
+        described = folder / "checkpoint.json"
+        if not described.is_file():
+            raise UserError(f"{folder}: checkpoint.json is missing: not a checkpoint of this program")
+        files = read_json(described)["files"]
+        for name, size in files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != size:
+                raise UserError(f"{path}: missing or not of {size} bytes: the checkpoint is damaged")
+        return files
+
+    def _read(self, step):
+        parameters = self.parameters(step)
+        training = self.path(step) / "training_state"
+        if not training.is_dir():
+            raise UserError(f"{self.path(step)}: no training_state: training cannot continue from it")
+        return parameters, load_file(training / "optimizer.safetensors"), read_json(training / "state.json")
+
+
+def first_difference(stored, given, prefix=""):
+    """The first entry in which two nested dicts differ, as words, or None."""
+    for key in sorted(set(stored) | set(given)):
+        name = f"{prefix}{key}"
+        was, now = stored.get(key), given.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            inner = first_difference(was, now, f"{name}.")
+            if inner:
+                return inner
+        elif was != now:
+            return f"{name} was {was!r}, now {now!r}"
+    return None
+
+
+def contiguous(arrays):
+    """The arrays as safetensors takes them: C-contiguous, scalars kept."""
+    return {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}

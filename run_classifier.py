@@ -1,0 +1,16 @@
+"""Fine-tune, evaluate and predict: sentence classification.
+
+    python run_classifier.py --ernie_config_path MODEL/ernie_config.json --vocab_path MODEL/vocab.txt \
+        --init_pretraining_params MODEL/params --train_set train.tsv --dev_set dev.tsv --num_labels 2
+"""
+
+import sys
+
+from propeller import runtime
+from propeller.errors import exit_on_user_error
+
+if __name__ == "__main__":
+    runtime.prepare()
+    from finetune.runner import main
+
+    exit_on_user_error(main, "run_classifier.py", "classify", sys.argv[1:])
