@@ -38,7 +38,6 @@ log = logging.getLogger("ernie.reader")
 FORMAT = 1
 FILES = ("ids.bin", "rows.bin", "where.bin")
 SMALL = 64 << 20  # bytes; a larger cache gives its pages back as it is read
-ROWS_RESIDENT = 4096  # rows read before pages are given back: at most three pages each
 STALE_SECONDS = 24 * 3600  # an unfinished cache untouched for so long belongs to a run that was killed
 
 
@@ -63,7 +62,6 @@ class TokenCache:
         self.arrays = None  # ids, rows, where: once open
         self.maps = []
         self.filling = False
-        self.rows_read = 0
 
     def __enter__(self):
         return self
@@ -122,16 +120,12 @@ class TokenCache:
         names = self.record.names
         encoded.labels = np.ascontiguousarray(found["label"]) if "label" in names else None
         encoded.qids = np.ascontiguousarray(found["qid"]) if "qid" in names else None
-        self._give_back(len(rows))
+        self._give_back()
         return encoded
 
-    def _give_back(self, count):
-        """Mapped pages count as this process's memory: a large cache lets go of them now and then."""
-        self.rows_read += count
-        if self.rows_read < ROWS_RESIDENT or not hasattr(mmap, "MADV_DONTNEED"):
-            return
-        self.rows_read = 0
-        if sum(map(len, self.maps)) > SMALL:
+    def _give_back(self):
+        """Mapped pages count as this process's memory, and Linux maps 16 around each one met: a large cache lets go."""
+        if sum(map(len, self.maps)) > SMALL and hasattr(mmap, "MADV_DONTNEED"):
             for mapped in self.maps:
                 mapped.madvise(mmap.MADV_DONTNEED)
 
@@ -186,7 +180,7 @@ class TokenCache:
 
     def _complete(self):
         with open(self.beside / FILES[2], "wb") as file:
-            file.write(self.seen.tobytes())
+            file.write(self.seen)
         for file in self.files:
             file.close()
         meta = {"format": FORMAT}
