@@ -16,7 +16,8 @@ from reader.tsv import read_lines
 from reader.workers import WorkerPool
 
 CHUNK_ROWS = 1024  # tokenised at once in this process: enough for numpy to be quick, little enough to start at once
-SMALL_CHUNK_ROWS = 256  # by a worker (its task, 5 KiB, fits any pipe buffer: sending one never blocks), or from a cache
+WORKER_CHUNK_ROWS = 512  # by a worker: its task, 6 KiB, fits the smallest pipe buffer
+CACHE_CHUNK_ROWS = 256  # from a cache: see TokenCache._give_back
 
 
 class Source:
@@ -32,12 +33,12 @@ class Source:
         Args: order: int [rows of the file]; own: None for all, or a function int [n] -> bool [n]: the places wanted.
         """
         if self.cache is not None and self.cache.open():
-            for places in _chunks(start, len(order), carry, own, SMALL_CHUNK_ROWS):
+            for places in _chunks(start, len(order), carry, own, CACHE_CHUNK_ROWS):
                 yield with_places(self.cache.read(order[places]), places)
             return
         # A cache must see every row, those of the other ranks too.
         filling = self.cache is not None and self.cache.filling
-        size = SMALL_CHUNK_ROWS if self.num_workers else CHUNK_ROWS
+        size = WORKER_CHUNK_ROWS if self.num_workers else CHUNK_ROWS
         chunks = _chunks(start, len(order), carry, None if filling else own, size)
         for places, encoded in (self._in_workers if self.num_workers else self._here)(chunks, order):
             if filling and self.cache.filling:

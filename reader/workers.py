@@ -20,12 +20,15 @@ import sys
 import traceback
 from collections import deque
 
+import numpy as np
+
 from propeller.errors import UserError
 from reader.tsv import open_unchanged, read_lines
 
 log = logging.getLogger("ernie.reader")
 
-AHEAD = 3  # chunks a worker has in hand or waiting: it never idles while another one's chunk is taken
+AHEAD = 2  # chunks a worker has: one in hand, one waiting. A task is sent when the one before was answered, so that
+# two processes never wait for each other to read: a single task fits the smallest pipe buffer.
 
 
 class ReaderWorkerError(RuntimeError):
@@ -80,7 +83,8 @@ class WorkerPool:
 
     def _send(self, worker, rows):
         try:
-            self.pipes[worker].send((rows, *self.table.bounds(rows)))
+            begin, end = self.table.bounds(rows)
+            self.pipes[worker].send((rows, begin.astype(self.table.starts.dtype), (end - begin).astype(np.uint32)))
         except OSError:
             self._died(worker)
 
@@ -137,14 +141,15 @@ def _main_module_hidden():
 
 
 def work(pipe, encoder, path, size, mtime_ns):
-    """The worker process: (rows, begin, end) in, ("rows", EncodedRows) out; ("user" | "bug", message) at an error."""
+    """The worker process: (rows, begin, size) in, ("rows", EncodedRows) out; ("user" | "bug", message) at an error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the processes are the parallelism
     try:
         with open_unchanged(path, size, mtime_ns) as fd:
             while True:
-                rows, begin, end = pipe.recv()
-                pipe.send(("rows", encoder.encode(read_lines(fd, begin, end), rows)))
+                rows, begin, size = pipe.recv()
+                begin = begin.astype(np.int64)
+                pipe.send(("rows", encoder.encode(read_lines(fd, begin, begin + size), rows)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is done, or dead
     except UserError as error:
