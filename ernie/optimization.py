@@ -8,6 +8,9 @@ The update of step t (counted from 1), after clipping by global norm (Kingma & B
 epsilon is not scaled; Loshchilov & Hutter 2019 for the decay)::
 
     w = w - lr * weight_decay * w - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon)
+
+Paddle's own AdamW, as torch's, divides by ``sqrt(v / (1 - beta2^t)) + epsilon`` instead: ``epsilon_form="torch"``, for
+comparisons with such an optimiser.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import paddle
 from propeller.errors import UserError
 
 SCHEDULERS = ("linear_warmup_decay", "noam_decay")
+EPSILON_FORMS = ("outside", "torch")
 NO_DECAY_SUFFIXES = ("_bias", "_b", ".b_0")
 
 
@@ -34,6 +38,7 @@ class OptimizationConfig:
         weight_decay: decoupled decay per update, multiplied by the learning rate.
         scheduler: one of ``SCHEDULERS``.
         clip_norm: global gradient norm limit.
+        epsilon_form: "outside" of the bias correction, as in 2019, or as "torch" has it.
     """
 
     learning_rate: float
@@ -45,8 +50,11 @@ class OptimizationConfig:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_form: str = "outside"
 
     def __post_init__(self):
+        if self.epsilon_form not in EPSILON_FORMS:
+            raise UserError(f"epsilon_form {self.epsilon_form!r} is unknown: choose one of {', '.join(EPSILON_FORMS)}")
         if self.scheduler not in SCHEDULERS:
             raise UserError(f"lr_scheduler {self.scheduler!r} is unknown: choose one of {', '.join(SCHEDULERS)}")
         if not self.learning_rate > 0:
@@ -125,10 +133,12 @@ class AdamW:
         """What update ``step`` (from 0) needs beside its batch: float32 [1] each.
 
         Paddle's kernel divides by ``sqrt(v / (1 - beta2^t)) + epsilon``; feeding ``epsilon / sqrt(1 - beta2^t)`` gives
-        the form above.
+        the form above; fed as it is, it gives torch's.
         """
-        power = float(np.float32(self.config.beta2)) ** (step + 1)
+        epsilon = self.config.epsilon
+        if self.config.epsilon_form == "outside":
+            epsilon /= np.sqrt(1.0 - float(np.float32(self.config.beta2)) ** (step + 1))
         return {
             "learning_rate": np.array([learning_rate_at(self.config, step)], "float32"),
-            "adam_epsilon": np.array([self.config.epsilon / np.sqrt(1.0 - power)], "float32"),
+            "adam_epsilon": np.array([epsilon], "float32"),
         }

@@ -124,23 +124,38 @@ def test_schedule_shapes():
     assert float(learning_rate_at(OptimizationConfig(0.1, 10), 9)) == pytest.approx(0.1), "no warm-up: constant"
 
 
+def first_step(gradient, **settings):
+    """A weight of 0 after one update at rate 1 with this gradient."""
+    paddle.enable_static()
+    place, scope = paddle.CPUPlace(), paddle.static.Scope()
+    executor = paddle.static.Executor(place)
+    optimizer = AdamW(OptimizationConfig(learning_rate=1.0, num_train_steps=1, clip_norm=1e9, **settings))
+    with program._program() as (main, startup):
+        attr = paddle.ParamAttr(name="w", initializer=paddle.nn.initializer.Constant(0.0))
+        weight = paddle.static.create_parameter([1], "float32", attr=attr)
+        optimizer.apply(paddle.static.append_backward((weight * gradient).sum()))
+    executor.run(startup, scope=scope)
+    executor.run(main, feed=optimizer.feed(0), fetch_list=[], scope=scope)
+    return program.read(scope, "w")[0]
+
+
 def test_adam_epsilon_is_outside_the_bias_correction():
     """One weight, gradient g: the recorded steps of the 2019 kernel, whose epsilon is not scaled."""
-    paddle.enable_static()
     for gradient, expected in ((1e-9, -0.0031523), (1e-8, -0.0306532), (1e-6, -0.7597457)):
-        place, scope = paddle.CPUPlace(), paddle.static.Scope()
-        executor = paddle.static.Executor(place)
-        optimizer = AdamW(OptimizationConfig(learning_rate=1.0, num_train_steps=1, clip_norm=1e9))
-        with program._program() as (main, startup):
-            attr = paddle.ParamAttr(name="w", initializer=paddle.nn.initializer.Constant(0.0))
-            weight = paddle.static.create_parameter([1], "float32", attr=attr)
-            optimizer.apply(paddle.static.append_backward((weight * gradient).sum()))
-        executor.run(startup, scope=scope)
-        executor.run(main, feed=optimizer.feed(0), fetch_list=[], scope=scope)
-        assert program.read(scope, "w")[0] == pytest.approx(expected, rel=1e-4)
+        assert first_step(gradient) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("bad", [{"scheduler": "cosine"}, {"learning_rate": 0.0}, {"learning_rate": -1.0}])
+def test_torch_epsilon_is_inside_the_bias_correction():
+    """With torch's form the first step is -g / (|g| + epsilon), since the corrected moments are g and g squared."""
+    for gradient in (1e-9, -1e-8, 1e-6):
+        expected = -gradient / (abs(gradient) + 1e-8)
+        assert first_step(gradient, epsilon_form="torch") == pytest.approx(expected, rel=1e-4)
+
+
+BAD = [{"scheduler": "cosine"}, {"learning_rate": 0.0}, {"learning_rate": -1.0}, {"epsilon_form": "inside"}]
+
+
+@pytest.mark.parametrize("bad", BAD)
 def test_bad_settings_are_named(bad):
     with pytest.raises(UserError, match=list(bad)[0].replace("scheduler", "lr_scheduler")):
         OptimizationConfig(**{"learning_rate": 1e-3, "num_train_steps": 1, **bad})
