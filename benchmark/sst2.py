@@ -1,0 +1,202 @@
+"""What the SST-2 comparisons share: the text, the encoder with a drawn head, its Hugging Face copy, the peer's process.
+
+    python benchmark/peer_trajectory.py
+    python benchmark/sst2_accuracy.py
+
+Both sides of a comparison start from one folder that `prepare` makes: model/ as run_classifier.py reads it, hf/ as
+transformers reads it (made from model/ by ernie.convert), train.tsv and dev.tsv. Nothing here imports Paddle or torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmark.common import RESULTS  # noqa: E402
+from ernie.checkpoint import is_encoder_name, read_params, scan_params, write_params  # noqa: E402
+from ernie.config import ErnieConfig  # noqa: E402
+from ernie.convert import to_hf  # noqa: E402
+from propeller.errors import UserError  # noqa: E402
+from propeller.runtime import cores  # noqa: E402
+from reader.task_reader import TaskReader  # noqa: E402
+from tokenization import build_tokenizer  # noqa: E402
+
+SST2 = ROOT.parent / "shared/data/glue/SST-2"
+QUICKSTART = ROOT / "output/quickstart"
+MAX_SEQ_LEN, LABELS = 128, 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters both sides train with; `dropout` None: as the model's configuration says."""
+
+    rows: int
+    batch: int = 32
+    learning_rate: float = 1e-4
+    warmup_proportion: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    dropout: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps the schedule is made for, as run_classifier.py counts them: whole batches."""
+        return max(self.rows // self.batch, 1)
+
+    @property
+    def updates(self) -> int:
+        """Updates of an epoch: the last, short batch makes one, too."""
+        return -(-self.rows // self.batch)
+
+    @property
+    def warmup(self) -> int:
+        return int(self.steps * self.warmup_proportion)
+
+
+def add_flags(parser):
+    """--model, --data and --results, which both comparisons have."""
+    parser.add_argument("--results", default=str(RESULTS), help="folder of the stored figures [benchmark/results]")
+    parser.add_argument(
+        "--model",
+        default=str(QUICKSTART / "model"),
+        help="folder with params/, ernie_config.json and vocab.txt [all-MiniLM-L6-v2, fetched when missing]",
+    )
+    parser.add_argument(
+        "--data",
+        help="folder with train.tsv and dev.tsv, columns sentence or text_a, and label "
+        "[SST-2 in ../shared; without it the quickstart's sentences, fetched when missing]",
+    )
+
+
+def find(args):
+    """(model folder, data folder) of the flags; the defaults are fetched when they are missing.
+
+    Raises:
+        UserError: a given folder lacks a file.
+    """
+    model = Path(args.model)
+    if model == QUICKSTART / "model" and not (model / "params").is_dir():
+        _fetch("encoder", model)
+    data = Path(args.data) if args.data else SST2
+    if not args.data and not SST2.is_dir():
+        data = QUICKSTART / "data" / "SST-2"
+        if not data.is_dir():
+            _fetch("sentiment", data.parent)
+    for path in (model / "ernie_config.json", model / "vocab.txt", data / "train.tsv", data / "dev.tsv"):
+        if not path.is_file():
+            raise UserError(f"{path}: not there: give --model a model's folder and --data one with train.tsv, dev.tsv")
+    return model, data
+
+
+def _fetch(what, out):
+    command = [sys.executable, str(ROOT / "script/demo_data.py"), what, "--out", str(out)]
+    if subprocess.run(command).returncode:
+        raise UserError(f"{out}: could not be fetched, see above: make it, or give --model and --data")
+
+
+def settings(model, data, recipe, **more):
+    """What the figures of a comparison were taken with: recipe, weights, text, versions; JSON-able."""
+    digest = hashlib.sha256()
+    for name, variable in sorted(scan_params(model / "params").items()):
+        digest.update(name.encode() + Path(variable.path).read_bytes())
+    texts = {name: hashlib.sha256((data / name).read_bytes()).hexdigest() for name in ("train.tsv", "dev.tsv")}
+    return {**asdict(recipe), "model": digest.hexdigest(), "text": texts, "versions": versions(), **more}
+
+
+def versions():
+    """Versions of what computes; None for what is not installed."""
+    found = {}
+    for name in ("paddlepaddle", "paddlepaddle-gpu", "torch", "transformers"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def prepare(folder, model, data, recipe, seed):
+    """Make model/ (its head drawn by `seed`), hf/, train.tsv (the first `recipe.rows` rows) and dev.tsv in `folder`."""
+    folder = Path(folder)
+    config = ErnieConfig(model / "ernie_config.json").to_dict()
+    if recipe.dropout is not None:
+        config.update(hidden_dropout_prob=recipe.dropout, attention_probs_dropout_prob=recipe.dropout)
+    arrays = {name: array for name, array in read_params(model / "params").items() if is_encoder_name(name)}
+    random = np.random.RandomState(seed)
+    head = random.normal(0.0, config.get("initializer_range", 0.02), (config["hidden_size"], LABELS))
+    arrays["_cls_out_w"] = head.astype("float32")
+    arrays["_cls_out_b"] = np.zeros(LABELS, "float32")
+    (folder / "model").mkdir()
+    (folder / "model/ernie_config.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copy(model / "vocab.txt", folder / "model/vocab.txt")
+    write_params(folder / "model/params", arrays)
+    to_hf(folder / "model", folder / "hf")
+    convert_tsv(data / "train.tsv", folder / "train.tsv", recipe.rows)
+    convert_tsv(data / "dev.tsv", folder / "dev.tsv")
+
+
+def convert_tsv(source, target, rows=None):
+    """GLUE's header to this project's (`sentence` becomes `text_a`), and the first `rows` rows.
+
+    Raises:
+        UserError: there are fewer rows than asked for.
+    """
+    header, *lines = source.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    if rows is not None and len(lines) < rows:
+        raise UserError(f"{source}: {len(lines)} rows, {rows} are needed: give a --data with more")
+    names = ["text_a" if name == "sentence" else name for name in header.split("\t")]
+    target.write_text("\n".join(["\t".join(names), *lines[:rows]]) + "\n", encoding="utf-8")
+
+
+def make_reader(folder, name, recipe, seed=None):
+    """The TaskReader of train.tsv (shuffled by `seed`) or dev.tsv in a prepared folder."""
+    config = ErnieConfig(folder / "model/ernie_config.json")
+    return TaskReader(
+        folder / name,
+        build_tokenizer("FullTokenizer", folder / "model/vocab.txt", do_lower_case=True, for_cn=False),
+        max_seq_len=min(MAX_SEQ_LEN, config.max_position_embeddings),
+        batch_size=recipe.batch,
+        num_labels=LABELS,
+        shuffle=seed is not None,
+        seed=seed or 0,
+    )
+
+
+def run_peer(folder, recipe, rates, train, dev=None, seed=0):
+    """Train with transformers and torch in a process of its own (two OpenMP libraries in one do not get on).
+
+    Args:
+        rates: the learning rate of every step.
+        train, dev: TaskReaders; dev None: no evaluation.
+        seed: of torch's dropout.
+
+    Returns:
+        dict with ``losses``, a float a step, and with dev ``acc`` and ``loss``.
+    """
+    for name in ("torch", "transformers"):
+        if versions()[name] is None:
+            raise UserError(f"{name} is not installed: python -m pip install -r requirements-peers.txt")
+    for name, reader in (("train", train), ("dev", dev)):
+        if reader is not None:
+            arrays = {
+                f"{i}/{key}": array for i, (batch, _) in enumerate(reader.batches()) for key, array in batch.items()
+            }
+            np.savez(folder / f"{name}.npz", **arrays)
+    job = {"rates": rates, "weight_decay": recipe.weight_decay, "clip_norm": recipe.clip_norm}
+    job.update(dropout_seed=seed, threads=cores(), evaluate=dev is not None)
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmark/torch_peer.py"), str(folder)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
+    return json.loads(done.stdout)
