@@ -77,6 +77,9 @@ class Bench:
         self.path = Path(results) / f"{name}.json"
         self.end = time.monotonic() + 60 * args.minutes
         self.out_of_time = False
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        if load > 0.5:
+            say(f"other processes keep {load:.1f} cores busy: figures that need every core will come out too low")
         settings = json.loads(json.dumps({**settings, "machine": machine()}))
         self.stored = {"settings": settings, "cells": {}}
         if self.path.is_file() and not args.again:

@@ -62,6 +62,7 @@ class TokenCache:
         self.arrays = None  # ids, rows, where: once open
         self.maps = []
         self.filling = False
+        self.off = False  # after a failure to write: the run goes on without it
 
     def __enter__(self):
         return self
@@ -74,6 +75,8 @@ class TokenCache:
         """Whether rows can be read; if not, whether they are wanted for writing is said by `filling`."""
         if self.arrays is not None:
             return True
+        if self.off:
+            return False
         if not self.path.is_dir():
             self._begin()
             return False
@@ -138,7 +141,7 @@ class TokenCache:
             self.files = [open(self.beside / name, "wb") for name in FILES[:2]]  # noqa: SIM115 - closed by _drop
         except OSError as error:
             log.warning("token cache %s: cannot be written (%s): going on without it", self.path, error)
-            self.open = lambda: False
+            self.off = True
             return
         self.seen = np.full(self.num_rows, -1, self.where_type)
         self.written = self.tokens = 0
@@ -176,7 +179,7 @@ class TokenCache:
         except OSError as error:
             log.warning("token cache %s: cannot be written (%s): going on without it", self.path, error)
             self._drop()
-            self.open = lambda: False
+            self.off = True
 
     def _complete(self):
         with open(self.beside / FILES[2], "wb") as file:
