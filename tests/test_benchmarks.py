@@ -1,0 +1,174 @@
+"""The benchmarks: explained without their peers, bounded, continued; live comparisons on a tiny model."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmark import peer_trajectory, sst2, sst2_accuracy
+from benchmark.common import LEAST_ROUNDS, Bench, Rounds, arguments
+from propeller.errors import UserError
+from tests.common import ROOT
+from tests.tiny import make_data, make_model, sentences, write_tsv
+
+COMMANDS = ("peer_trajectory", "sst2_accuracy", "reader", "torch_peer")
+NO_TASK_IDS = {"use_task_id": False}
+
+
+def python(*words):
+    return subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, text=True, capture_output=True, check=False)
+
+
+def args(minutes=1, again=False):
+    return arguments("a benchmark").parse_args(["--minutes", str(minutes), *(["--again"] if again else [])])
+
+
+def test_modules_import_neither_torch_nor_paddle():
+    code = f"""
+import importlib, sys
+for name in ("torch", "transformers", "paddle"):
+    sys.modules[name] = None                     # importing it now fails
+for name in {COMMANDS + ("common", "sst2")}:
+    importlib.import_module("benchmark." + name)
+"""
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_the_command_that_runs_it(name):
+    done = python(f"benchmark/{name}.py", "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"python benchmark/{name}.py" in done.stdout
+    assert name == "torch_peer" or "--minutes" in done.stdout
+
+
+def test_a_finished_cell_is_not_measured_again(tmp_path):
+    calls = []
+
+    def measure():
+        calls.append(1)
+        return {"figure": len(calls)}
+
+    for _ in range(2):
+        assert Bench("fake", args(), {"rows": 3}, tmp_path).cell("one", measure) == {"figure": 1}
+    assert Bench("fake", args(again=True), {"rows": 3}, tmp_path).cell("one", measure) == {"figure": 2}
+    assert Bench("fake", args(), {"rows": 4}, tmp_path).cell("one", measure) == {"figure": 3}, "other settings"
+    assert json.loads((tmp_path / "fake.json").read_text())["cells"] == {"one": {"figure": 3}}
+
+
+def test_a_cell_that_fails_is_not_stored(tmp_path):
+    def fail():
+        raise RuntimeError("cut off")
+
+    with pytest.raises(RuntimeError):
+        Bench("fake", args(), {}, tmp_path).cell("one", fail)
+    assert Bench("fake", args(), {}, tmp_path).cell("one", lambda: 7) == 7
+
+
+def test_no_minutes_measure_nothing_but_show_what_is_stored(tmp_path, capsys):
+    Bench("fake", args(), {}, tmp_path).cell("one", lambda: 1)
+    bench = Bench("fake", args(minutes=0), {}, tmp_path)
+    assert bench.cell("one", lambda: 2) == 1
+    assert bench.cell("two", lambda: 2) is None
+    assert bench.rounds("speed", {"ours": lambda: 1.0}) == {}
+    assert capsys.readouterr().err.count("the minutes are used up") == 1
+    assert Bench("fake", args(), {}, tmp_path).cell("two", lambda: 2) == 2, "a rerun goes on"
+
+
+def test_rounds_are_interleaved_and_continued(tmp_path):
+    order = []
+    candidates = {name: lambda name=name: order.append(name) or float(len(order)) for name in ("ours", "peer")}
+    first = Bench("fake", args(), {}, tmp_path).rounds("speed", candidates, count=2)
+    assert order == ["ours", "peer", "peer", "ours"]
+    assert first == {"ours": Rounds((1.0, 4.0)), "peer": Rounds((2.0, 3.0))}
+    assert not first["ours"].complete
+    whole = Bench("fake", args(), {}, tmp_path).rounds("speed", candidates)
+    assert len(order) == 2 * LEAST_ROUNDS
+    assert whole["ours"].complete
+    assert whole["ours"].values[:2] == (1.0, 4.0)
+
+
+def test_text_is_converted_and_cut(tmp_path):
+    write_tsv(tmp_path / "source.tsv", [("a ' b ", 1), ('"c', 0), ("d", 1)], ("sentence", "label"))
+    sst2.convert_tsv(tmp_path / "source.tsv", tmp_path / "target.tsv", rows=2)
+    assert (tmp_path / "target.tsv").read_text() == "text_a\tlabel\na ' b \t1\n\"c\t0\n"
+    with pytest.raises(UserError, match="3 rows, 4 are needed"):
+        sst2.convert_tsv(tmp_path / "source.tsv", tmp_path / "target.tsv", rows=4)
+
+
+def test_missing_files_are_named(tmp_path):
+    parser = arguments("")
+    sst2.add_flags(parser)
+    with pytest.raises(UserError, match="ernie_config.json: not there"):
+        sst2.find(parser.parse_args(["--model", str(tmp_path), "--data", str(tmp_path)]))
+
+
+def test_recipe_counts_steps_as_run_classifier_does():
+    recipe = sst2.Recipe(rows=2500)
+    assert (recipe.steps, recipe.updates, recipe.warmup) == (78, 79, 7)
+    rates = peer_trajectory.rates(recipe)
+    assert len(rates) == 79
+    assert rates[0] == 0.0
+    assert max(rates) == rates[7] == pytest.approx(1e-4 * (1 - 7 / 78))
+    assert rates[78] == pytest.approx(0.0, abs=1e-10)
+
+
+def test_trajectory_verdict(capsys):
+    assert peer_trajectory.report([0.5, 0.4], [0.5, 0.40009])
+    assert not peer_trajectory.report([0.5, 0.4], [0.5, 0.40011])
+    assert not peer_trajectory.report([0.5, float("nan")], [0.5, 0.4])
+    assert not peer_trajectory.report([0.5, 0.4], [0.5])
+    assert "1.1e-04 at step 2" in capsys.readouterr().out
+
+
+def test_accuracy_verdict():
+    mean, error, good = sst2_accuracy.verdict([0.80, 0.82, 0.84], [0.81, 0.83, 0.85])
+    assert (round(mean, 6), round(error, 6), good) == (-1.0, 0.0, True)
+    assert not sst2_accuracy.verdict([0.80, 0.82, 0.84], [0.82, 0.84, 0.86])[2], "2 points, and no spread"
+    assert sst2_accuracy.verdict([0.80, 0.82, 0.90], [0.82, 0.84, 0.84])[2], "under two standard errors"
+    assert not sst2_accuracy.report({1: ({"acc": 0.8, "loss": 0.5}, None)}), "not everything was measured"
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Flags for a tiny model and tiny text, figures kept in tmp_path."""
+    model, data = make_model(tmp_path / "model", **NO_TASK_IDS), make_data(tmp_path / "data")
+    return ["--model", model, "--data", data, "--results", tmp_path / "results", "--batch", 8]
+
+
+def test_live_trajectory(tiny, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    done = python("benchmark/peer_trajectory.py", "--steps", 5, *tiny)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "largest difference over 5 steps" in done.stdout
+    stored = tmp_path / "results/peer_trajectory.json"
+    cells = json.loads(stored.read_text())["cells"]
+    assert len(set(cells["ours"])) == 5, "the losses of different batches"
+    changed = stored.read_text().replace(str(cells["ours"][0]), "9.0")
+    stored.write_text(changed)
+    again = python("benchmark/peer_trajectory.py", "--steps", 5, "--minutes", 0, *tiny)
+    assert again.returncode == 1, "the stored figures are what counts, and they now differ"
+    assert "NOT met" in again.stdout
+
+
+def test_live_accuracy(tiny, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    write_tsv(tmp_path / "data/train.tsv", sentences(60, 4))
+    done = python("benchmark/sst2_accuracy.py", "--rows", 60, "--seeds", 1, *tiny)
+    assert "mean difference" in done.stdout, done.stdout + done.stderr
+    cells = json.loads((tmp_path / "results/sst2_accuracy.json").read_text())["cells"]
+    ours, theirs = cells["ours, seed 1"], cells["peer, seed 1"]
+    assert ours["rows"] == 13
+    assert len(theirs["losses"]) == 8
+    assert ours["loss"] == pytest.approx(theirs["loss"], abs=0.05), "one epoch at these rates moves little"
+
+
+def test_peers_that_are_not_installed_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(sst2, "versions", lambda: {"torch": None, "transformers": None})
+    with pytest.raises(UserError, match=r"torch is not installed.*requirements-peers\.txt"):
+        sst2.run_peer(tmp_path, sst2.Recipe(rows=1), [0.0], None)
