@@ -160,7 +160,8 @@ def _type(annotation):
 
 def build_parser(prog, description):
     """The argparse parser, flags in groups."""
-    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
+    usage = f"{prog} --ernie_config_path PATH --vocab_path PATH [flags]"
+    parser = _Parser(prog=prog, usage=usage, description=description, allow_abbrev=False)
     for group in GROUPS.values():
         section = parser.add_argument_group(*[part.strip() for part in group.__doc__.split(":", 1)])
         for entry in fields(group):

@@ -48,7 +48,7 @@ NOT_IN_FINGERPRINT = {
 
 def main(prog, task_name, argv):
     """Run a fine-tuning script; returns its exit status."""
-    args = parse(prog, task_class(task_name).__doc__.splitlines()[0], argv)
+    args = parse(prog, f"Fine-tune, evaluate, predict. {task_class(task_name).__doc__.splitlines()[0]}", argv)
     bar = runtime.on_terminal()
     log_setup.setup(args.run.log_file, bar=bar)
     log_arguments(args)

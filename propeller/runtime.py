@@ -1,11 +1,14 @@
 """The machine a program runs on: threads and matrix kernels, set before Paddle is imported, and the device after.
 
-from propeller import runtime
-runtime.prepare()          # first, in an entry script
-import paddle
-place = runtime.place("auto")
+    from propeller import runtime
+    runtime.prepare()          # first, in an entry script
+    place = runtime.place("auto")
+
+Importing this module changes nothing.
 """
 
+import contextlib
+import io
 import os
 import sys
 import warnings
@@ -22,7 +25,7 @@ def cores():
 
 
 def prepare():
-    """Set what Paddle reads once, when it is imported; what the user has set stays.
+    """Set what Paddle reads once, when it is imported, and import it; what the user has set stays.
 
     ``OMP_NUM_THREADS``: Paddle takes 1 unless it is set; here, the cores this process may use.
     ``MKL_DEBUG_CPU_TYPE=5`` on AMD processors: the math library in Paddle's wheel picks its slowest kernels there; with
@@ -32,6 +35,11 @@ def prepare():
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        import paddle  # noqa: F401
+    # Paddle warns of more than one thread; on purpose here.
+    sys.stderr.writelines(line for line in said.getvalue().splitlines(True) if "OMP_NUM_THREADS" not in line)
     os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     if _vendor_is_amd():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")

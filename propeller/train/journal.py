@@ -109,7 +109,8 @@ def _panels(lines):
             steps, values = panels.setdefault(name, {}).setdefault(where, ([], []))
             steps.append(record["step"])
             values.append(value)
-    return panels
+    first_and_last = {"loss": 0, "learning_rate": 2}
+    return dict(sorted(panels.items(), key=lambda item: first_and_last.get(item[0], 1)))
 
 
 def _draw(panels, path):
