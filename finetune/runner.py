@@ -277,7 +277,7 @@ class Finetuner:
         digests = [reader.table.sha256, *(TsvFile(path).sha256 for path in files[1:])]
         return {
             "flag": flags,
-            "data": {f"{Path(path).name}": digest for path, digest in zip(files, digests)},
+            "data": {f"{i} {Path(path).name}": digest for i, (path, digest) in enumerate(zip(files, digests))},
             "initial_weights": {"kind": "init_checkpoint" if model.init_checkpoint else "init_pretraining_params",
                                 "sha256": _digest(source) if source else None},
             "ernie_config": self.config.to_dict(),

@@ -32,6 +32,9 @@ def prepare():
     this it takes the AVX2 ones, at about twice the speed.
     ``GLOG_minloglevel=2``: Paddle's C++ side keeps its notes and warnings to itself; errors are shown.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    if _vendor_is_amd():
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
@@ -40,9 +43,6 @@ def prepare():
         import paddle  # noqa: F401
     # Paddle warns of more than one thread; on purpose here.
     sys.stderr.writelines(line for line in said.getvalue().splitlines(True) if "OMP_NUM_THREADS" not in line)
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
-    if _vendor_is_amd():
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
 
 
 def _vendor_is_amd():

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -210,15 +211,40 @@ def wait_for(process, pattern):
     raise AssertionError(f"{pattern} never came:\n{''.join(lines)}")
 
 
+LONG = {"epoch": 8, "bucket_window": 16, "skip_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def killed_run_whole(model, data, tmp_path_factory):
+    """The runs that nobody kills, made once each."""
+    made = {}
+
+    def get(accumulate):
+        if accumulate not in made:
+            folder = tmp_path_factory.mktemp("never_killed") / "run"
+            run(flags(model, data, folder, **LONG, gradient_accumulation_steps=accumulate))
+            made[accumulate] = folder
+        return made[accumulate]
+
+    return get
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "moment", ["step: 2,", "step: 4,", "saved checkpoint", "step: 6,", "dev evaluation", "step: 14,"]
+    ("accumulate", "moment"),
+    [
+        (1, "Num warmup steps"),
+        (1, "step: 4,"),
+        (1, "saved checkpoint"),
+        (1, "step: 14,"),
+        (2, "step: 6,"),
+        (2, "dev evaluation"),
+    ],
 )
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_kill_at_any_moment_and_continue(model, data, tmp_path, moment, accumulate):
+def test_kill_at_any_moment_and_continue(model, data, killed_run_whole, tmp_path, moment, accumulate):
     """kill -9, the same command again: the same weights, bit for bit, and the same figures."""
-    changes = {"gradient_accumulation_steps": accumulate, "epoch": 8, "bucket_window": 16, "skip_steps": 2}
-    run(flags(model, data, tmp_path / "whole", **changes))
+    changes = {**LONG, "gradient_accumulation_steps": accumulate}
+    whole = killed_run_whole(accumulate)
     process = start(flags(model, data, tmp_path / "cut", **changes))
     wait_for(process, moment)
     time.sleep(0.01)
@@ -227,13 +253,13 @@ def test_kill_at_any_moment_and_continue(model, data, tmp_path, moment, accumula
     saved = list((tmp_path / "cut").glob("step_*"))
     output = run(flags(model, data, tmp_path / "cut", **changes))
     assert ("continue from step" in output) == bool(saved)
-    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert_same_weights(whole, tmp_path / "cut")
     figures = [
         [
             {k: v for k, v in json.loads(line).items() if k not in ("speed", "elapsed", "queue_size", "file")}
-            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+            for line in (folder / "metrics.jsonl").read_text().splitlines()
         ]
-        for name in ("whole", "cut")
+        for folder in (whole, tmp_path / "cut")
     ]
     assert figures[0] == figures[1]
     assert not [entry for entry in (tmp_path / "cut").iterdir() if ".new-" in entry.name], "leftovers of the killed run"
@@ -242,9 +268,12 @@ def test_kill_at_any_moment_and_continue(model, data, tmp_path, moment, accumula
 @pytest.mark.slow
 def test_the_bar_is_on_a_terminal_only(model, data, tmp_path):
     """Through a pseudo-terminal there is a bar; the log file stays free of control characters."""
+    import fcntl
     import pty
+    import termios
 
     leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     log_file = tmp_path / "train.log"
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "run_classifier.py"), *flags(model, data, tmp_path / "run", log_file=log_file)],

@@ -255,11 +255,13 @@ def claim(folder, fingerprint, **options):
 
 def test_a_folder_belongs_to_one_run(tmp_path):
     assert claim(tmp_path, {"flag": {"lr": 1.0}, "seed": 1}) == "new"
+    assert claim(tmp_path, {"flag": {"lr": 3.0}, "seed": 1}) == "new", "no checkpoint yet: nothing to lose"
+    assert claim(tmp_path, {"flag": {"lr": 1.0}, "seed": 1}) == "new"
+    (tmp_path / "step_3").mkdir()
     assert claim(tmp_path, {"flag": {"lr": 1.0}, "seed": 1}) == "resume"
     with pytest.raises(UserError, match=r"flag\.lr was 1\.0, now 2\.0; .*--overwrite"):
         claim(tmp_path, {"flag": {"lr": 2.0}, "seed": 1})
     (tmp_path / "mine.txt").write_text("stays")
-    (tmp_path / "step_3").mkdir()
     assert claim(tmp_path, {"flag": {"lr": 2.0}, "seed": 1}, overwrite=True) == "new"
     assert not (tmp_path / "step_3").exists()
     assert (tmp_path / "mine.txt").exists()

@@ -78,6 +78,8 @@ class Saver:
     def claim(self, fingerprint, overwrite=False):
         """Begin or continue the run with this fingerprint: ``new``, ``resume`` or ``finished``.
 
+        A run that has no checkpoint yet has nothing to lose: another one may take its folder.
+
         Raises:
             UserError: the folder holds another run, and ``overwrite`` is false.
         """
@@ -85,7 +87,7 @@ class Saver:
         fingerprint = json.loads(json.dumps(fingerprint))
         if overwrite:
             self.clear()
-        elif path.exists():
+        elif path.exists() and (self.steps() or read_json(path).get("finished")):
             stored = read_json(path)
             difference = first_difference(stored.get("fingerprint", {}), fingerprint)
             if difference:
