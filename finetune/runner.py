@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import logging
 import time
 from pathlib import Path
@@ -31,6 +30,7 @@ from propeller.train.model import RunMode
 from propeller.train.saver import Saver, read_json
 from propeller.train.trainer import Evaluation, Learner, RunConfig
 from reader.pyreader import PyReader
+from reader.row_encoder import load_label_map
 from reader.task_reader import TaskReader
 from reader.tsv import TsvFile
 from tokenization import build_tokenizer
@@ -89,7 +89,7 @@ class Finetuner:
             model.tokenizer, model.vocab_path, model.do_lower_case, model.for_cn, model.sp_model
         )
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
-        self.label_map = _label_map(model.label_map_config, model.num_labels)
+        self.label_map = load_label_map(model.label_map_config) if model.label_map_config else None
         self.head = HeadConfig(num_labels=model.num_labels, metric=model.metric)
 
     def train(self):
@@ -338,27 +338,6 @@ class Finetuner:
                 written += len(lines)
         if written != reader.num_examples:
             raise UserError(f"{save}: {written} predictions for {reader.num_examples} rows of {path}")
-
-
-def _label_map(path, num_labels):
-    """label word -> class from a JSON file, or None."""
-    if not path:
-        return None
-    try:
-        mapping = json.loads(Path(path).read_text(encoding="utf8"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}): give the JSON file of --label_map_config"
-        ) from error
-    except ValueError as error:
-        raise UserError(f'{path}: not JSON in UTF-8 ({error}): write {{"label": 0, …}}') from error
-    good = isinstance(mapping, dict) and all(isinstance(v, int) and not isinstance(v, bool) for v in mapping.values())
-    if not good or not mapping:
-        raise UserError(f'{path}: must map every label word to a class number, as in {{"negative": 0, "positive": 1}}')
-    for word, number in mapping.items():
-        if not 0 <= number < num_labels:
-            raise UserError(f"{path}: label {word!r} has class {number}, outside 0..{num_labels - 1} (--num_labels)")
-    return mapping
 
 
 def _digest(directory):

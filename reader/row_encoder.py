@@ -110,7 +110,7 @@ class RowEncoder:
     """Turns lines into EncodedRows. Can be pickled, so that a worker process gets a copy.
 
     Args: path: named in messages; columns: names in file order; tokenizer: has encode_batch, cls_id, sep_id;
-    max_seq_len: longest row in ids, special tokens counted; labels: a LabelRule (kind None: label and qid are ignored).
+    max_seq_len: longest row in ids, special tokens counted; labels: a LabelRule (kind None: a label column is ignored).
 
     Raises UserError: max_seq_len leaves no room for a token.
     """
@@ -121,7 +121,7 @@ class RowEncoder:
         at = {name: columns.index(name) for name in columns}
         self.text_a, self.text_b = at["text_a"], at.get("text_b")
         self.label = at.get("label") if labels.kind is not None else None
-        self.qid = at.get("qid") if labels.kind is not None else None
+        self.qid = at.get("qid")
         least = 3 if self.text_b is None else 4
         if max_seq_len < least:
             what = "[CLS], a token and [SEP]" if least == 3 else "[CLS], a token and two [SEP]"

@@ -75,7 +75,7 @@ class TaskReader:
         max_seq_len: longest row in tokens, special ones counted; longer rows are cut and counted in `stats`.
         batch_size: examples, or with in_tokens the most that rows * longest row may reach.
         label_map: dict name -> class; num_labels: classes are 0..num_labels - 1 (None: not checked).
-        label_kind: "class" (int64), "float" (float32), None: prediction; a label or qid column is then ignored.
+        label_kind: "class" (int64), "float" (float32), None: prediction; a label column is then ignored.
         task_id: what task_ids holds.
         shuffle: as in 2019, one RandomState(seed) shuffles the order of the epoch before once more each epoch.
         bucket_window: rows within which rows of like length come together, 0: off. Rows that fill no batch go on to the
@@ -161,7 +161,7 @@ class TaskReader:
         """(batch, position after it) for every batch from `start` (None, a position or its dict) on, over all epochs.
 
         Fields, shapes and dtypes of a batch: reader.batching.make_batch; labels are absent with label_kind None, qids
-        with it or without a qid column. With several ranks the position is the one after the whole group of batches,
+        without a qid column. With several ranks the position is the one after the whole group of batches,
         the same for all of them.
         """
         return self._batches(ReaderPosition.of(start, self.num_examples))

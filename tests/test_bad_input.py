@@ -123,10 +123,10 @@ def test_configuration(place):
 def test_label_maps(place, tmp_path):
     path = tmp_path / "map.json"
     for content, words in (
-        ("{", ["JSON"]),
-        ("[1]", ["label word"]),
-        ('{"good": "1"}', ["label word"]),
-        ('{"good": 5}', ["'good'", "5", "--num_labels"]),
+        ("{", [path, "JSON"]),
+        ("[1]", [path, "label map"]),
+        ('{"good": "1"}', [path, "label map"]),
+        ('{"good": 5}', ["'good'", "5", "num_labels"]),
         ('{"good": 1, "bad": 0}', ["line", "'1'"]),
     ):
         path.write_text(content)

@@ -7,9 +7,11 @@ import pytest
 
 from ernie.checkpoint import read_params
 from ernie.config import ErnieConfig
+from ernie.convert import to_params
+from ernie.foreign import encoder_shapes
 from ernie.modeling import ENCODER_FEATURES, ErnieEncoder, ErnieModel, MaskedLMHead, SentencePairHead
 from propeller.train import program
-from tests.common import GOLDEN, needs_shared
+from tests.common import FIXTURES, GOLDEN, needs_shared
 
 CASES = ("v1_relu", "v2_gelu")
 BATCHES = ("b0", "b1", "b2_nopad", "b3_len2")
@@ -113,7 +115,7 @@ def test_pretraining_heads_equal_2019(case, sharing, static):
 
 
 @needs_shared
-def test_the_2019_class_keeps_its_call(static):
+def test_the_2019_class_keeps_its_call():
     config, params, io = load("v2_gelu")
     arrays = batch_of(io, "b0")
 
@@ -128,8 +130,34 @@ def test_the_2019_class_keeps_its_call(static):
         )
         return {"states": model.get_sequence_output(), "pooled": model.get_pooled_output()}
 
-    if not static:
-        pytest.skip("the 2019 class builds a Program")
+    paddle.enable_static()
     wanted = {name: params[name] for name in params if not name.startswith(("mask_lm", "next_sent", "_cls", "cls_"))}
-    outputs = run(static, make, arrays, wanted)
+    outputs = run(True, make, arrays, wanted)
     assert outputs["states"].shape == (*arrays["src_ids"].shape, config.hidden_size)
+
+
+@pytest.mark.parametrize("peer", ["bert", "ernie"])
+def test_encoder_equals_transformers(peer, static, tmp_path):
+    """Outputs that transformers computed for tiny random models, committed with their weights."""
+    folder = FIXTURES / "peers" / peer
+    to_params("hf", folder, tmp_path / peer)
+    config = ErnieConfig(str(tmp_path / peer / "ernie_config.json"))
+    params, io = read_params(tmp_path / peer / "params"), np.load(folder / "io.npz")
+    ids = io["input_ids"]
+    arrays = {
+        "src_ids": ids,
+        "sent_ids": io["token_type_ids"],
+        "pos_ids": np.tile(np.arange(ids.shape[1]), (len(ids), 1)),
+        "task_ids": io["task_type_ids"] if "task_type_ids" in io else np.zeros_like(ids),
+        "input_mask": io["attention_mask"].astype("float32"),
+    }
+
+    def make(values, layers, ready):
+        encoder = ready(ErnieEncoder(config))
+        states = encoder(values)
+        return {"states": states, "pooled": encoder.pool(states)}
+
+    outputs = run(static, make, arrays, {name: params[name] for name in encoder_shapes(config)})
+    real = arrays["input_mask"] > 0
+    np.testing.assert_allclose(outputs["states"][real], io["last_hidden_state"][real], atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(outputs["pooled"], io["pooler_output"], atol=TOLERANCE, rtol=0)

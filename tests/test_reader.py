@@ -240,7 +240,8 @@ def test_labels_maps_floats_qids_and_prediction(tmp_path):
     with pytest.raises(UserError, match=r"line 2: label 'pos' is not in the label map \(neg\)"):
         next(reader_of(path, label_map={"neg": 0}).batches())
     batch, _ = next(reader_of(path, label_kind=None).batches())  # the labels, and what they hold, do not matter
-    assert batch.keys() == {"src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask"}
+    assert batch.keys() == {"src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask", "qids"}
+    assert batch["qids"].tolist() == [[7], [8]]
     batch, _ = next(reader_of(write(path, TEXT + "x\t2.5\ny\t-3\n"), label_kind="float", task_id=2).batches())
     assert (batch["labels"].dtype, batch["labels"].tolist()) == (np.float32, [[2.5], [-3.0]])
     assert (batch["task_ids"] == 2).all()

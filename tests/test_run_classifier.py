@@ -291,3 +291,12 @@ def test_the_bar_is_on_a_terminal_only(model, data, tmp_path):
     text = log_file.read_text()
     assert "\r" not in text
     assert "\x1b" not in text
+
+
+def test_predictions_of_ranked_rows_begin_with_their_qid(model, data, tmp_path):
+    rows = [(7 + i // 3, text) for i, (_, text) in enumerate(sentences(6, 5))]
+    test = write_tsv(tmp_path / "test.tsv", rows, ["qid", "text_a"])
+    run(flags(model, data, tmp_path / "run", epoch=1, test_set=test))
+    lines = (tmp_path / "run" / "test_out.tsv.0.5").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["7", "7", "7", "8", "8", "8"]
+    assert all(len(line.split("\t")) == 3 for line in lines)
