@@ -132,10 +132,17 @@ class Args(NamedTuple):
     data: DataArgs
     train: TrainArgs
     run: RunArgs
+    task: object
     ignored: list
 
 
 GROUPS = {"model": ModelArgs, "data": DataArgs, "train": TrainArgs, "run": RunArgs}
+
+
+def _ignored(task_flags):
+    """The flags without effect: a task's own are not among them."""
+    own = {entry.name for entry in fields(task_flags)} if task_flags else set()
+    return {name: why for name, why in IGNORED.items() if name not in own}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -158,11 +165,11 @@ def _type(annotation):
     return {"bool": boolean, "int": int, "float": float}.get(annotation, str)
 
 
-def build_parser(prog, description):
-    """The argparse parser, flags in groups."""
+def build_parser(prog, description, task_flags=None):
+    """The argparse parser, flags in groups; ``task_flags`` is the dataclass of a task's own, or None."""
     usage = f"{prog} --ernie_config_path PATH --vocab_path PATH [flags]"
     parser = _Parser(prog=prog, usage=usage, description=description, allow_abbrev=False)
-    for group in GROUPS.values():
+    for group in [*GROUPS.values(), *([task_flags] if task_flags else [])]:
         section = parser.add_argument_group(*[part.strip() for part in group.__doc__.split(":", 1)])
         for entry in fields(group):
             options = dict(entry.metadata)
@@ -181,18 +188,18 @@ def build_parser(prog, description):
                 options.update(nargs="?", const=True, metavar="true|false")
             section.add_argument(f"--{entry.name}", type=kind, default=entry.default, help=text, **options)
     section = parser.add_argument_group("ignored", "taken because scripts of 2019 give them; without effect here")
-    for name, why in IGNORED.items():
+    for name, why in _ignored(task_flags).items():
         section.add_argument(f"--{name}", default=MISSING, help=why, metavar="ANY")
     return parser
 
 
-def parse(prog, description, argv):
+def parse(prog, description, argv, task_flags=None):
     """Flags from a command line.
 
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
     """
-    parser = build_parser(prog, description)
+    parser = build_parser(prog, description, task_flags)
     found, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -200,10 +207,11 @@ def parse(prog, description, argv):
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"unknown argument {unknown[0]}: {hint}see {prog} --help")
     values = vars(found)
-    groups = {
-        key: group(**{entry.name: values[entry.name] for entry in fields(group)}) for key, group in GROUPS.items()
+    made = {
+        key: group(**{entry.name: values[entry.name] for entry in fields(group)}) if group else None
+        for key, group in {**GROUPS, "task": task_flags}.items()
     }
-    args = Args(**groups, ignored=[name for name in IGNORED if values[name] is not MISSING])
+    args = Args(**made, ignored=[name for name in _ignored(task_flags) if values[name] is not MISSING])
     _check(args)
     return args
 

@@ -16,10 +16,16 @@ from propeller.train.hooks import RunHook
 log = logging.getLogger("ernie.finetune")
 
 
+def all_flags(args):
+    """name -> value of every flag, the task's own too."""
+    groups = [getattr(args, name) for name in (*GROUPS, "task")]
+    return {name: value for group in groups if group for name, value in dataclasses.asdict(group).items()}
+
+
 def log_arguments(args):
     """All flags, sorted, a line each; and which of those given have no effect."""
     log.info("-----------  Configuration Arguments -----------")
-    values = {name: value for group in GROUPS for name, value in dataclasses.asdict(getattr(args, group)).items()}
+    values = all_flags(args)
     for name, value in sorted(values.items()):
         log.info("%s: %s", name, value)
     log.info("------------------------------------------------")

@@ -17,13 +17,12 @@ from ernie.checkpoint import check_vocab, load_params, read_variable, scan_param
 from ernie.config import ErnieConfig
 from ernie.optimization import AdamW, OptimizationConfig
 from finetune import task_class
-from finetune.args import GROUPS, parse, split
-from finetune.lines import SeedLines, log_arguments
+from finetune.args import parse, split
+from finetune.lines import SeedLines, all_flags, log_arguments
 from finetune.task import HeadConfig
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
-from propeller.files import atomic_text
 from propeller.train.hooks import EarlyStopping, ProgressBar
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
@@ -31,8 +30,6 @@ from propeller.train.saver import Saver, read_json
 from propeller.train.trainer import Evaluation, Learner, RunConfig
 from reader.pyreader import PyReader
 from reader.row_encoder import load_label_map
-from reader.task_reader import TaskReader
-from reader.tsv import TsvFile
 from tokenization import build_tokenizer
 
 log = logging.getLogger("ernie.finetune")
@@ -48,11 +45,12 @@ NOT_IN_FINGERPRINT = {
 
 def main(prog, task_name, argv):
     """Run a fine-tuning script; returns its exit status."""
-    args = parse(prog, f"Fine-tune, evaluate, predict. {task_class(task_name).__doc__.splitlines()[0]}", argv)
+    task = task_class(task_name)
+    args = parse(prog, f"Fine-tune, evaluate, predict. {task.__doc__.splitlines()[0]}", argv, task.flags)
     bar = runtime.on_terminal()
     log_setup.setup(args.run.log_file, bar=bar)
     log_arguments(args)
-    finetuner = Finetuner(task_class(task_name), args, bar)
+    finetuner = Finetuner(task.variant(args), args, bar)
     if args.run.do_train:
         finetuner.train()
     else:
@@ -145,7 +143,7 @@ class Finetuner:
         if args.run.do_test:
             for path, save in self._tests():
                 self._predict(learner, path, save)
-                if "label" in TsvFile(path).columns:
+                if self.task.is_labelled(path):
                     lines = SeedLines(self.task, self.head, 0, False)
                     self._score(learner, self._evaluation("test", path), lines, step, 0)
 
@@ -186,32 +184,25 @@ class Finetuner:
             log.info("the head is new: initialised from --random_seed %d", self.args.train.random_seed)
         learner.write(arrays)
 
-    def _reader(self, path, training=False, label_kind="class"):
-        args = self.args
-        cache = args.data.token_cache_dir
-        if cache == "auto":
-            cache = str(Path(args.run.checkpoints) / "token_cache") if training else "off"
-        return TaskReader(
-            path,
-            self.tokenizer,
-            max_seq_len=args.model.max_seq_len,
-            batch_size=args.train.batch_size if training else args.train.predict_batch_size or args.train.batch_size,
-            in_tokens=args.train.in_tokens,
-            label_map=self.label_map,
-            num_labels=args.model.num_labels,
-            label_kind=label_kind,
-            task_id=args.model.task_id,
-            shuffle=training and args.data.shuffle,
-            seed=args.train.random_seed,
-            epochs=args.train.epoch if training else 1,
-            bucket_window=args.data.bucket_window if training else 0,
-            num_workers=args.data.num_workers,
-            token_cache_dir=None if cache == "off" else cache,
-        )
+    def _reader(self, path, training=False, labelled=True):
+        return self.task.open_reader(path, self.tokenizer, self._reading(training), self.label_map, training, labelled)
+
+    def _reading(self, training):
+        """The flags as a reader takes them: ``--token_cache_dir auto`` is a folder beside the checkpoints, or off."""
+        data = self.args.data
+        if data.token_cache_dir != "auto":
+            return self.args
+        folder = str(Path(self.args.run.checkpoints) / "token_cache") if training else "off"
+        return self.args._replace(data=dataclasses.replace(data, token_cache_dir=folder))
 
     def _evaluation(self, kind, path):
         reader = self._reader(path)
-        return Evaluation(kind, path, lambda: PyReader(reader.batches, self.args.data.queue_size))
+        return Evaluation(
+            kind,
+            path,
+            lambda: PyReader(reader.batches, self.args.data.queue_size),
+            lambda scores: self.task.finish_scores(scores, reader, self.args),
+        )
 
     def _evaluations(self):
         return [self._evaluation("dev", path) for path in split(self.args.data.dev_set)] if self.args.run.do_val else []
@@ -267,14 +258,11 @@ class Finetuner:
 
     def _fingerprint(self, reader):
         """What makes this run this run: flags, data, initial weights; nested dict of plain values."""
-        flags = {
-            name: value for group in GROUPS for name, value in dataclasses.asdict(getattr(self.args, group)).items()
-        }
-        flags = {f"--{name}": value for name, value in flags.items() if name not in NOT_IN_FINGERPRINT}
+        flags = {f"--{k}": value for k, value in all_flags(self.args).items() if k not in NOT_IN_FINGERPRINT}
         model = self.args.model
         source = model.init_checkpoint or model.init_pretraining_params
         files = [self.args.data.train_set, *(split(self.args.data.dev_set) if self.args.run.do_val else [])]
-        digests = [reader.table.sha256, *(TsvFile(path).sha256 for path in files[1:])]
+        digests = [reader.fingerprint()["sha256"], *(_file_digest(path) for path in files[1:])]
         return {
             "flag": flags,
             "data": {f"{i} {Path(path).name}": digest for i, (path, digest) in enumerate(zip(files, digests))},
@@ -314,14 +302,14 @@ class Finetuner:
                 learner.write(saver.parameters(step))
             for path, save in self._tests():
                 self._predict(learner, path, f"{save}.{epoch}.{step}")
-                if "label" in TsvFile(path).columns:
+                if self.task.is_labelled(path):
                     self._score(learner, self._evaluation("test", path), lines, step, epoch, checkpoint=kind)
         journal.close()
 
     def _score(self, learner, evaluation, lines, step, epoch, **facts):
         begin = time.monotonic()
         with evaluation.open_batches() as batches:
-            scores = learner.evaluate(batches)
+            scores = evaluation.finish(learner.evaluate(batches))
         elapsed = time.monotonic() - begin
         record = {"event": evaluation.kind, "step": step, "epoch": epoch, "file": evaluation.file, **scores, **facts}
         lines.on_record(learner, None, {**record, "elapsed": elapsed})
@@ -329,13 +317,9 @@ class Finetuner:
     def _predict(self, learner, path, save):
         """Write the prediction file: a line a row, in the order of the rows."""
         log.info("testing %s, save to %s", path, save)
-        reader = self._reader(path, label_kind=None)
-        written = 0
-        with PyReader(reader.batches, self.args.data.queue_size) as batches, atomic_text(save) as file:
-            for outputs, batch in learner.predict(batches):
-                lines = self.task.prediction_lines(outputs, batch)
-                file.writelines(f"{line}\n" for line in lines)
-                written += len(lines)
+        reader = self._reader(path, labelled=False)
+        with PyReader(reader.batches, self.args.data.queue_size) as batches:
+            written = self.task.write_predictions(learner.predict(batches), reader, save, self.args)
         if written != reader.num_examples:
             raise UserError(f"{save}: {written} predictions for {reader.num_examples} rows of {path}")
 
@@ -344,8 +328,13 @@ def _digest(directory):
     """sha256 over the names and bytes of the parameters in a directory."""
     total = hashlib.sha256()
     for name, variable in sorted(scan_params(directory).items()):
-        total.update(name.encode() + b"\0")
-        with open(variable.path, "rb") as file:
-            while block := file.read(1 << 22):
-                total.update(block)
+        total.update(f"{name} {_file_digest(variable.path)}\n".encode())
+    return total.hexdigest()
+
+
+def _file_digest(path):
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            total.update(block)
     return total.hexdigest()

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ernie.modeling import ErnieEncoder
+from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
+from reader.task_reader import TaskReader
+from reader.tsv import TsvFile
 
 ENCODER_INPUTS = (
     Input("src_ids", [None, None], "int64"),
@@ -41,10 +44,14 @@ class FinetuneTask(Model):
     Attributes:
         name: the task's name in ``TASKS`` and in checkpoints.
         head_prefix: what the names of the head's parameters begin with.
+        flags: a frozen dataclass of flags that only this task has (made with ``finetune.args.flag``), or None.
+        label_kind: how the label column of a TSV is read, see ``TaskReader``.
     """
 
     name = None
     head_prefix = ()
+    flags = None
+    label_kind = "class"
     inputs = ENCODER_INPUTS
 
     def __init__(self, config, head, mode, optimizer=None):
@@ -56,6 +63,67 @@ class FinetuneTask(Model):
     def training_mode(self):
         """Whether this copy belongs to the train Program."""
         return self.mode is RunMode.TRAIN
+
+    @classmethod
+    def variant(cls, args):
+        """The class that the flags ask for: this one, or a sibling the same script serves."""
+        return cls
+
+    @classmethod
+    def open_reader(cls, path, tokenizer, args, label_map, training=False, labelled=True):
+        """The reader of a file: ``num_examples``, ``batches(start)``, ``stats``, ``fingerprint()``.
+
+        Args:
+            args: ``finetune.args.Args``.
+            label_map: label word -> class, or None.
+            training: shuffled, bucketed and repeated, as the flags say; else once, in the file's order.
+            labelled: whether labels are read; they are not for prediction.
+        """
+        train, cache = args.train, args.data.token_cache_dir
+        return TaskReader(
+            path,
+            tokenizer,
+            max_seq_len=args.model.max_seq_len,
+            batch_size=train.batch_size if training else train.predict_batch_size or train.batch_size,
+            in_tokens=train.in_tokens,
+            label_map=label_map,
+            num_labels=args.model.num_labels,
+            label_kind=cls.label_kind if labelled else None,
+            task_id=args.model.task_id,
+            shuffle=training and args.data.shuffle,
+            seed=train.random_seed,
+            epochs=train.epoch if training else 1,
+            bucket_window=args.data.bucket_window if training else 0,
+            num_workers=args.data.num_workers,
+            token_cache_dir=None if cache == "off" else cache,
+        )
+
+    @classmethod
+    def is_labelled(cls, path):
+        """Whether a test file has labels to score against."""
+        return "label" in TsvFile(path).columns
+
+    @classmethod
+    def finish_scores(cls, scores, reader, args):
+        """What an evaluation comes to, from what ``metrics`` collected and the reader it was collected from."""
+        return scores
+
+    @classmethod
+    def write_predictions(cls, outputs, reader, save, args):
+        """Write the prediction file, by default a line a row; returns the number of rows.
+
+        Args:
+            outputs: iterable of (dict of predicted arrays, batch).
+            reader: the reader the batches come from.
+            save: the file's path.
+        """
+        written = 0
+        with atomic_text(save) as file:
+            for predicted, batch in outputs:
+                lines = cls.prediction_lines(predicted, batch)
+                file.writelines(f"{line}\n" for line in lines)
+                written += len(lines)
+        return written
 
     @classmethod
     def best_by(cls, head):

@@ -1,9 +1,11 @@
 """The benchmarks: explained without their peers, bounded, continued; live comparisons on a tiny model."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchmark import peer_trajectory, sst2, sst2_accuracy
@@ -153,6 +155,33 @@ def test_live_trajectory(tiny, tmp_path):
     again = python("benchmark/peer_trajectory.py", "--steps", 5, "--minutes", 0, *tiny)
     assert again.returncode == 1, "the stored figures are what counts, and they now differ"
     assert "NOT met" in again.stdout
+
+
+def test_live_trajectory_tells_optimisers_apart(tmp_path, monkeypatch):
+    """At a high rate every setting shows in the losses: the peer agrees with ours, and with no variant of ours."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    model, data = make_model(tmp_path / "model", **NO_TASK_IDS), make_data(tmp_path / "data")
+    recipe = sst2.Recipe(rows=40, batch=2, learning_rate=3e-3, weight_decay=0.5, clip_norm=0.1, dropout=0.0)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    sst2.prepare(folder, model, data, recipe, seed=1)
+    reader = sst2.make_reader(folder, "train.tsv", recipe, seed=1)
+    theirs = sst2.run_peer(folder, recipe, peer_trajectory.rates(recipe), reader)["losses"]
+    right = peer_trajectory.optimization(recipe)
+
+    def difference(**changes):
+        monkeypatch.setattr(peer_trajectory, "optimization", lambda recipe: dataclasses.replace(right, **changes))
+        return np.abs(np.subtract(peer_trajectory.run_ours(folder, recipe, reader), theirs)).max()
+
+    assert len(theirs) == 20
+    same = difference()
+    print(f"the same settings: {same:.1e}")
+    assert same <= 1e-5
+    for changes in ({"clip_norm": 1e9}, {"weight_decay": 0.0}, {"epsilon_form": "outside"}, {"learning_rate": 3.03e-3}):
+        other = difference(**changes)
+        print(f"{changes}: {other:.1e}")
+        assert other > 10 * same
 
 
 def test_live_accuracy(tiny, tmp_path):

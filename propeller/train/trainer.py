@@ -49,11 +49,16 @@ class RunConfig:
 
 
 class Evaluation(NamedTuple):
-    """A data set to evaluate on: its kind (``dev``), its file, and a function that opens its batches."""
+    """A data set to evaluate on.
+
+    ``kind`` (``dev``), ``file``, a function that opens its batches, and one that makes the final scores of those that
+    ``Learner.evaluate`` returns.
+    """
 
     kind: str
     file: str
     open_batches: Callable
+    finish: Callable = dict
 
 
 @dataclass
@@ -273,7 +278,7 @@ class Learner:
             begin = time.monotonic()
             self._tell(hooks, "before_evaluation", state, entry)
             with entry.open_batches() as batches:
-                scores = self.evaluate(batches)
+                scores = entry.finish(self.evaluate(batches))
             record = {"event": entry.kind, "step": state.step, "epoch": state.epoch, "file": entry.file, **scores}
             self._tell(hooks, "on_record", state, {**record, "elapsed": time.monotonic() - begin})
             if score is None:
