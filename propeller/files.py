@@ -56,20 +56,8 @@ def atomic_directory(path, overwrite=False):
 
 def write_file(path, content):
     """Write bytes to ``path`` so that it holds the old content or the new, never a part."""
-    path = Path(path).resolve()
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.new-", dir=path.parent)
-    temporary = Path(temporary)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _fsync(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _atomic_file(Path(path).resolve(), "wb") as file:
+        file.write(content)
 
 
 @contextlib.contextmanager
@@ -77,10 +65,16 @@ def atomic_text(path):
     """Give a UTF-8 text file to write line by line; on a clean exit it is fsynced and named ``path``, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _atomic_file(path, "w", encoding="utf8") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _atomic_file(path, mode, **options):
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.new-", dir=path.parent)
     temporary = Path(temporary)
     try:
-        with open(descriptor, "w", encoding="utf8") as file:
+        with open(descriptor, mode, **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -10,17 +10,7 @@ import pytest
 from finetune.runner import main
 from propeller.errors import UserError
 from tests.common import ROOT
-from tests.tiny import CONFIG, flags, make_data, make_model, write_tsv
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data") / "task")
+from tests.tiny import CONFIG, flags, write_tsv
 
 
 class Place:

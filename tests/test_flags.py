@@ -10,12 +10,7 @@ import pytest
 
 from finetune.args import GROUPS, IGNORED, parse
 from finetune.runner import main
-from tests.tiny import flags, make_data, make_model, write_tsv
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("model") / "tiny")
+from tests.tiny import flags, make_data, write_tsv
 
 
 @pytest.fixture(scope="module")

@@ -14,19 +14,9 @@ import pytest
 
 from ernie.checkpoint import read_params
 from tests.common import GOLDEN, ROOT, SHARED, needs_shared
-from tests.tiny import flags, make_data, make_model, sentences, write_tsv
+from tests.tiny import flags, sentences, write_tsv
 
 STEPS = 10  # 40 rows in batches of 8, twice
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data") / "task")
 
 
 def start(arguments, **options):
