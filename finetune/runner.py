@@ -130,12 +130,12 @@ class Finetuner:
         """Evaluate and predict with a fine-tuned checkpoint, without training."""
         args = self.args
         checkpoint = Path(args.model.init_checkpoint)
+        described = self._check_checkpoint(checkpoint)
         learner = self._learner(None)
         arrays, report = load_params(checkpoint, learner.parameter_shapes(RunMode.PREDICT), heads_optional=False)
         log.info("%s: %s", checkpoint, report.summary())
         learner.write(arrays)
-        described = checkpoint / "checkpoint.json"
-        step = read_json(described).get("step", 0) if described.is_file() else 0
+        step = described.get("step", 0)
         if args.run.do_val:
             lines = SeedLines(self.task, self.head, 0, False)
             for entry in self._evaluations():
@@ -176,7 +176,9 @@ class Finetuner:
             log.warning("no --init_pretraining_params and no --init_checkpoint: the encoder starts from random weights")
             return
         wanted = learner.parameter_shapes(RunMode.TRAIN)
-        if not model.init_checkpoint:
+        if model.init_checkpoint:
+            self._check_checkpoint(source)
+        else:
             wanted = {name: shape for name, shape in wanted.items() if not name.startswith(self.task.head_prefix)}
         arrays, report = load_params(source, wanted, heads_optional=not model.init_checkpoint)
         log.info("%s: %s", source, report.summary())
@@ -255,6 +257,31 @@ class Finetuner:
             "tokenizer_fingerprint": self.tokenizer.fingerprint,
             "ernie_config": self.config.to_dict(),
         }
+
+    def _check_checkpoint(self, folder):
+        """What ``checkpoint.json`` says, {} where there is none (2019); it must be of this task, labels and vocabulary.
+
+        Raises:
+            UserError: it is of another; both sides are named.
+        """
+        path = Path(folder) / "checkpoint.json"
+        stored, ours = (read_json(path), self._meta()) if path.is_file() else ({}, {})
+        remedies = {
+            "task": "run the script of that task",
+            "label_map": "give its --label_map_config",
+            "num_labels": "give its --num_labels",
+            "tokenizer": "give its --tokenizer",
+            "tokenizer_fingerprint": "give its --vocab_path, --do_lower_case and --for_cn",
+        }
+        for key, remedy in remedies.items():
+            if key in stored and stored[key] != ours[key]:
+                raise UserError(
+                    f"{folder}: the checkpoint's {key} is {stored[key]!r}, this run's {ours[key]!r}: {remedy}, "
+                    "or take the encoder alone with --init_pretraining_params"
+                )
+        if stored and stored["max_seq_len"] != ours["max_seq_len"]:
+            log.info("%s was trained with --max_seq_len %d, now %d", folder, stored["max_seq_len"], ours["max_seq_len"])
+        return stored
 
     def _fingerprint(self, reader):
         """What makes this run this run: flags, data, initial weights; nested dict of plain values."""

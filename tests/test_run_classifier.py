@@ -191,6 +191,40 @@ def test_text_pairs_reach_the_network(model, tmp_path):
     assert not np.array_equal(weights(tmp_path / "run")["_cls_out_w"], weights(tmp_path / "other")["_cls_out_w"])
 
 
+def test_a_checkpoint_of_other_labels_or_vocabulary_is_refused(whole, model, data, tmp_path):
+    folder, _ = whole
+    given = {"init_checkpoint": folder / "best", "init_pretraining_params": None, "epoch": 1, "do_test": "false"}
+    labels = tmp_path / "map.json"
+    labels.write_text('{"0": 1, "1": 0}')
+    output = run(flags(model, data, tmp_path / "a", **given, label_map_config=labels), status=2)
+    assert "label_map is None, this run's {'0': 1, '1': 0}" in output.splitlines()[-1]
+    output = run(flags(model, data, tmp_path / "b", **given, do_lower_case="false"), status=2)
+    assert "tokenizer_fingerprint" in output.splitlines()[-1]
+    output = run(flags(model, data, tmp_path / "c", **{**given, "max_seq_len": 20}))
+    assert "was trained with --max_seq_len 24, now 20" in output
+
+
+def test_init_pretraining_params_takes_the_encoder_and_drops_the_head(whole, model, data, tmp_path):
+    """From a fine-tuned checkpoint with two classes to a task with three (as MNLI -> RTE, the other way round)."""
+    folder, _ = whole
+    output = run(
+        flags(
+            model,
+            data,
+            tmp_path / "run",
+            init_pretraining_params=folder / "best",
+            num_labels=3,
+            learning_rate=1e-12,
+            epoch=1,
+            do_test="false",
+        )
+    )
+    assert "the head is new" in output
+    before, after = read_params(folder / "best"), weights(tmp_path / "run")
+    assert after["_cls_out_w"].shape == (32, 3)
+    np.testing.assert_allclose(after["word_embedding"], before["word_embedding"], atol=1e-6)
+
+
 def wait_for(process, pattern):
     """Read the process's output until a line matches; the lines read."""
     lines = []
