@@ -84,7 +84,11 @@ class Finetuner:
                 f"{model.ernie_config_path} (task_type_vocab_size)"
             )
         self.tokenizer = build_tokenizer(
-            model.tokenizer, model.vocab_path, model.do_lower_case, model.for_cn, model.sp_model
+            model.tokenizer,
+            model.vocab_path,
+            model.do_lower_case,
+            model.for_cn and self.task.drops_blanks,
+            model.sp_model,
         )
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
         self.label_map = load_label_map(model.label_map_config) if model.label_map_config else None
@@ -203,7 +207,7 @@ class Finetuner:
             kind,
             path,
             lambda: PyReader(reader.batches, self.args.data.queue_size),
-            lambda scores: self.task.finish_scores(scores, reader, self.args),
+            lambda scores: self.task.finish_scores({**scores, "event": kind, "file": path}, reader, self.args),
         )
 
     def _evaluations(self):
@@ -336,7 +340,7 @@ class Finetuner:
     def _score(self, learner, evaluation, lines, step, epoch, **facts):
         begin = time.monotonic()
         with evaluation.open_batches() as batches:
-            scores = evaluation.finish(learner.evaluate(batches))
+            scores = evaluation.finish({**learner.evaluate(batches), "step": step})
         elapsed = time.monotonic() - begin
         record = {"event": evaluation.kind, "step": step, "epoch": epoch, "file": evaluation.file, **scores, **facts}
         lines.on_record(learner, None, {**record, "elapsed": elapsed})

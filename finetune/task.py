@@ -46,12 +46,14 @@ class FinetuneTask(Model):
         head_prefix: what the names of the head's parameters begin with.
         flags: a frozen dataclass of flags that only this task has (made with ``finetune.args.flag``), or None.
         label_kind: how the label column of a TSV is read, see ``TaskReader``.
+        drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.
     """
 
     name = None
     head_prefix = ()
     flags = None
     label_kind = "class"
+    drops_blanks = True
     inputs = ENCODER_INPUTS
 
     def __init__(self, config, head, mode, optimizer=None):
@@ -105,7 +107,11 @@ class FinetuneTask(Model):
 
     @classmethod
     def finish_scores(cls, scores, reader, args):
-        """What an evaluation comes to, from what ``metrics`` collected and the reader it was collected from."""
+        """What an evaluation comes to, from what ``metrics`` collected and the reader it was collected from.
+
+        Args:
+            scores: ``loss``, ``data_num`` and what ``metrics`` gave; ``event`` (``dev`` or ``test``), ``file``, ``step``.
+        """
         return scores
 
     @classmethod

@@ -33,13 +33,13 @@ class Source:
         Args: order: int [rows of the file]; own: None for all, or a function int [n] -> bool [n]: the places wanted.
         """
         if self.cache is not None and self.cache.open():
-            for places in _chunks(start, len(order), carry, own, CACHE_CHUNK_ROWS):
+            for places in chunks_of_places(start, len(order), carry, own, CACHE_CHUNK_ROWS):
                 yield with_places(self.cache.read(order[places]), places)
             return
         # A cache must see every row, those of the other ranks too.
         filling = self.cache is not None and self.cache.filling
         size = WORKER_CHUNK_ROWS if self.num_workers else CHUNK_ROWS
-        chunks = _chunks(start, len(order), carry, None if filling else own, size)
+        chunks = chunks_of_places(start, len(order), carry, None if filling else own, size)
         for places, encoded in (self._in_workers if self.num_workers else self._here)(chunks, order):
             if filling and self.cache.filling:
                 self.cache.add(order[places], encoded)
@@ -60,7 +60,7 @@ class Source:
         return self.pool.encode(chunks, order)
 
 
-def _chunks(start, stop, carry, own, size):
+def chunks_of_places(start, stop, carry, own, size):
     """int arrays of about `size` places: `carry`, then those from start to stop - 1 that are wanted."""
     if len(carry):
         yield np.array(carry, np.int64)

@@ -66,38 +66,22 @@ class ReaderPosition:
         return position
 
 
-class TaskReader:
-    """Named batches of a TSV file, in an order that depends on (seed, epoch) alone; every row once an epoch.
+class BatchReader:
+    """What all readers of fine-tuning share: the order of an epoch, its batches, a rank's share, restarting.
 
-    Args:
-        path: TSV with a header naming text_a, and of text_b, label, qid what is there, in any order.
-        tokenizer: encode_batch(texts) -> lists of ids; pad_id, cls_id, sep_id; fingerprint.
-        max_seq_len: longest row in tokens, special ones counted; longer rows are cut and counted in `stats`.
-        batch_size: examples, or with in_tokens the most that rows * longest row may reach.
-        label_map: dict name -> class; num_labels: classes are 0..num_labels - 1 (None: not checked).
-        label_kind: "class" (int64), "float" (float32), None: prediction; a label column is then ignored.
-        task_id: what task_ids holds.
-        shuffle: as in 2019, one RandomState(seed) shuffles the order of the epoch before once more each epoch.
-        bucket_window: rows within which rows of like length come together, 0: off. Rows that fill no batch go on to the
-            next window, so only the last batch of an epoch is short. With shuffle its batches come in random order.
-        rank, world_size: of each group of world_size batches, batch `rank` is given out here.
-        num_workers: 0: tokenise in the calling thread; n: in n processes.
-        token_cache_dir: where ids are kept for later epochs and runs; see reader/token_cache.py.
+    A subclass sets `table` (with path, size, sha256, num_rows) and by `open_source` says where the rows of an epoch
+    come from: a context manager over an object with `rows`, see reader.sources.Source.
 
-    Raises UserError: for a bad file or argument here, for a bad row where the batch with it would come.
+    Args: see TaskReader.
     """
 
     def __init__(
         self,
-        path,
         tokenizer,
         *,
         max_seq_len: int,
         batch_size: int,
         in_tokens: bool = False,
-        label_map: dict[str, int] | None = None,
-        num_labels: int | None = None,
-        label_kind: str | None = "class",
         task_id: int = 0,
         shuffle: bool = False,
         seed: int = 0,
@@ -106,18 +90,18 @@ class TaskReader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
-        token_cache_dir: str | None = None,
     ):
-        labels = LabelRule(label_kind, label_map, num_labels)
         self.tokenizer, self.max_seq_len, self.task_id = tokenizer, max_seq_len, task_id
         self.batch_size, self.in_tokens, self.bucket_window = batch_size, in_tokens, bucket_window
         self.shuffle, self.seed, self.epochs = shuffle, seed, epochs
         self.rank, self.world_size = rank, world_size
-        self.num_workers, self.token_cache_dir = num_workers, token_cache_dir
+        self.num_workers = num_workers
         self._check_numbers()
-        self.table = TsvFile(path, ("text_a",) if label_kind is None else ("text_a", "label"))
-        self.encoder = RowEncoder(self.table.path, self.table.columns, tokenizer, max_seq_len, labels)
         self.stats = dict.fromkeys(("rows", "truncated", "tokens", "padding"), 0)
+
+    def open_source(self):
+        """A context manager that gives the rows' source."""
+        raise NotImplementedError
 
     def _check_numbers(self):
         least = {
@@ -168,7 +152,7 @@ class TaskReader:
 
     def _batches(self, place):
         with contextlib.ExitStack() as stack:
-            source = stack.enter_context(open_source(self))
+            source = stack.enter_context(self.open_source())
             random = np.random.RandomState(self.seed)
             order = np.arange(self.num_examples, dtype=np.int32 if self.num_examples < 2**31 else np.int64)
             for epoch in range(self.epochs):
@@ -182,12 +166,16 @@ class TaskReader:
                 log.debug("%s: epoch %d read, so far %s", self.table.path, epoch, self.stats)
 
     def _finish(self, rows: EncodedRows):
-        batch = make_batch(rows, self.tokenizer.pad_id, self.task_id)
+        batch = self.make_batch(rows)
         tokens = int(rows.offsets[-1])
         counts = (len(rows), int(rows.cut.sum()), tokens, batch["src_ids"].size - tokens)
         for name, count in zip(("rows", "truncated", "tokens", "padding"), counts):
             self.stats[name] += count
         return batch
+
+    def make_batch(self, rows: EncodedRows) -> dict[str, np.ndarray]:
+        """The named, padded batch of rows."""
+        return make_batch(rows, self.tokenizer.pad_id, self.task_id)
 
     def _rank_share(self, batches):
         """Of each group of world_size batches this rank's own, with the place behind the group.
@@ -277,6 +265,49 @@ class TaskReader:
             rows += end - begin
             after = following if done + 1 == count else dataclasses.replace(place, done=done + 1)
             yield block.slice(begin, end), dataclasses.replace(after, rows=rows)
+
+
+class TaskReader(BatchReader):
+    """Named batches of a TSV file, in an order that depends on (seed, epoch) alone; every row once an epoch.
+
+    Args:
+        path: TSV with a header naming text_a, and of text_b, label, qid what is there, in any order.
+        tokenizer: encode_batch(texts) -> lists of ids; pad_id, cls_id, sep_id; fingerprint.
+        max_seq_len: longest row in tokens, special ones counted; longer rows are cut and counted in `stats`.
+        batch_size: examples, or with in_tokens the most that rows * longest row may reach.
+        label_map: dict name -> class; num_labels: classes are 0..num_labels - 1 (None: not checked).
+        label_kind: "class" (int64), "float" (float32), None: prediction; a label column is then ignored.
+        task_id: what task_ids holds.
+        shuffle: as in 2019, one RandomState(seed) shuffles the order of the epoch before once more each epoch.
+        bucket_window: rows within which rows of like length come together, 0: off. Rows that fill no batch go on to the
+            next window, so only the last batch of an epoch is short. With shuffle its batches come in random order.
+        rank, world_size: of each group of world_size batches, batch `rank` is given out here.
+        num_workers: 0: tokenise in the calling thread; n: in n processes.
+        token_cache_dir: where ids are kept for later epochs and runs; see reader/token_cache.py.
+
+    Raises UserError: for a bad file or argument here, for a bad row where the batch with it would come.
+    """
+
+    def __init__(
+        self,
+        path,
+        tokenizer,
+        *,
+        label_map: dict[str, int] | None = None,
+        num_labels: int | None = None,
+        label_kind: str | None = "class",
+        token_cache_dir: str | None = None,
+        **batching,
+    ):
+        labels = LabelRule(label_kind, label_map, num_labels)
+        super().__init__(tokenizer, **batching)
+        self.token_cache_dir = token_cache_dir
+        self.table = TsvFile(path, ("text_a",) if label_kind is None else ("text_a", "label"))
+        self.encoder = RowEncoder(self.table.path, self.table.columns, tokenizer, self.max_seq_len, labels)
+
+    def open_source(self):
+        """Rows from the token cache, from worker processes or from this one."""
+        return open_source(self)
 
 
 class RowStream:

@@ -52,7 +52,7 @@ class Evaluation(NamedTuple):
     """A data set to evaluate on.
 
     ``kind`` (``dev``), ``file``, a function that opens its batches, and one that makes the final scores of those that
-    ``Learner.evaluate`` returns.
+    ``Learner.evaluate`` returns, with the ``step``.
     """
 
     kind: str
@@ -278,7 +278,7 @@ class Learner:
             begin = time.monotonic()
             self._tell(hooks, "before_evaluation", state, entry)
             with entry.open_batches() as batches:
-                scores = entry.finish(self.evaluate(batches))
+                scores = entry.finish({**self.evaluate(batches), "step": state.step})
             record = {"event": entry.kind, "step": state.step, "epoch": state.epoch, "file": entry.file, **scores}
             self._tell(hooks, "on_record", state, {**record, "elapsed": time.monotonic() - begin})
             if score is None:
