@@ -5,6 +5,7 @@ import importlib
 # name -> module:class; the class is imported when it is asked for, so that --help needs no Paddle.
 TASKS = {
     "classify": "finetune.classifier:Classifier",
+    "regression": "finetune.regression:Regression",
 }
 
 

@@ -13,7 +13,7 @@ import difflib
 from dataclasses import MISSING, dataclass, field, fields
 from typing import NamedTuple
 
-from finetune.metrics import METRICS
+from finetune.metrics import METRICS, RANKING, REGRESSION
 from propeller.errors import UserError
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
@@ -61,11 +61,11 @@ class ModelArgs:
     for_cn: bool = flag(True, "drop the blanks of the text, for Chinese; false for English")
     max_seq_len: int = flag(512, "longest example in tokens; what is longer is cut, and counted in the log")
     task_id: int = flag(0, "id for the task embedding, in models with use_task_id")
-    num_labels: int = flag(2, "number of classes")
+    num_labels: int = flag(2, "number of classes; 1 for regression")
     label_map_config: str = flag(None, "JSON file {label word: class}; without it labels are integers")
     metric: str = flag("simple_accuracy", "score of an evaluation", choices=tuple(METRICS))
-    is_classify: bool = flag(True, "classification")
-    is_regression: bool = flag(False, "regression; not in this version")
+    is_classify: bool = flag(True, "classification, unless --is_regression is true")
+    is_regression: bool = flag(False, "regression: the label is a number; with pearson_and_spearman")
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,7 @@ def parse(prog, description, argv, task_flags=None):
 def _check(args):
     """What no single flag can tell."""
     run, data, model, train = args.run, args.data, args.model, args.train
-    if model.is_regression or not model.is_classify:
-        raise UserError("--is_regression true (--is_classify false): regression is not in this version")
+    _check_kind(model)
     if train.use_fp16:
         raise UserError("--use_fp16 true: mixed precision is not in this version; leave the flag out or give false")
     needs = [("do_train", "train_set"), ("do_val", "dev_set"), ("do_test", "test_set")]
@@ -252,8 +251,26 @@ def _check(args):
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
     if data.queue_size < 1:
         raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
+
+
+def _check_kind(model):
+    """Regression, ranking or classification: flags that go together."""
+    if model.is_regression:
+        if model.metric not in REGRESSION:
+            raise UserError(f"--is_regression true needs --metric {REGRESSION[0]}, not {model.metric}")
+        if model.num_labels != 1:
+            raise UserError(f"--is_regression true needs --num_labels 1, not {model.num_labels}")
+        if model.label_map_config:
+            raise UserError("--is_regression true with --label_map_config: leave it out, the label is a number")
+        return
+    if not model.is_classify:
+        raise UserError("--is_classify false needs --is_regression true")
+    if model.metric in REGRESSION:
+        raise UserError(f"--metric {model.metric} is for numbers: give --is_regression true --num_labels 1")
     if model.num_labels < 2:
         raise UserError(f"--num_labels must be at least 2 for classification, not {model.num_labels}")
+    if model.metric in RANKING and model.num_labels != 2:
+        raise UserError(f"--metric {model.metric} ranks by class 1 of 2: give --num_labels 2, not {model.num_labels}")
 
 
 def split(paths):

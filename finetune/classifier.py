@@ -1,4 +1,4 @@
-"""Single-sentence and sentence-pair classification: GLUE, XNLI, ChnSentiCorp, LCQMC, BQ.
+"""Single-sentence and sentence-pair classification, answer ranking: GLUE, XNLI, ChnSentiCorp, LCQMC, BQ, DBQA.
 
 python run_classifier.py --train_set sst2/train.tsv --dev_set sst2/dev.tsv --num_labels 2 ...
 """
@@ -11,8 +11,9 @@ import numpy as np
 import paddle.nn.functional as F
 
 from ernie.modeling import Linear
-from finetune import metrics
+from finetune import metrics, task_class
 from finetune.task import ENCODER_INPUTS, FinetuneTask
+from propeller.errors import UserError
 from propeller.metrics import Collected
 from propeller.train.model import Input
 
@@ -46,6 +47,13 @@ class Classifier(FinetuneTask):
         return {"scores": Collected([predictions["probs"], label["labels"]], compute)}
 
     @classmethod
+    def variant(cls, args):
+        """Regression by its flag, ranking by its metric."""
+        if args.model.is_regression:
+            return task_class("regression")
+        return RankingClassifier if args.model.metric in metrics.RANKING else cls
+
+    @classmethod
     def best_by(cls, head):
         return metrics.METRICS[head.metric].best_by
 
@@ -71,3 +79,29 @@ class Classifier(FinetuneTask):
         if "qids" in batch:
             lines = [f"{int(qid)}\t{line}" for qid, line in zip(batch["qids"].ravel(), lines)]
         return lines
+
+
+class RankingClassifier(Classifier):
+    """A classifier of (question, answer) rows whose score ranks the answers of a question, which ``qid`` names."""
+
+    def __init__(self, config, head, mode, optimizer=None):
+        super().__init__(config, head, mode, optimizer)
+        if not self.training_mode:  # training needs no qid; prediction is fed no labels
+            self.inputs = (*self.inputs, Input("qids", [None, 1], "int64", label=True))
+
+    def metrics(self, predictions, label):
+        """Accuracy while training; accuracy, F1, MRR and MAP in evaluation."""
+        if self.training_mode:
+            return super().metrics(predictions, label)
+        compute = metrics.METRICS[self.head.metric].compute
+        return {"scores": Collected([predictions["probs"], label["labels"], label["qids"]], compute)}
+
+    @classmethod
+    def open_reader(cls, path, tokenizer, args, label_map, training=False, labelled=True):
+        reader = super().open_reader(path, tokenizer, args, label_map, training, labelled)
+        if labelled and not training and "qid" not in reader.table.columns:
+            raise UserError(
+                f"{path}, line 1: --metric {args.model.metric} needs the column 'qid', the number of each row's "
+                f"question (there: {', '.join(reader.table.columns)}); add it or choose another metric"
+            )
+        return reader

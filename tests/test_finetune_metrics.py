@@ -50,7 +50,7 @@ def test_evaluation_lines_equal_2019(recorded):
     labels = np.concatenate([np.ravel(batch[3]) for batch in inputs])
     seen = []
     for case in recorded["evaluate_classify"]:
-        if case["metric"] not in metrics.METRICS or not case["with_qids"]:
+        if case["metric"] not in ("simple_accuracy", "acc_and_f1", "matthews_corrcoef") or not case["with_qids"]:
             continue
         head = HeadConfig(metric=case["metric"])
         computed = metrics.METRICS[case["metric"]].compute(probs, labels)
