@@ -1,7 +1,10 @@
 """Fixtures of several test files: a tiny model and tiny data, made once a file."""
 
+import logging
+
 import pytest
 
+from propeller.log import LOGGERS
 from tests.tiny import make_data, make_model
 
 
@@ -15,3 +18,17 @@ def model(tmp_path_factory):
 def data(tmp_path_factory):
     """Folder of a task: train.tsv, dev.tsv, test.tsv."""
     return make_data(tmp_path_factory.mktemp("data") / "task")
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were():
+    """An entry script sets its loggers up; a test that runs one in this process must not leave them so."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before):
+        for handler in logger.handlers:
+            if handler not in handlers:
+                handler.close()
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
