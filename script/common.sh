@@ -92,8 +92,8 @@ check_paths() {
         files=$(last_value --train_set "$@" | sed 's|^/||; s|,/|, |g')
         say "error: TASK_DATA_PATH is not set. Set it to the folder that holds the tasks' data, here with $files in it:"
         say "    export TASK_DATA_PATH=/path/to/data"
-        say "  English tasks: GLUE (https://gluebenchmark.com/tasks), as TSV files whose header names text_a and label."
-        say "  Chinese tasks: https://ernie.bj.bcebos.com/task_data_zh.tgz"
+        say "  English tasks: GLUE (https://gluebenchmark.com/tasks), as sh script/en_glue/preprocess/cvt.sh converts it."
+        say "  Chinese tasks: https://ernie.bj.bcebos.com/task_data_zh.tgz, or as script/zh_task/preprocess/cvt.sh makes them"
     fi
     [ "$missing" = 0 ] || exit 2
     [ "$DRY_RUN" = 1 ] && return
@@ -193,6 +193,10 @@ run_seed() {
         set -- --test_save "$(test_saves "$tests" "$checkpoints")" "$@"
         do_test=true
     fi
+    if [ -n "$(last_value --diagnostic "$@")" ]; then
+        set -- --diagnostic_save "$checkpoints/diagnostic_out.tsv" "$@"
+        do_test=true
+    fi
     set -- "$PYTHON_FOUND" "$ROOT/$PROGRAM" --use_cuda "$USE_CUDA" --use_fp16 "${USE_FP16:-$FP16}" \
         --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
         --init_pretraining_params "$MODEL_PATH/params" --do_train true --do_val true --do_test "$do_test" \
@@ -219,18 +223,21 @@ next_step() {
     first=$(seeds)
     first=${first%% *}
     checkpoints=$(last_value --checkpoints --checkpoints "$OUTPUT/$NAME/seed_$first" "$@")
+    new=$(last_value --train_set "$@")
+    new=NEW.${new##*.} # .tsv, or .json for reading comprehension
     cat <<EOF
 
 $NAME: done, seeds $(seeds), in $OUTPUT/$NAME/
   of each: best/ and last/ are checkpoints, train.log the log, metrics.jsonl every figure, curves.png the curves
-next, label new rows with the best checkpoint of seed $first (NEW.tsv has the test set's columns; label may be missing):
+next, label new rows with the best checkpoint of seed $first ($new is like the test set; labels may be missing):
 EOF
     command=$(quoted "$PYTHON_FOUND" "$ROOT/$PROGRAM" --do_train false --do_val false --do_test true \
         --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
-        --use_cuda "$USE_CUDA" --init_checkpoint "$checkpoints/best" --test_set NEW.tsv --test_save NEW_predictions.tsv)
+        --use_cuda "$USE_CUDA" --init_checkpoint "$checkpoints/best" --test_set "$new" --test_save "NEW_predictions.${new#*.}")
     # Flags that say what the model and its input are must be the same again.
     for flag in --num_labels --max_seq_len --batch_size --in_tokens --for_cn --do_lower_case --tokenizer --task_id \
-        --label_map_config --is_classify --is_regression --metric --chunk_scheme --doc_stride; do
+        --label_map_config --is_classify --is_regression --metric --chunk_scheme --long_text --doc_stride \
+        --max_query_length --max_answer_length --n_best_size; do
         value=$(last_value $flag "$@")
         [ -z "$value" ] || command="$command $flag $(quoted "$value")"
     done

@@ -5,50 +5,30 @@ python -m pytest tests/test_recipes.py
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.common import ROOT
+from finetune import task_class
+from finetune.args import parse
+from tests.common import FIXTURES, ROOT, SHARED
 from tests.shell import SCRIPT, clean_environment, executable, shell
 
 RECIPES = sorted([*SCRIPT.glob("en_glue/*/*/task.sh"), *SCRIPT.glob("zh_task/*/run_*.sh")])
 SST2 = SCRIPT / "en_glue/ernie_base/SST-2/task.sh"
 CHNSENTICORP = SCRIPT / "zh_task/ernie_base/run_ChnSentiCorp.sh"
 
-# The published hyper-parameters. "total" is the batch over all GPUs.
-ENGLISH = {
-    "epoch": 4,
-    "learning_rate": 2e-5,
-    "max_seq_len": 128,
-    "warmup_proportion": 0.1,
-    "weight_decay": 0.0,
-    "num_labels": 2,
-    "for_cn": "false",
-    "validation_steps": 0,
-    "total": 256,
-    "seeds": 5,
-}
-CHINESE = {
-    "epoch": 10,
-    "learning_rate": 5e-5,
-    "max_seq_len": 256,
-    "warmup_proportion": 0.0,
-    "weight_decay": 0.01,
-    "num_labels": 2,
-    "validation_steps": 100,
-    "total": 24,
-    "seeds": 1,
-}
-TABLE = {
-    "en_glue/ernie_base/SST-2/task.sh": {**ENGLISH, "data": "SST-2"},
-    "en_glue/ernie_large/SST-2/task.sh": {**ENGLISH, "total": 64, "data": "SST-2"},
-    "zh_task/ernie_base/run_ChnSentiCorp.sh": {**CHINESE, "data": "chnsenticorp"},
-    "zh_task/ernie_large/run_ChnSentiCorp.sh": {**CHINESE, "learning_rate": 1e-5, "data": "chnsenticorp"},
-}
+# The published hyper-parameters: the rows of the 2019 recipes, and the batches and GPUs of the 2019 README, which win.
+with open(FIXTURES / "recipes.json", encoding="utf-8") as _file:
+    PUBLISHED = json.load(_file)
+ROWS = PUBLISHED["rows"]
+# Recipes without published hyper-parameters: theirs are those of another one, and they say so.
+OURS = {f"zh_task/ernie_{size}/run_dureader.sh": f"zh_task/ernie_{size}/run_cmrc2018.sh" for size in ("base", "large")}
 
 
 def name_of(path):
@@ -102,8 +82,25 @@ def recorded(fake):
     return record.read_text().splitlines() if record.exists() else []
 
 
-def test_the_recipes_of_the_table_are_found():
-    assert set(TABLE) <= {name_of(recipe) for recipe in RECIPES}
+def test_every_row_has_its_recipe_and_every_recipe_its_row():
+    assert {name_of(recipe) for recipe in RECIPES} == {*ROWS, *OURS}
+    assert len(ROWS) == 36
+
+
+@pytest.mark.skipif(not (SHARED / "recipes.md").is_file(), reason="the table (../shared/recipes.md) is not here")
+def test_the_committed_numbers_are_those_of_the_table():
+    found = 0
+    for line in (SHARED / "recipes.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] not in ROWS:
+            continue
+        row = ROWS[cells[0]]
+        names = ("batch", "GPUs", "epochs", "lr", "max_seq_len", "warmup", "weight_decay", "repeats")
+        assert row["program"] == cells[1]
+        assert [row[name] for name in names] == [float(cell) for cell in cells[2:10]]
+        assert [row["flags"], row["data"]] == [dict(word.split("=") for word in cell.split()) for cell in cells[10:12]]
+        found += 1
+    assert found == 36
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPT.rglob("*.sh")), ids=name_of)
@@ -151,23 +148,86 @@ def test_every_recipe_builds_a_command_without_the_test_set_among_the_dev_sets(r
             assert len(flags["test_save"].split(",")) == len(test)
 
 
-@pytest.mark.parametrize("name", TABLE)
+def published_batch(name, row):
+    """(total batch, GPUs): the README's where it has them, else the row's."""
+    task = name.split("/")[2].replace("run_", "").replace(".sh", "")
+    size = "base" if "/ernie_base/" in name else "large"
+    published = PUBLISHED["published_batches"].get(task)
+    return (
+        (published[size]["total"], published[size]["GPUs"]) if published else (row["batch"] * row["GPUs"], row["GPUs"])
+    )
+
+
+def facts(name):
+    """The facts a recipe states before it calls ``recipe``."""
+    (line,) = [line for line in (SCRIPT / name).read_text(encoding="utf-8").splitlines() if line.startswith("GPUS=")]
+    return dict(word.split("=") for word in line.split())
+
+
+@pytest.mark.parametrize("name", [*ROWS, *OURS])
 def test_hyper_parameters_are_the_published_ones(name):
-    expected = dict(TABLE[name])
-    total, seeds, folder = expected.pop("total"), expected.pop("seeds"), expected.pop("data")
+    row = ROWS[OURS.get(name, name)]
+    total, gpus = published_batch(OURS.get(name, name), row)
+    launch = "multi-process" if gpus > 1 else "single"
+    assert facts(name) == {"GPUS": str(gpus), "LAUNCH": launch, "FP16": "false", "REPEATS": str(row["repeats"])}
     commands, _ = dry_run(SCRIPT / name, DEVICES="cpu")
-    assert len(commands) == seeds
+    assert len(commands) == row["repeats"]
+    numbers = {
+        "epoch": row["epochs"],
+        "learning_rate": row["lr"],
+        "max_seq_len": row["max_seq_len"],
+        "warmup_proportion": row["warmup"],
+        "weight_decay": row["weight_decay"],
+    }
+    plain = {key: value for key, value in row["flags"].items() if not key.startswith("label_map")}
+    maps = {value for key, value in row["flags"].items() if key.startswith("label_map")}
     for seed, words in enumerate(commands, start=1):
+        assert words[2].endswith(f"/{row['program']}.py")
         flags = flags_of(words)
-        for flag, value in expected.items():
-            assert type(value)(flags[flag]) == value, flag
-        assert int(flags["batch_size"]) * int(flags["gradient_accumulation_steps"]) == total
+        assert {flag: float(flags[flag]) for flag in numbers} == numbers
+        assert {flag: flags[flag].lower() for flag in plain} == {key: value.lower() for key, value in plain.items()}
+        assert (
+            {flags["label_map_config"]} == {f"/d/{path}" for path in maps} if maps else "label_map_config" not in flags
+        )
+        assert int(flags["batch_size"]) * gpus == total
+        assert int(flags["gradient_accumulation_steps"]) == gpus
         assert flags["random_seed"] == str(seed)
         assert flags["lr_scheduler"] == "linear_warmup_decay"
         assert flags["use_fp16"] == "false"
-        assert [flags[kind] for kind in ("train_set", "dev_set", "test_set")] == [
-            f"/d/{folder}/{kind}.tsv" for kind in ("train", "dev", "test")
-        ]
+        if row["program"] == "run_mrc":
+            assert [flags[f] for f in ("max_query_length", "max_answer_length", "n_best_size")] == ["64", "100", "20"]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_files_are_those_of_the_table_with_the_test_set_where_it_belongs(name):
+    row = ROWS[name]
+    flags = flags_of(dry_run(SCRIPT / name, SEEDS=1)[0][0])
+    dev = [path for path in row["data"]["dev"].split(",") if not path.endswith("/test.tsv")]
+    test = row["data"].get("test", "").split(",") if row["data"].get("test") else []
+    moved = [path for path in row["data"]["dev"].split(",") if path.endswith("/test.tsv")]
+    for flag, paths in {"train_set": [row["data"]["train"]], "dev_set": dev, "test_set": test or moved}.items():
+        assert flags.get(flag, "") == ",".join(f"/d/{path}" for path in paths)
+    diagnostic = row["data"].get("diagnostic")
+    assert flags.get("diagnostic") == (f"/d/{diagnostic}" if diagnostic else None)
+    assert ("diagnostic_save" in flags) == bool(diagnostic)
+    assert flags["do_test"] == ("true" if test or moved else "false")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_the_program_takes_every_flag_of_the_recipe(recipe):
+    """The words the recipe would run, through the program's own parser."""
+    (words, *_), _ = dry_run(recipe)
+    program = Path(words[2]).name
+    if not (ROOT / program).is_file():
+        pytest.skip(f"{program} is not here yet")
+    task = re.search(r'main, "[\w.]+", "(\w+)"', (ROOT / program).read_text(encoding="utf-8")).group(1)
+    args = parse(program, "", words[3:], task_class(task).flags)
+    assert not args.ignored
+
+
+@pytest.mark.parametrize("recipe", OURS)
+def test_hyper_parameters_of_our_own_are_said_to_be(recipe):
+    assert "these are ours" in (SCRIPT / recipe).read_text(encoding="utf-8")
 
 
 def test_a_folder_a_recipe_and_seed():

@@ -1,0 +1,10 @@
+#!/bin/sh
+# MRPC (GLUE: whether two sentences say the same) with ERNIE 2.0 large, English: 2 GPUs x 8 = 16 examples a step.
+#     MODEL_PATH=DIR TASK_DATA_PATH=DIR sh script/en_glue/ernie_large/MRPC/task.sh [flags of run_classifier.py]
+. "$(dirname -- "$0")/../../../common.sh"
+GPUS=2 LAUNCH=multi-process FP16=false REPEATS=5
+data=$TASK_DATA_PATH/MRPC
+recipe run_classifier.py --batch_size 8 --epoch 4 --learning_rate 3e-5 --max_seq_len 128 \
+    --warmup_proportion 0.1 --weight_decay 0.0 --num_labels 2 --metric acc_and_f1 --for_cn false \
+    --skip_steps 10 --save_steps 1000 --validation_steps 0 \
+    --train_set "$data/train.tsv" --dev_set "$data/dev.tsv" --test_set "$data/test.tsv" "$@"

@@ -1,0 +1,10 @@
+#!/bin/sh
+# WNLI (GLUE: what a pronoun stands for) with ERNIE 2.0 large, English: 8 examples a step on one GPU.
+#     MODEL_PATH=DIR TASK_DATA_PATH=DIR sh script/en_glue/ernie_large/WNLI/task.sh [flags of run_classifier.py]
+. "$(dirname -- "$0")/../../../common.sh"
+GPUS=1 LAUNCH=single FP16=false REPEATS=5
+data=$TASK_DATA_PATH/WNLI
+recipe run_classifier.py --batch_size 8 --epoch 4 --learning_rate 2e-5 --max_seq_len 512 \
+    --warmup_proportion 0.1 --weight_decay 0.0 --num_labels 2 --for_cn false \
+    --skip_steps 10 --save_steps 1000 --validation_steps 0 \
+    --train_set "$data/train.tsv" --dev_set "$data/dev.tsv" --test_set "$data/test.tsv" "$@"
