@@ -110,7 +110,7 @@ class FinetuneTask(Model):
         """What an evaluation comes to, from what ``metrics`` collected and the reader it was collected from.
 
         Args:
-            scores: ``loss``, ``data_num`` and what ``metrics`` gave; ``event`` (``dev`` or ``test``), ``file``, ``step``.
+            scores: ``loss``, ``data_num``, what ``metrics`` gave, ``event`` (``dev`` or ``test``), ``file``, ``step``.
         """
         return scores
 

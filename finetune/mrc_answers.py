@@ -1,0 +1,113 @@
+"""From the logits of windows to the n best answers of each question (Devlin et al. 2019, run_squad.py).
+
+predictions, nbest = predict(reader, logits, n_best_size=20, max_answer_length=100)
+write("checkpoints/dev_predictions.json", predictions)
+
+The text of an answer is cut from the context by the places of its tokens. The 2019 code joined the word pieces again
+and looked for the result in the text, which went wrong where the pieces are no longer letters of the text (unknown
+tokens, folded characters): it then gave the whole of the words that the answer touches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+
+import numpy as np
+
+from propeller.files import atomic_text
+from reader.squad import max_context
+
+NO_ANSWER = "empty"  # what 2019 predicted, and wrote, where no candidate was left
+
+
+def best_indexes(logits, count: int) -> np.ndarray:
+    """The places of the `count` highest logits, the highest first; of equal ones the first. logits: [n]."""
+    return np.argsort(-np.asarray(logits, np.float64), kind="stable")[:count]
+
+
+def softmax(scores) -> list[float]:
+    """Probabilities of a list of scores."""
+    if not scores:
+        return []
+    top = max(scores)
+    exponentials = [math.exp(score - top) for score in scores]
+    total = sum(exponentials)
+    return [value / total for value in exponentials]
+
+
+def cut(context: str, document, first: int, last: int) -> str:
+    """The text from token `first` to token `last` of a Document, with the accents that stand behind its last letter."""
+    end = int(document.end[last])
+    while end < len(context) and unicodedata.combining(context[end]):
+        end += 1
+    return context[document.begin[first] : end]
+
+
+def n_best(context: str, document, windows, logits, n_best_size: int, max_answer_length: int) -> list[dict]:
+    """The best answers of a question: dicts of text, probability, start_logit, end_logit; at least one.
+
+    A candidate begins at one of the n_best_size highest start logits of a window and ends at one of its highest end
+    logits. Both lie in the context, it is at most max_answer_length tokens long, and its first token has the most
+    context in this window. Candidates of equal text count once, with the best score; probabilities are over those left.
+
+    Args:
+        document, windows: of the question, see SquadReader.
+        logits: a pair (start, end) for each window, float [n] each; n is the number of the window's tokens or more.
+    """
+    columns = [_candidates(*each, n_best_size, max_answer_length)
+               for each in zip(windows, max_context(windows, len(document.tokens)), logits)]  # fmt: skip
+    first, last, start_logits, end_logits = (np.concatenate(column) for column in zip(*columns))
+    order = np.argsort(-(start_logits + end_logits), kind="stable")
+    best, texts = [], set()
+    for i in order.tolist():
+        if len(best) == n_best_size:
+            break
+        text = cut(context, document, first[i], last[i])
+        if text not in texts:
+            texts.add(text)
+            best.append((text, float(start_logits[i]), float(end_logits[i])))
+    best = best or [(NO_ANSWER, 0.0, 0.0)]
+    return [
+        {"text": text, "probability": probability, "start_logit": start, "end_logit": end}
+        for (text, start, end), probability in zip(best, softmax([start + end for _, start, end in best]))
+    ]
+
+
+def _candidates(window, has_most_context, logits, n_best_size, max_answer_length):
+    """First and last token in the context, start and end logit of a window's candidates: four arrays [candidates]."""
+    start_logits, end_logits = (np.asarray(side, np.float64) for side in logits)
+    starts, ends = best_indexes(start_logits, n_best_size), best_indexes(end_logits, n_best_size)
+    start, end = np.repeat(starts, len(ends)), np.tile(ends, len(starts))
+    first, last = start - window.first, end - window.first  # in the window's part of the context
+    good = (first >= 0) & (last < window.length) & (last >= first) & (last - first < max_answer_length)
+    good[good] = has_most_context[first[good]]
+    start, end = start[good], end[good]
+    return first[good] + window.start, last[good] + window.start, start_logits[start], end_logits[end]
+
+
+def predict(reader, logits, n_best_size: int, max_answer_length: int):
+    """(question id -> text, question id -> list of its n best answers) for all questions of a SquadReader.
+
+    Logits behind a window's own tokens are those of padding and are not looked at, so that the answers do not depend on
+    which windows came together in a batch. In 2019 they took part, and took places among the best from real ones.
+
+    Args:
+        logits: unique id of a window -> (start, end), float [n] each.
+    """
+    predictions, nbest, known = {}, {}, (None, None)
+    for number, question in enumerate(reader.file.questions):
+        if question.context is not known[0] or question.start is not None:
+            known = question.context, reader.document(number)
+        windows = reader.windows(number)
+        own = [[side[: w.first + w.length + 1] for side in logits[w.unique_id]] for w in windows]
+        answers = n_best(question.context, known[1], windows, own, n_best_size, max_answer_length)
+        predictions[question.id], nbest[question.id] = answers[0]["text"], answers
+    return predictions, nbest
+
+
+def write(path, value):
+    """Write JSON as 2019 laid it out, whole or not at all."""
+    with atomic_text(path) as file:
+        file.write(json.dumps(value, indent=4) + "\n")

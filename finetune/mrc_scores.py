@@ -1,0 +1,168 @@
+"""Exact match and F1 of reading comprehension, Chinese and English.
+
+score("zh", {"Q1": ["北京"]}, {"Q1": "北京"})     # {"em": 100.0, "f1": 100.0, "avg": 100.0, "question_num": 1}
+
+Chinese: the evaluation of CMRC 2018 (Cui et al. 2019, cmrc2018_evaluate.py), as the 2019 code had it: a segment is a
+CJK character or a word of what stands between; F1 is over the longest common run of segments. Its words come from nltk's
+word_tokenize; here from the same word rules of nltk without its sentence splitter, which needs a model to be
+downloaded: the two differ only where one run of text without CJK characters holds more than one sentence.
+English: the evaluation of SQuAD 1.1 (Rajpurkar et al. 2016, evaluate-v1.1.py).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from functools import lru_cache
+
+LANGUAGES = ("auto", "zh", "en")
+# What the CMRC 2018 script calls punctuation; one entry has two characters and so never matches any, as there.
+PUNCTUATION = frozenset(
+    [
+        "-",
+        ":",
+        "_",
+        "*",
+        "^",
+        "/",
+        "\\",
+        "~",
+        "`",
+        "+",
+        "=",
+        "，",
+        "。",
+        "：",
+        "？",
+        "！",
+        "“",
+        "”",
+        "；",
+        "’",
+        "《",
+        "》",
+    ]
+    + ["……", "·", "、", "「", "」", "（", "）", "－", "～", "『", "』"]
+)
+CJK = re.compile("[\u4e00-\u9fa5]")  # the range of the CMRC 2018 script
+ENGLISH_ARTICLES = re.compile(r"\b(a|an|the)\b")
+ENGLISH_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def language_of(questions) -> str:
+    """`zh` if at least half of the texts hold a CJK character, else `en`. Args: questions: list of str."""
+    chinese = sum(1 for text in questions if CJK.search(text))
+    return "zh" if 2 * chinese >= len(questions) else "en"
+
+
+@lru_cache(1)
+def _word_tokenizer():
+    from nltk.tokenize import NLTKWordTokenizer  # here: it takes most of a second, and English does without
+
+    return NLTKWordTokenizer()
+
+
+def mixed_segmentation(text: str, remove_punctuation: bool = False) -> list[str]:
+    """The segments of a text in lower case: CJK characters, punctuation, and words between them."""
+    segments, run = [], []
+
+    def close_run():
+        if run:
+            segments.extend(_word_tokenizer().tokenize("".join(run)))
+            run.clear()
+
+    for char in text.lower().strip():
+        if char in PUNCTUATION:
+            if not remove_punctuation:  # removed, it does not part the run: "a-b" is one word, as in the script
+                close_run()
+                segments.append(char)
+        elif CJK.match(char):
+            close_run()
+            segments.append(char)
+        else:
+            run.append(char)
+    close_run()
+    return segments
+
+
+def remove_punctuation(text: str) -> str:
+    """The text in lower case without punctuation."""
+    return "".join(char for char in text.lower().strip() if char not in PUNCTUATION)
+
+
+def longest_common_run(a, b):
+    """(the longest run of items that both sequences hold, its length); the first in `a` of equal ones."""
+    best, end = 0, 0
+    lengths = [0] * (len(b) + 1)  # of the common runs that end at the item before and at b's items
+    for i, item in enumerate(a):
+        row = [0] * (len(b) + 1)
+        for j, other in enumerate(b):
+            if item == other:
+                row[j + 1] = lengths[j] + 1
+                if row[j + 1] > best:
+                    best, end = row[j + 1], i + 1
+        lengths = row
+    return a[end - best : end], best
+
+
+def chinese_em(answers, prediction: str) -> int:
+    """1 if an answer equals the prediction, punctuation and case aside."""
+    return int(any(remove_punctuation(answer) == remove_punctuation(prediction) for answer in answers))
+
+
+def chinese_f1(answers, prediction: str) -> float:
+    """The best F1 over the answers; 0 where nothing is common."""
+    predicted = mixed_segmentation(prediction, remove_punctuation=True)
+    best = 0.0
+    for answer in answers:
+        wanted = mixed_segmentation(answer, remove_punctuation=True)
+        common = longest_common_run(wanted, predicted)[1]
+        best = max(best, _f1(common, len(predicted), len(wanted)))
+    return best
+
+
+def normalise_english(text: str) -> str:
+    """SQuAD's normal form: lower case, no punctuation, no articles, single blanks."""
+    return " ".join(ENGLISH_ARTICLES.sub(" ", text.lower().translate(ENGLISH_PUNCTUATION)).split())
+
+
+def english_em(answers, prediction: str) -> int:
+    """1 if an answer equals the prediction in SQuAD's normal form."""
+    return int(any(normalise_english(answer) == normalise_english(prediction) for answer in answers))
+
+
+def english_f1(answers, prediction: str) -> float:
+    """The best F1 over the answers, over bags of words in SQuAD's normal form."""
+    predicted = normalise_english(prediction).split()
+    best = 0.0
+    for answer in answers:
+        wanted = normalise_english(answer).split()
+        common = sum((Counter(wanted) & Counter(predicted)).values())
+        best = max(best, _f1(common, len(predicted), len(wanted)))
+    return best
+
+
+def _f1(common, predicted, wanted):
+    if not common:
+        return 0.0
+    precision, recall = common / predicted, common / wanted
+    return 2 * precision * recall / (precision + recall)
+
+
+def score(language: str, answers, predictions) -> dict:
+    """`em`, `f1` and their mean `avg`, in percent of all questions, and `question_num`.
+
+    Args:
+        language: "zh" or "en".
+        answers: question id -> texts of its answers.
+        predictions: question id -> text; a question without prediction scores 0.
+    """
+    exact, overlap = {"zh": (chinese_em, chinese_f1), "en": (english_em, english_f1)}[language]
+    em = f1 = 0.0
+    for name, texts in answers.items():
+        if name in predictions:
+            em += exact(texts, predictions[name])
+            f1 += overlap(texts, predictions[name])
+    em, f1 = (100.0 * total / len(answers) for total in (em, f1))
+    return {"em": em, "f1": f1, "avg": (em + f1) * 0.5, "question_num": len(answers)}

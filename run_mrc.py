@@ -1,0 +1,16 @@
+"""Fine-tune, evaluate and predict: extractive reading comprehension.
+
+    python run_mrc.py --ernie_config_path MODEL/ernie_config.json --vocab_path MODEL/vocab.txt \
+        --init_pretraining_params MODEL/params --train_set train.json --dev_set dev.json
+"""
+
+import sys
+
+from propeller import runtime
+from propeller.errors import exit_on_user_error
+
+if __name__ == "__main__":
+    runtime.prepare()
+    from finetune.runner import main
+
+    exit_on_user_error(main, "run_mrc.py", "mrc", sys.argv[1:])
