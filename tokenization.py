@@ -312,8 +312,11 @@ class SentencepieceTokenizer(_Tokenizer):
         return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
     def _spans(self, text):
-        encode = getattr(self._sp, "encode_as_immutable_proto", None) or self._sp.encode_as_proto
-        return [(piece.piece, piece.begin, piece.end) for piece in encode(text).pieces]
+        try:
+            found = self._sp.encode_as_immutable_proto(text)
+        except (AttributeError, ValueError):  # the library's newer versions have the other call only
+            found = self._sp.encode_as_proto(text)
+        return [(piece.piece, piece.begin, piece.end) for piece in found.pieces]
 
     def _known(self, pieces):
         return [piece if piece in self.vocab else self.unk_token for piece in pieces]

@@ -1,6 +1,7 @@
 """Fixtures of several test files: a tiny model and tiny data, made once a file."""
 
 import logging
+import sys
 
 import pytest
 
@@ -21,8 +22,8 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def loggers_as_they_were():
-    """An entry script sets its loggers up; a test that runs one in this process must not leave them so."""
+def process_as_it_was():
+    """An entry script sets up loggers and Paddle's static mode; a test that runs one here must not leave them so."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
@@ -32,3 +33,5 @@ def loggers_as_they_were():
                 handler.close()
         logger.handlers[:], logger.propagate = handlers, propagate
         logger.setLevel(level)
+    if "paddle" in sys.modules:
+        sys.modules["paddle"].disable_static()

@@ -28,7 +28,7 @@ def sp_folder(tmp_path_factory):
     )
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "vocab.txt.model"))
     pieces = [model.id_to_piece(number) for number in range(model.get_piece_size())]
-    pieces = [piece for piece in pieces if piece not in ("<unk>", "<s>", "</s>")]
+    pieces = [piece for piece in pieces if piece not in ("<unk>", "<s>", "</s>", "hello")]
     write_vocab(folder / "vocab.txt", [*SPECIAL, "hello", *pieces])
     return folder
 
