@@ -3,9 +3,10 @@
 score("zh", {"Q1": ["北京"]}, {"Q1": "北京"})     # {"em": 100.0, "f1": 100.0, "avg": 100.0, "question_num": 1}
 
 Chinese: the evaluation of CMRC 2018 (Cui et al. 2019, cmrc2018_evaluate.py), as the 2019 code had it: a segment is a
-CJK character or a word of what stands between; F1 is over the longest common run of segments. Its words come from nltk's
-word_tokenize; here from the same word rules of nltk without its sentence splitter, which needs a model to be
-downloaded: the two differ only where one run of text without CJK characters holds more than one sentence.
+CJK character or a word of what stands between; F1 is over the longest common run of segments. The words are those of
+nltk's word_tokenize, by the Penn Treebank rules as nltk 3.8 has them (later versions cut otherwise, and a score should
+not depend on what is installed). Its sentence splitter, which needs a model to be downloaded, is left out: a difference
+only where a run of text without CJK characters holds more than one sentence.
 English: the evaluation of SQuAD 1.1 (Rajpurkar et al. 2016, evaluate-v1.1.py).
 """
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from functools import lru_cache
 
 LANGUAGES = ("auto", "zh", "en")
 # What the CMRC 2018 script calls punctuation; one entry has two characters and so never matches any, as there.
@@ -56,11 +56,51 @@ def language_of(questions) -> str:
     return "zh" if 2 * chinese >= len(questions) else "en"
 
 
-@lru_cache(1)
-def _word_tokenizer():
-    from nltk.tokenize import NLTKWordTokenizer  # here: it takes most of a second, and English does without
+def _rules(*pairs):
+    return [(re.compile(pattern, re.IGNORECASE), text) for pattern, text in pairs]
 
-    return NLTKWordTokenizer()
+
+# nltk 3.8's rules in its order, but for those about characters that never come here, being PUNCTUATION.
+WORD_RULES = _rules(
+    # opening quotes
+    (r"([«‘„])", r" \1 "),
+    (r'^"', " `` "),
+    (r"""([ (\[{<])("|'')""", r"\1 `` "),
+    (r"'(?!re|ve|ll|m|t|s|d|n)(\w)\b", r"' \1"),
+    # punctuation; a period only at the end
+    (r"""([^.])\.([\])}>"'» ]*)\s*$""", r"\1 . \2 "),
+    (r",(\D)", r" , \1"),
+    (r",$", " , "),
+    (r"(\.{2,})", r" \1 "),
+    (r"([;@#$%&])", r" \1 "),
+    (r"""([^.])\.([\])}>"']*)\s*$""", r"\1 .\2 "),
+    (r"([?!])", r" \1 "),
+    (r"([^'])' ", r"\1 ' "),
+    (r"([\]\[(){}<>])", r" \1 "),
+    # closing quotes, and what an apostrophe begins
+    (r"^|$", " "),
+    (r"»", " » "),
+    (r"\"|''", " '' "),
+    (r"([^' ])((?-i:'[smd])|') ", r"\1 \2 "),
+    (r"([^' ])('ll|'re|'ve|n't) ", r"\1 \2 "),
+    # two words in one
+    (r"\b(can)(not)\b", r" \1 \2 "),
+    (r"\b(d)('ye)\b", r" \1 \2 "),
+    (r"\b(gim|lem)(me)\b", r" \1 \2 "),
+    (r"\b(gon)(na)\b", r" \1 \2 "),
+    (r"\b(got)(ta)\b", r" \1 \2 "),
+    (r"\b(more)('n)\b", r" \1 \2 "),
+    (r"\b(wan)(na)(?=\s)", r" \1 \2 "),
+    (r" ('t)(is)\b", r" \1 \2 "),
+    (r" ('t)(was)\b", r" \1 \2 "),
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text that is in lower case and holds no PUNCTUATION."""
+    for pattern, replacement in WORD_RULES:
+        text = pattern.sub(replacement, text)
+    return text.split()
 
 
 def mixed_segmentation(text: str, remove_punctuation: bool = False) -> list[str]:
@@ -69,7 +109,7 @@ def mixed_segmentation(text: str, remove_punctuation: bool = False) -> list[str]
 
     def close_run():
         if run:
-            segments.extend(_word_tokenizer().tokenize("".join(run)))
+            segments.extend(words("".join(run)))
             run.clear()
 
     for char in text.lower().strip():
