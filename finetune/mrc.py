@@ -163,13 +163,12 @@ class ReadingComprehension(FinetuneTask):
 
     @classmethod
     def write_predictions(cls, outputs, reader, save, args):
-        """``save``: question id -> text, JSON; beside it ``save``.nbest: question id -> its n best answers."""
+        """``save``: question id -> text, as JSON; beside it ``save``.nbest: question id -> its n best answers."""
         metric = WindowLogits([])
         for predicted, batch in outputs:
             metric.update([predicted["start_logits"], predicted["end_logits"], batch["unique_ids"]])
-        predictions, nbest = mrc_answers.predict(
-            reader, metric.eval()["logits"], args.task.n_best_size, args.task.max_answer_length
-        )
+        logits = metric.eval()["logits"]
+        predictions, nbest = mrc_answers.predict(reader, logits, args.task.n_best_size, args.task.max_answer_length)
         mrc_answers.write(f"{save}.nbest", nbest)
         mrc_answers.write(save, predictions)
-        return len(predictions)
+        return len(logits)  # windows, the reader's rows
