@@ -6,6 +6,7 @@ import importlib
 TASKS = {
     "classify": "finetune.classifier:Classifier",
     "regression": "finetune.regression:Regression",
+    "sequence_label": "finetune.sequence_label:SequenceLabel",
 }
 
 

@@ -19,7 +19,6 @@ from ernie.optimization import AdamW, OptimizationConfig
 from finetune import task_class
 from finetune.args import parse, split
 from finetune.lines import SeedLines, all_flags, log_arguments
-from finetune.task import HeadConfig
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
@@ -92,7 +91,7 @@ class Finetuner:
         )
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
         self.label_map = load_label_map(model.label_map_config) if model.label_map_config else None
-        self.head = HeadConfig(num_labels=model.num_labels, metric=model.metric)
+        self.head = self.task.head_config(args, self.label_map)
 
     def train(self):
         """Train with evaluation, then predict the test sets; an interrupted run goes on where it was."""

@@ -72,6 +72,11 @@ class FinetuneTask(Model):
         return cls
 
     @classmethod
+    def head_config(cls, args, label_map):
+        """The ``HeadConfig`` that the flags and the label map (label word -> class, or None) ask for."""
+        return HeadConfig(num_labels=args.model.num_labels, metric=args.model.metric)
+
+    @classmethod
     def open_reader(cls, path, tokenizer, args, label_map, training=False, labelled=True):
         """The reader of a file: ``num_examples``, ``batches(start)``, ``stats``, ``fingerprint()``.
 
@@ -81,24 +86,36 @@ class FinetuneTask(Model):
             training: shuffled, bucketed and repeated, as the flags say; else once, in the file's order.
             labelled: whether labels are read; they are not for prediction.
         """
-        train, cache = args.train, args.data.token_cache_dir
         return TaskReader(
             path,
             tokenizer,
-            max_seq_len=args.model.max_seq_len,
-            batch_size=train.batch_size if training else train.predict_batch_size or train.batch_size,
-            in_tokens=train.in_tokens,
             label_map=label_map,
             num_labels=args.model.num_labels,
             label_kind=cls.label_kind if labelled else None,
-            task_id=args.model.task_id,
-            shuffle=training and args.data.shuffle,
-            seed=train.random_seed,
-            epochs=train.epoch if training else 1,
-            bucket_window=args.data.bucket_window if training else 0,
-            num_workers=args.data.num_workers,
-            token_cache_dir=None if cache == "off" else cache,
+            token_cache_dir=cls.token_cache(args),
+            **cls.batching(args, training),
         )
+
+    @classmethod
+    def batching(cls, args, training):
+        """The arguments of a ``BatchReader`` that the flags give."""
+        train = args.train
+        return {
+            "max_seq_len": args.model.max_seq_len,
+            "batch_size": train.batch_size if training else train.predict_batch_size or train.batch_size,
+            "in_tokens": train.in_tokens,
+            "task_id": args.model.task_id,
+            "shuffle": training and args.data.shuffle,
+            "seed": train.random_seed,
+            "epochs": train.epoch if training else 1,
+            "bucket_window": args.data.bucket_window if training else 0,
+            "num_workers": args.data.num_workers,
+        }
+
+    @classmethod
+    def token_cache(cls, args):
+        """The folder of ``--token_cache_dir``, or None."""
+        return None if args.data.token_cache_dir == "off" else args.data.token_cache_dir
 
     @classmethod
     def is_labelled(cls, path):

@@ -26,7 +26,8 @@ class EncodedRows:
     ids: int32 [tokens]; offsets: int64 [rows + 1], row i is ids[offsets[i]:offsets[i + 1]]; lengths: int32 [rows];
     first: int32 [rows], tokens of `[CLS] a [SEP]`; cut: bool [rows], whether the row was longer than max_seq_len;
     labels: int64 or float32 [rows], or None; qids: int64 [rows], or None; places: int64 [rows], where the row stands
-    in the order of its epoch; error: what is wrong with the row that would come after these, or None.
+    in the order of its epoch; error: what is wrong with the row that would come after these, or None;
+    tags: int32 [tokens], the class of each id where every token has one, else None.
     """
 
     ids: np.ndarray
@@ -38,22 +39,25 @@ class EncodedRows:
     qids: np.ndarray | None = None
     places: np.ndarray | None = None
     error: str | None = None
+    tags: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def slice(self, start: int, stop: int) -> EncodedRows:
         """Rows start..stop-1, sharing the arrays; without `error`."""
-        low = self.offsets[start]
+        low, high = self.offsets[start], self.offsets[stop]
         fields = {name: _part(getattr(self, name), start, stop) for name in ROW_FIELDS}
-        return EncodedRows(self.ids[low : self.offsets[stop]], self.offsets[start : stop + 1] - low, **fields)
+        fields["tags"] = _part(self.tags, low, high)
+        return EncodedRows(self.ids[low:high], self.offsets[start : stop + 1] - low, **fields)
 
     def take(self, index: np.ndarray) -> EncodedRows:
         """The rows numbered by `index` (int [n], any order), copied; keeps `error`."""
         lengths = self.lengths[index]
-        ids = self.ids[ragged_arange(self.offsets[:-1][index], lengths)]
+        tokens = ragged_arange(self.offsets[:-1][index], lengths)
         fields = {name: _part(getattr(self, name), index) for name in ROW_FIELDS}
-        return EncodedRows(ids, offsets_of(lengths), error=self.error, **fields)
+        fields["tags"] = _part(self.tags, tokens)
+        return EncodedRows(self.ids[tokens], offsets_of(lengths), error=self.error, **fields)
 
 
 def _part(array, start, stop=None):
@@ -67,7 +71,7 @@ def concat_rows(parts: Sequence[EncodedRows]) -> EncodedRows:
     if len(parts) == 1:
         return parts[0]
     fields = {}
-    for name in ROW_FIELDS:
+    for name in (*ROW_FIELDS, "tags"):
         arrays = [getattr(part, name) for part in parts]
         fields[name] = None if arrays[0] is None else np.concatenate(arrays)
     ids = np.concatenate([part.ids for part in parts])

@@ -112,8 +112,13 @@ class RowEncoder:
     Args: path: named in messages; columns: names in file order; tokenizer: has encode_batch, cls_id, sep_id;
     max_seq_len: longest row in ids, special tokens counted; labels: a LabelRule (kind None: a label column is ignored).
 
+    Attributes: tagged: whether rows have `tags`; cache_facts: what else decides the ids and tags of a row, JSON-able.
+
     Raises UserError: max_seq_len leaves no room for a token.
     """
+
+    tagged = False
+    cache_facts = None
 
     def __init__(self, path: str, columns: list[str], tokenizer, max_seq_len: int, labels: LabelRule):
         self.path, self.num_columns = path, len(columns)

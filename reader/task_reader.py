@@ -23,7 +23,7 @@ from propeller.errors import UserError
 from reader.batching import EncodedRows, all_cuts, concat_rows, first_cut, make_batch
 from reader.row_encoder import LabelRule, RowEncoder
 from reader.sources import open_source
-from reader.tsv import TsvFile
+from reader.tsv import KNOWN_COLUMNS, TsvFile
 
 log = logging.getLogger("ernie.reader")
 
@@ -163,7 +163,11 @@ class BatchReader:
                 begin = place if epoch == place.epoch else ReaderPosition(epoch)
                 for rows, after in self._rank_share(self._epoch(order, begin, source)):
                     yield self._finish(rows), after
-                log.debug("%s: epoch %d read, so far %s", self.table.path, epoch, self.stats)
+                self.on_epoch_read(epoch)
+
+    def on_epoch_read(self, epoch: int):
+        """Called behind the last batch of an epoch."""
+        log.debug("%s: epoch %d read, so far %s", self.table.path, epoch, self.stats)
 
     def _finish(self, rows: EncodedRows):
         batch = self.make_batch(rows)
@@ -288,6 +292,8 @@ class TaskReader(BatchReader):
     Raises UserError: for a bad file or argument here, for a bad row where the batch with it would come.
     """
 
+    known_columns = KNOWN_COLUMNS
+
     def __init__(
         self,
         path,
@@ -302,8 +308,12 @@ class TaskReader(BatchReader):
         labels = LabelRule(label_kind, label_map, num_labels)
         super().__init__(tokenizer, **batching)
         self.token_cache_dir = token_cache_dir
-        self.table = TsvFile(path, ("text_a",) if label_kind is None else ("text_a", "label"))
-        self.encoder = RowEncoder(self.table.path, self.table.columns, tokenizer, self.max_seq_len, labels)
+        self.table = TsvFile(path, ("text_a",) if label_kind is None else ("text_a", "label"), self.known_columns)
+        self.encoder = self.make_encoder(labels)
+
+    def make_encoder(self, labels: LabelRule) -> RowEncoder:
+        """What turns the lines of `table` into rows."""
+        return RowEncoder(self.table.path, self.table.columns, self.tokenizer, self.max_seq_len, labels)
 
     def open_source(self):
         """Rows from the token cache, from worker processes or from this one."""

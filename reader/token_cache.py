@@ -10,7 +10,8 @@ little-endian:
     ids.bin     the rows' ids end to end, in the order they came: uint16, or int32 for a vocabulary over 65,536
     rows.bin    one record a row, in the same order (`_record`)
     where.bin   int32 (int64 from 2**31 rows on) [rows]: the place of row i of the TSV in rows.bin
-    meta.json   sizes and CRC-32 of the three
+    tags.bin    uint16, a class for every id, where rows have `tags`
+    meta.json   sizes and CRC-32 of these
 It is written beside and renamed when complete; a damaged one is built again.
 """
 
@@ -59,7 +60,10 @@ class TokenCache:
         self.id_type = np.dtype("<u2") if 0 < vocabulary <= 65536 else np.dtype("<i4")
         self.record = _record(encoder)
         self.where_type = np.dtype("<i4") if self.num_rows < 2**31 else np.dtype("<i8")
-        self.arrays = None  # ids, rows, where: once open
+        self.types = dict(zip(FILES, (self.id_type, self.record, self.where_type)))
+        if encoder.tagged:
+            self.types["tags.bin"] = np.dtype("<u2")
+        self.arrays = None  # ids, rows, where, and tags or None: once open
         self.maps = []
         self.filling = False
         self.off = False  # after a failure to write: the run goes on without it
@@ -93,7 +97,7 @@ class TokenCache:
     def _map(self):
         meta = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
         arrays = []
-        for name, dtype in zip(FILES, (self.id_type, self.record, self.where_type)):
+        for name, dtype in self.types.items():
             with open(self.path / name, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size != meta[name]["size"]:
@@ -105,20 +109,22 @@ class TokenCache:
             arrays.append(np.frombuffer(mapped, dtype))
         if not len(arrays[1]) == len(arrays[2]) == self.num_rows:
             raise ValueError(f"{len(arrays[1])} rows instead of {self.num_rows}")
-        self.arrays = arrays
+        self.arrays = (*arrays, None)[:4]
         log.info("token cache %s: ids of %d rows", self.path, self.num_rows)
 
     def read(self, rows: np.ndarray) -> EncodedRows:
         """EncodedRows of these rows (int [n]) of the file."""
-        ids, records, places = self.arrays
+        ids, records, places, tags = self.arrays
         found = records[places[rows]]
         lengths = np.ascontiguousarray(found["length"], np.int32)
+        tokens = ragged_arange(found["start"], lengths)
         encoded = EncodedRows(
-            ids=ids[ragged_arange(found["start"], lengths)].astype(np.int32),
+            ids=ids[tokens].astype(np.int32),
             offsets=offsets_of(lengths),
             lengths=lengths,
             first=np.ascontiguousarray(found["first"], np.int32),
             cut=np.ascontiguousarray(found["cut"]),
+            tags=None if tags is None else tags[tokens].astype(np.int32),
         )
         names = self.record.names
         encoded.labels = np.ascontiguousarray(found["label"]) if "label" in names else None
@@ -138,7 +144,8 @@ class TokenCache:
         self._remove_stale()
         try:
             self.beside = Path(tempfile.mkdtemp(prefix=f"{self.key}.part-", dir=self.directory))
-            self.files = [open(self.beside / name, "wb") for name in FILES[:2]]  # noqa: SIM115 - closed by _drop
+            names = [name for name in self.types if name != "where.bin"]
+            self.files = [open(self.beside / name, "wb") for name in names]  # noqa: SIM115 - closed by _drop
         except OSError as error:
             log.warning("token cache %s: cannot be written (%s): going on without it", self.path, error)
             self.off = True
@@ -171,6 +178,8 @@ class TokenCache:
         try:
             self.files[0].write(encoded.ids.astype(self.id_type).tobytes())
             self.files[1].write(records.tobytes())
+            if encoded.tags is not None:
+                self.files[2].write(encoded.tags.astype(self.types["tags.bin"]).tobytes())
             self.seen[rows] = np.arange(self.written, self.written + len(rows))
             self.written += len(rows)
             self.tokens += len(encoded.ids)
@@ -182,12 +191,12 @@ class TokenCache:
             self.off = True
 
     def _complete(self):
-        with open(self.beside / FILES[2], "wb") as file:
+        with open(self.beside / "where.bin", "wb") as file:
             file.write(self.seen)
         for file in self.files:
             file.close()
         meta = {"format": FORMAT}
-        for name in FILES:
+        for name in self.types:
             with open(self.beside / name, "rb") as file:
                 os.fsync(file.fileno())
                 meta[name] = {"size": os.fstat(file.fileno()).st_size, "crc32": _crc(file)}
@@ -220,12 +229,14 @@ def cache_key(table, encoder) -> str:
         "max_seq_len": encoder.max_seq_len,
         "labels": [labels.kind, sorted((labels.mapping or {}).items()), labels.mapping is None, labels.num_labels],
     }
+    if encoder.cache_facts is not None:
+        parts["more"] = encoder.cache_facts
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _record(encoder):
     fields = [("start", "<i8"), ("length", "<i4"), ("first", "<i4"), ("cut", "?")]
-    if encoder.label is not None:
+    if encoder.label is not None and not encoder.tagged:
         fields.append(("label", np.dtype(encoder.labels.dtype).newbyteorder("<")))
     if encoder.qid is not None:
         fields.append(("qid", "<i8"))

@@ -1,0 +1,17 @@
+"""Fine-tune, evaluate and predict: sequence labelling.
+
+    python run_sequence_labeling.py --ernie_config_path MODEL/ernie_config.json --vocab_path MODEL/vocab.txt \
+        --init_pretraining_params MODEL/params --train_set train.tsv --dev_set dev.tsv --num_labels 7 \
+        --label_map_config label_map.json --chunk_scheme IOB
+"""
+
+import sys
+
+from propeller import runtime
+from propeller.errors import exit_on_user_error
+
+if __name__ == "__main__":
+    runtime.prepare()
+    from finetune.runner import main
+
+    exit_on_user_error(main, "run_sequence_labeling.py", "sequence_label", sys.argv[1:])
