@@ -1,0 +1,170 @@
+"""What the converters of data share: rows from files as they are, a TSV of the readers out, and a count of both.
+
+    report = Report()
+    report.convert(raw / "train.tsv", out / "train.tsv", ("label", "text_a"), rows)
+    sys.exit(report.finish())
+
+``rows`` yields (line, values) or (line, ``Refused``): nothing is dropped without its reason being counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+
+from propeller.errors import UserError
+from propeller.files import atomic_text
+from reader.row_encoder import read_int
+
+
+class Refused(str):
+    """Why a row is left out; the same words for rows left out for the same reason."""
+
+
+def text_lines(path):
+    """(line number, text or Refused) of every line; split at line feeds alone, as the readers do."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            line = line[3:] if number == 1 and line.startswith(b"\xef\xbb\xbf") else line
+            line = line[:-1] if line.endswith(b"\n") else line
+            line = line[:-1] if line.endswith(b"\r") else line
+            try:
+                yield number, line.decode("utf-8")
+            except UnicodeDecodeError:
+                yield number, Refused("not UTF-8")
+
+
+def tab_rows(path, width=None):
+    """(line, list of fields or Refused); quotes are text like any other. width: the number of fields, or None."""
+    for number, line in text_lines(path):
+        if not isinstance(line, Refused):
+            line = line.split("\t")
+            if width is not None and len(line) != width:
+                line = Refused(f"{len(line)} fields where there should be {width}")
+        yield number, line
+
+
+def named_rows(path, names, rows=None):
+    """(line, the fields of these names or Refused), by the names in the first line.
+
+    rows: (line, fields) pairs; those of the file, parted by tabs, if None. Raises UserError: a name is not there.
+    """
+    rows = tab_rows(path) if rows is None else rows
+    _, header = next(rows, (1, []))
+    header = [] if isinstance(header, Refused) else header
+    for name in names:
+        if name not in header:
+            raise UserError(
+                f"{path}, line 1: no column {name!r} (there: {', '.join(header)}); is it the original file?"
+            )
+    places = [header.index(name) for name in names]
+    for number, fields in rows:
+        if not isinstance(fields, Refused):
+            if len(fields) != len(header):
+                fields = Refused(f"{len(fields)} fields where the header has {len(header)}")
+            else:
+                fields = [fields[place] for place in places]
+        yield number, fields
+
+
+def comma_rows(path):
+    """(line, list of fields) of a CSV file, quoted as usual. Raises UserError: it is not UTF-8."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        try:
+            for fields in rows:
+                yield rows.line_num, fields
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{path}, line {rows.line_num + 1}: {error}; convert the file to UTF-8") from None
+
+
+def changed(rows, change):
+    """The same pairs, their fields put through ``change``, which returns values or Refused."""
+    for number, fields in rows:
+        yield number, fields if isinstance(fields, Refused) else change(fields)
+
+
+def number_label(text):
+    """The label of regression, as it stands, or Refused."""
+    try:
+        good = math.isfinite(float(text))
+    except ValueError:
+        good = False
+    return text if good else Refused("the label is no number")
+
+
+def class_label(classes):
+    """A function: label word -> its class as text, or Refused. classes: dict of word -> class."""
+
+    def change(word):
+        return str(classes[word]) if word in classes else Refused(f"unknown label {word[:20]!r}")
+
+    return change
+
+
+def _problem(header, values):
+    """Why the readers would not take these values under this header, or None."""
+    for name, value in zip(header, values):
+        if isinstance(value, Refused):
+            return value
+        if any(sign in value for sign in "\t\r\n"):
+            return Refused(f"a tab or a line end within {name}")
+        if name == "qid":
+            try:
+                read_int(value)
+            except ValueError:
+                return Refused("the qid is no integer")
+    if "label" in header and not any(v.strip() for name, v in zip(header, values) if name.startswith("text_")):
+        return Refused("there is no text")  # a row of a test set wants its prediction all the same
+    return None
+
+
+class Report:
+    """Counts, a line a file on stdout, and the exit status."""
+
+    def __init__(self):
+        self.files, self.broken = 0, []
+
+    def convert(self, source, target, header, rows, complete=False):
+        """Write a TSV; complete: a file of which no row may be missing (a test set) is not written without it."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        read, kept, refused = 0, 0, {}
+        lines = ["\t".join(header) + "\n"]
+        for number, values in rows:
+            read += 1
+            problem = values if isinstance(values, Refused) else _problem(header, values)
+            if problem:
+                refused.setdefault(problem, []).append(number)
+            else:
+                kept += 1
+                lines.append("\t".join(values) + "\n")
+        whole = kept and not (complete and refused)
+        if whole:
+            with atomic_text(target) as file:
+                file.writelines(lines)
+        self.count(source, target, read, kept, refused, "line", whole)
+
+    def count(self, source, target, read, kept, refused, unit="line", written=True):
+        """Say what became of a file. refused: dict of reason -> where (line numbers or ids)."""
+        self.files += 1
+        left = sum(map(len, refused.values()))
+        print(f"{source}: {read} rows in, {kept} rows out, {left} refused -> {target if written else 'not written'}")
+        for reason, places in Counter({reason: len(places) for reason, places in refused.items()}).most_common():
+            first = refused[reason][0]
+            print(f"    refused: {places} x {reason} (first: {unit} {first})")
+        if not written:
+            why = f"{left} rows refused, and a test set needs all" if kept else "there is no good row in it"
+            self.broken.append(f"{source}: {why}")
+
+    def missing(self, what):
+        """Say that a file is not there."""
+        print(f"{what}: not there, left out")
+
+    def finish(self, raw):
+        """The exit status. Raises UserError: nothing was found, or a file could not be written."""
+        if self.broken:
+            raise UserError("; ".join(self.broken))
+        if not self.files:
+            raise UserError(f"{raw}: none of the files is there; name the folder that holds the tasks' folders")
+        return 0
