@@ -21,17 +21,20 @@ def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("data") / "task")
 
 
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """An entry script sets up loggers and Paddle's static mode; a test that runs one here must not leave them so."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, level, propagate) in zip(loggers, before):
+def _as_new():
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
         for handler in logger.handlers:
-            if handler not in handlers:
-                handler.close()
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
+            handler.close()
+        logger.handlers[:], logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
     if "paddle" in sys.modules:
         sys.modules["paddle"].disable_static()
+
+
+@pytest.fixture(autouse=True)
+def process_as_new():
+    """An entry script sets up loggers and Paddle's static mode; a test that runs one here must not leave them so."""
+    _as_new()
+    yield
+    _as_new()
