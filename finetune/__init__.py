@@ -7,6 +7,7 @@ TASKS = {
     "classify": "finetune.classifier:Classifier",
     "regression": "finetune.regression:Regression",
     "sequence_label": "finetune.sequence_label:SequenceLabel",
+    "mrc": "finetune.mrc:ReadingComprehension",
 }
 
 

@@ -158,10 +158,11 @@ class SquadReader(BatchReader):
 
     def _count(self):
         """The pass at the start: token counts of questions and contexts, the answers' tokens, the windows."""
-        file, rows = self.file, []
-        kept = []
+        file, rows, kept, cut = self.file, [], [], 0
         for question in file.questions:
-            query, parts = len(self._query_ids(question)), self._doc_ids(question)
+            whole, parts = len(self.tokenizer.encode(question.text)), self._doc_ids(question)
+            query = min(whole, self.max_query_length)
+            cut += whole > query
             total = sum(map(len, parts))
             self._check_lengths(question, query, total)
             start = len(parts[0]) if self.answers == "train" else 0
@@ -180,6 +181,8 @@ class SquadReader(BatchReader):
         self.num_windows = 1 + -(-np.maximum(self.doc_lengths - room, 0) // step)
         self.offsets = offsets_of(self.num_windows)
         log.info("%s: %d questions, %d windows", file.path, len(kept), self.num_examples)
+        if cut:
+            log.info("%s: %d questions cut to --max_query_length %d tokens", file.path, cut, self.max_query_length)
         if file.report():
             log.info("%s: %s", file.path, file.report())
         if self.num_workers:

@@ -82,8 +82,8 @@ class SquadFile:
         """Raises UserError where every question was left out."""
         if len(self.left_out) and not self.questions:
             raise UserError(
-                f"{self._of(self.left_out[0])}: its answer is not in its context, as with all {len(self.left_out)} "
-                "questions of the file: correct answer_start and text"
+                f"{self._of(self.left_out[0])}: its answer has no place in its context that can be told, as with all "
+                f"{len(self.left_out)} questions of the file: correct answer_start and text"
             )
 
     def report(self) -> str:
@@ -93,7 +93,7 @@ class SquadFile:
         ids = ", ".join(map(shorten, self.left_out[:SHOWN_IDS])) + (", ..." if len(self.left_out) > SHOWN_IDS else "")
         return (
             f"{self.found} answers without answer_start found by search, {self.repaired} with a wrong one repaired, "
-            f"{len(self.left_out)} questions left out because their answer is not in the context"
+            f"{len(self.left_out)} questions left out because the place of their answer cannot be told"
             + (f" ({ids})" if ids else "")
         )
 

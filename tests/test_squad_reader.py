@@ -13,25 +13,7 @@ from reader.squad_file import SquadFile, locate
 from tests.common import GOLDEN, ROOT, SHARED, needs_shared
 from tokenization import build_tokenizer
 
-WORDS = [
-    "the",
-    "film",
-    "story",
-    "was",
-    "is",
-    "a",
-    "and",
-    "very",
-    "cast",
-    "good",
-    "bad",
-    "great",
-    "dull",
-    "awful",
-    "lovely",
-    "who",
-    "what",
-]
+WORDS = ["the", "film", "story", "was", "is", "a", "and", "very", "cast", "good", "bad", "great", "dull", "who", "what"]
 READING = {"max_seq_len": 64, "doc_stride": 16, "max_query_length": 20}
 
 
@@ -203,6 +185,14 @@ def test_what_is_done_about_answers_is_counted_and_logged(tokenizer, tmp_path, c
     assert batch["start"].ravel().tolist() == batch["end"].ravel().tolist() == [4, 8, 8, 4]
     scored = SquadReader(path, tokenizer, answers="score", max_seq_len=32, batch_size=8)
     assert len(scored.file.questions) == 6, "for scoring the place of an answer does not matter"
+
+
+def test_questions_cut_are_counted(tokenizer, tmp_path, caplog):
+    path = squad(tmp_path / "a.json", ("the good film", [("1", "who " * 5, "good"), ("2", "who " * 4, "good")]))
+    with caplog.at_level(logging.INFO):
+        reader = SquadReader(path, tokenizer, max_query_length=4, max_seq_len=32, batch_size=8)
+    assert "1 questions cut to --max_query_length 4 tokens" in caplog.text
+    assert reader.query_tokens(0) == reader.query_tokens(1) == ["who"] * 4
 
 
 def test_an_answer_of_no_token_is_left_out(tokenizer, tmp_path):
@@ -383,7 +373,7 @@ def test_bad_files(tokenizer, tmp_path, case, kind):
 def test_no_answer_in_its_context_at_all(tokenizer, tmp_path):
     path = tmp_path / "bad.json"
     path.write_text(wrap(answers=[{"text": "cast", "answer_start": 0}]))
-    with pytest.raises(UserError, match="'Q9'.*not in its context"):
+    with pytest.raises(UserError, match="'Q9'.*no place in its context"):
         SquadReader(path, tokenizer, answers="train", max_seq_len=20, batch_size=2)
     assert SquadReader(path, tokenizer, answers="score", max_seq_len=20, batch_size=2).num_examples == 1
 

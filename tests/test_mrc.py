@@ -1,0 +1,411 @@
+"""Reading comprehension: the head, the answers, and run_mrc.py as its user starts it, on a tiny model."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+from ernie.checkpoint import read_params
+from ernie.config import ErnieConfig
+from finetune import mrc_answers
+from finetune.mrc import ReadingComprehension
+from finetune.mrc_scores import score
+from finetune.runner import main
+from finetune.task import HeadConfig
+from propeller.errors import UserError
+from propeller.train import program
+from propeller.train.model import RunMode
+from reader.squad import SquadReader
+from tests.common import GOLDEN, ROOT, SHARED, needs_shared
+from tests.test_mrc_scores import second_scorer
+from tests.test_squad_reader import squad
+from tests.tiny import GOOD, OTHER, flags
+from tokenization import BasicTokenizer, build_tokenizer, tokenize_chinese_chars
+
+
+def start(arguments, status=0):
+    """The output of run_mrc.py; its exit status is checked."""
+    command = [sys.executable, str(ROOT / "run_mrc.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    """A folder with train.json, dev.json, test.json: the answer is the one telling word; some contexts are long."""
+    folder = tmp_path_factory.mktemp("mrc")
+    for name, count, seed in (("train", 24, 1), ("dev", 8, 2), ("test", 5, 3)):
+        random, paragraphs = np.random.RandomState(seed), []
+        for i in range(count):
+            words = list(random.choice(OTHER[:9], 5 if i % 3 else 30))
+            answer = random.choice(GOOD)
+            words.insert(random.randint(len(words)), answer)
+            paragraphs.append((" ".join(words), [(f"{name}{i}", "the cast ?", answer, answer)]))
+        squad(folder / f"{name}.json", *paragraphs)
+    return folder
+
+
+def mrc_flags(model, questions, folder, **changes):
+    changes = {
+        "train_set": questions / "train.json",
+        "dev_set": questions / "dev.json",
+        "test_set": questions / "test.json",
+        "test_save": folder / "predicted.json",
+        "doc_stride": 8,
+        "max_answer_length": 4,
+        "n_best_size": 5,
+        **changes,
+    }
+    return flags(model, questions, folder, **changes)
+
+
+@needs_shared
+@pytest.mark.parametrize("case", ["v1_relu", "v2_gelu"])
+@pytest.mark.parametrize("batch", ["b0", "b1"])
+def test_the_head_and_its_loss_equal_2019(case, batch):
+    folder = GOLDEN / "3_model" / case
+    io, config = np.load(folder / "io.npz"), ErnieConfig(str(folder / "ernie_config.json"))
+    encoder = ("src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask")
+    feed = {name: io[f"{batch}/in_{name}"].squeeze(-1) for name in encoder if f"{batch}/in_{name}" in io}
+    feed.setdefault("task_ids", np.zeros_like(feed["src_ids"]))
+    feed.update({name: io[f"{batch}/mrc/in_{name}"] for name in ("start", "end")})
+    feed["unique_ids"] = io[f"{batch}/mrc/in_unique_id"]
+    paddle.enable_static()
+    graph = program.build(lambda mode: ReadingComprehension(config, HeadConfig(), mode), RunMode.EVAL)
+    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    stored = read_params(str(folder / "params"))
+    wanted = {name: stored[name] for name in program.parameters(graph.main)}
+    assert {"cls_mrc_out_w", "cls_mrc_out_b"} <= set(wanted)
+    program.write(scope, paddle.CPUPlace(), wanted)
+    fetched = executor.run(graph.main, feed=feed, fetch_list=list(graph.fetches.values()), scope=scope)
+    loss, start_logits, end_logits, unique_ids = (
+        dict(zip(graph.fetches, fetched))[name] for name in ("loss", "logits/0", "logits/1", "logits/2")
+    )
+    assert float(loss) == pytest.approx(float(io[f"{batch}/mrc/loss"][0]), abs=1e-5)
+    real = feed["input_mask"] > 0
+    np.testing.assert_allclose(start_logits[real], io[f"{batch}/mrc/start_logits"][real], atol=1e-5)
+    np.testing.assert_allclose(end_logits[real], io[f"{batch}/mrc/end_logits"][real], atol=1e-5)
+    np.testing.assert_array_equal(unique_ids, io[f"{batch}/mrc/unique_id"])
+
+
+class Recorded:
+    """A recorded case: the reader, logits by unique id, and the n best answers that 2019 made of them."""
+
+    def __init__(self, case):
+        folder = GOLDEN / "5_metrics"
+        config = json.loads((folder / f"mrc_{case}_config.json").read_text())
+        tokenizer = build_tokenizer("FullTokenizer", SHARED / "vocab" / "vocab_zh.txt", for_cn=False)
+        path = GOLDEN / "2_readers" / "data" / "mrc.json"
+        self.reader = SquadReader(path, tokenizer, answers="score", batch_size=8, **config["reader"])
+        stored = np.load(folder / f"mrc_{case}_logits.npz")
+        pairs = zip(stored["start_logits"], stored["end_logits"])
+        self.logits = dict(zip(stored["unique_ids"].ravel().tolist(), pairs))
+        self.nbest = json.loads((folder / f"mrc_{case}_nbest_predictions.json").read_text())
+        self.predictions = json.loads((folder / f"mrc_{case}_predictions.json").read_text())
+        self.sizes = config["n_best_size"], config["max_answer_length"]
+        self.scores = config["eval_file"]
+
+    def answers(self):
+        """Question id -> our n best answers, padding's logits looked at as in 2019."""
+        made = {}
+        for number, question in enumerate(self.reader.file.questions):
+            document, windows = self.reader.document(number), self.reader.windows(number)
+            logits = [self.logits[window.unique_id] for window in windows]
+            made[question.id] = mrc_answers.n_best(question.context, document, windows, logits, *self.sizes)
+        return made
+
+
+def text_of_2019(context, document, first, last):
+    """The text as 2019 made it (run_squad.py, get_final_text): pieces joined, looked for in the words they are of."""
+    joined = " ".join(document.tokens[first : last + 1]).replace(" ##", "").replace("##", "").strip()
+    parts = tokenize_chinese_chars(context)
+    return final_text_of_2019(" ".join(joined.split()), "".join(parts[document.part[first] : document.part[last] + 1]))
+
+
+def final_text_of_2019(wanted, text, do_lower_case=True):
+    words = " ".join(BasicTokenizer(do_lower_case).tokenize(text))
+    at = words.find(wanted)
+    places, word_places = ([i for i, char in enumerate(side) if char != " "] for side in (text, words))
+    if at < 0 or len(places) != len(word_places):
+        return text
+    numbers = {place: number for number, place in enumerate(word_places)}
+    begin, end = numbers.get(at), numbers.get(at + len(wanted) - 1)
+    if begin is None or end is None:
+        return text
+    return text[places[begin] : places[end] + 1]
+
+
+@needs_shared
+def test_the_way_of_2019_is_written_right_here():
+    for case in json.loads((GOLDEN / "5_metrics" / "mrc_helpers.json").read_text())["get_final_text"]:
+        assert final_text_of_2019(case["pred"], case["orig"], case["do_lower_case"]) == case["out"], case
+
+
+@needs_shared
+@pytest.mark.parametrize("case", ["a", "b"])
+def test_the_choice_of_answers_equals_2019(case, monkeypatch):
+    """With 2019's text all is 2019's: texts, order, probabilities and logits to the last bit, and the scores."""
+    recorded = Recorded(case)
+    monkeypatch.setattr(mrc_answers, "cut", text_of_2019)
+    answers = recorded.answers()
+    assert answers == recorded.nbest
+    predictions = {name: made[0]["text"] for name, made in answers.items()}
+    assert predictions == recorded.predictions
+    scores = score("zh", {question.id: question.answers for question in recorded.reader.file.questions}, predictions)
+    assert [scores[name] for name in ("em", "f1", "avg", "question_num")] == pytest.approx(recorded.scores)
+
+
+@needs_shared
+@pytest.mark.parametrize("case", ["a", "b"])
+def test_a_text_differs_from_2019_only_where_that_was_wrong(case):
+    """Wrong: it holds more than the tokens of the answer. Cut by offsets, a text gives these tokens and no more.
+
+    Where no text of a question was wrong, its n best answers are 2019's, probabilities and all.
+    """
+    recorded, different = Recorded(case), {}
+    tokenizer = recorded.reader.tokenizer
+    for number, question in enumerate(recorded.reader.file.questions):
+        document, windows = recorded.reader.document(number), recorded.reader.windows(number)
+        own = [mrc_answers._candidates(window, most, recorded.logits[window.unique_id], *recorded.sizes)
+               for window, most in zip(windows, mrc_answers.max_context(windows, len(document.tokens)))]  # fmt: skip
+        for first, last in {(f, e) for columns in own for f, e in zip(columns[0].tolist(), columns[1].tolist())}:
+            ours, theirs = (cut(question.context, document, first, last) for cut in (mrc_answers.cut, text_of_2019))
+            chosen = [token.replace("##", "") for token in document.tokens[first : last + 1]]
+            assert "".join(letters(tokenizer, ours)) == "".join(chosen)
+            if ours != theirs:
+                assert (
+                    len("".join(letters(tokenizer, theirs))) > len("".join(chosen)) or theirs.strip("\u3000") != theirs
+                )
+                different.setdefault(question.id, set()).add((theirs, ours))
+    answers = recorded.answers()
+    for name, wanted in recorded.nbest.items():
+        if name not in different:
+            assert answers[name] == wanted
+    if case == "a":
+        assert set(different) == {"Q7", "Q8", "Q9", "Q10"}, "the context with [UNK] and full-width letters"
+        assert ("São Paulo; 价格是 $19.99（", "São Paulo; 价格是 $") in different["Q8"]
+        changed = {name for name in answers if answers[name][0]["text"] != recorded.predictions[name]}
+        assert changed == {"Q8"}
+    else:
+        assert answers == recorded.nbest
+
+
+def letters(tokenizer, text):
+    return [token.replace("##", "") for token in tokenizer.tokenize(text)]
+
+
+@needs_shared
+def test_helpers_equal_2019():
+    recorded = json.loads((GOLDEN / "5_metrics" / "mrc_helpers.json").read_text())
+    for case in recorded["_get_best_indexes"]:
+        assert mrc_answers.best_indexes(case["logits"], case["n"]).tolist() == case["out"]
+    for case in recorded["_compute_softmax"]:
+        assert mrc_answers.softmax(case["scores"]) == case["out"]
+
+
+def test_accents_behind_the_last_letter_belong_to_the_answer(model, tmp_path):
+    tokenizer = build_tokenizer("FullTokenizer", model / "vocab.txt", for_cn=False)
+    context = "the goode\u0301 film"
+    path = squad(tmp_path / "a.json", (context, [("1", "cast", "film")]))
+    reader = SquadReader(path, tokenizer, answers="score", max_seq_len=24, batch_size=1)
+    assert mrc_answers.cut(context, reader.document(0), 0, 1) == "the goode\u0301"
+
+
+@pytest.fixture(scope="module")
+def whole(model, questions, tmp_path_factory):
+    """A run from beginning to end: its folder and its output."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, start(mrc_flags(model, questions, folder, epoch=6, validation_steps=10))
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def test_a_run_from_beginning_to_end(whole, questions):
+    folder, output = whole
+    number = r"-?\d+\.\d{6}"
+    windows = re.search(r"Num train examples: (\d+)", output)[1]
+    assert int(windows) > 24, "long contexts give several windows"
+    assert re.search(
+        rf"\tepoch: 0, progress: 16/{windows}, step: 2, ave loss: {number}, speed: {number} steps/s$", output, re.M
+    )
+    found = re.findall(
+        rf"\[dev evaluation\] em: ({number}), f1: {number}, avg: {number}, question_num: 8, elapsed", output
+    )
+    assert float(found[-1]) > 50, "the answer is the only telling word"
+    assert re.search(rf"\[test evaluation\] em: {number}, f1: {number}, avg: {number}, question_num: 5,", output)
+    assert "scored as English" in output
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    dev = [line for line in lines if line["event"] == "dev"]
+    assert {"em", "f1", "avg", "question_num"} <= set(dev[0])
+    assert "loss" not in dev[0], "it has no meaning in evaluation"
+    best = max(dev, key=lambda line: line["avg"])["step"]
+    assert (folder / "best").resolve().name == f"step_{best}"
+
+
+def test_what_a_run_leaves(whole, questions):
+    folder, _ = whole
+    last = int((folder / "last").resolve().name[len("step_") :])
+    for kind, count in (("dev", 8), ("test", 5)):
+        predictions, nbest = read(folder / f"{kind}_predictions.json"), read(folder / f"{kind}_nbest_predictions.json")
+        assert list(predictions) == list(nbest) == [f"{kind}{i}" for i in range(count)]
+        for name, answers in nbest.items():
+            assert predictions[name] == answers[0]["text"]
+            assert len(answers) <= 5
+            assert sum(answer["probability"] for answer in answers) == pytest.approx(1)
+            assert list(answers[0]) == ["text", "probability", "start_logit", "end_logit"]
+    assert read(folder / f"{last}_dev_predictions.json") == read(folder / "dev_predictions.json")
+    contexts = {
+        q["id"]: p["context"] for a in read(questions / "dev.json")["data"] for p in a["paragraphs"] for q in p["qas"]
+    }
+    assert all(
+        text in contexts[name] or text == "empty" for name, text in read(folder / "dev_predictions.json").items()
+    )
+    saved = sorted(path.name for path in folder.glob("predicted.json.*"))
+    assert len(saved) in (2, 4)
+    last_saved = folder / f"predicted.json.5.{last}"
+    assert read(last_saved) == read(folder / f"{last}_test_predictions.json")
+    assert read(folder / f"{last_saved.name}.nbest") == read(folder / f"{last}_test_nbest_predictions.json")
+    assert json.loads((folder / "last" / "checkpoint.json").read_text())["task"] == "mrc"
+
+
+def test_a_checkpoint_evaluates_and_predicts_alone(whole, model, questions, tmp_path):
+    """Without training; a test set without answers; answers do not depend on the batch they came in."""
+    folder, output = whole
+    bare = read(questions / "test.json")
+    for paragraph in bare["data"][0]["paragraphs"]:
+        del paragraph["qas"][0]["answers"]
+    (tmp_path / "bare.json").write_text(json.dumps(bare))
+    changes = {
+        "do_train": "false",
+        "train_set": None,
+        "init_pretraining_params": None,
+        "init_checkpoint": folder / "last",
+        "test_set": tmp_path / "bare.json",
+        "batch_size": 3,
+    }
+    later = start(mrc_flags(model, questions, tmp_path / "run", **changes))
+    line = re.compile(r"\[dev evaluation\] (em: \S+, f1: \S+, avg: \S+, question_num: \d+)")
+    assert line.findall(later) == line.findall(output)[-1:]
+    assert "[test evaluation]" not in later
+    last = (folder / "last").resolve().name[len("step_") :]
+    assert read(tmp_path / "run" / "predicted.json") == read(folder / f"{last}_test_predictions.json")
+    assert read(tmp_path / "run" / "dev_predictions.json") == read(folder / "dev_predictions.json")
+
+
+def test_the_task_of_a_checkpoint_is_checked(whole, model, data, tmp_path):
+    folder, _ = whole
+    with pytest.raises(UserError, match="'mrc'.*'classify'"):
+        main(
+            "run_classifier.py",
+            "classify",
+            flags(model, data, tmp_path, init_checkpoint=folder / "best", init_pretraining_params=None),
+        )
+
+
+def test_for_cn_leaves_the_blanks(whole, model, questions, tmp_path):
+    """for_cn is on by default, and takes no part here: an answer has its place in the text."""
+    folder, _ = whole
+    changes = {
+        "do_train": "false",
+        "do_test": "false",
+        "init_checkpoint": folder / "last",
+        "init_pretraining_params": None,
+    }
+    main("run_mrc.py", "mrc", mrc_flags(model, questions, tmp_path / "run", for_cn="true", **changes))
+    assert read(tmp_path / "run" / "dev_predictions.json") == read(folder / "dev_predictions.json")
+
+
+def test_several_dev_sets_and_a_language(whole, model, questions, tmp_path):
+    folder, _ = whole
+    changes = {
+        "do_train": "false",
+        "do_test": "false",
+        "init_checkpoint": folder / "last",
+        "init_pretraining_params": None,
+        "dev_set": f"{questions / 'dev.json'},{questions / 'test.json'}",
+        "mrc_language": "zh",
+    }
+    output = start(mrc_flags(model, questions, tmp_path / "run", **changes))
+    assert output.count("scored as Chinese") == output.count("[dev evaluation]") == 2
+    assert len(read(tmp_path / "run" / "dev_predictions.json")) == 8
+    assert len(read(tmp_path / "run" / "dev_2_predictions.json")) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"doc_stride": 0}, ["--doc_stride"]),
+        ({"max_query_length": 0}, ["--max_query_length"]),
+        ({"max_answer_length": 0}, ["--max_answer_length"]),
+        ({"n_best_size": 0}, ["--n_best_size"]),
+        ({"mrc_language": "fr"}, ["--mrc_language"]),
+        ({"max_seq_len": 6}, ["'train0'", "--max_seq_len 6", "--max_query_length"]),
+    ],
+    ids=str,
+)
+def test_bad_flags(model, questions, tmp_path, changes, words):
+    with pytest.raises(UserError) as caught:
+        main("run_mrc.py", "mrc", mrc_flags(model, questions, tmp_path / "run", **changes))
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+    assert not list(tmp_path.glob("run/step_*"))
+
+
+@pytest.mark.parametrize("which", ["train", "dev"])
+def test_a_bad_file_is_one_line_and_status_2(model, questions, tmp_path, which):
+    path = tmp_path / "bad.json"
+    path.write_text((questions / f"{which}.json").read_text().replace(f'"{which}1"', f'"{which}0"'))
+    output = start(mrc_flags(model, questions, tmp_path / "run", **{f"{which}_set": path}), status=2)
+    assert output.splitlines()[-1].startswith(f"error: {path}, question '{which}0': the id appears more than once")
+
+
+def test_an_interrupted_run_goes_on(model, questions, tmp_path):
+    """kill -9 at the first checkpoint, the same command again: the weights of a run in one go."""
+    whole, cut = (tmp_path / name for name in ("whole", "cut"))
+    changes = {"epoch": 1, "do_test": "false", "save_steps": 2, "validation_steps": 0, "bucket_window": 16}
+    start(mrc_flags(model, questions, whole, **changes))
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run_mrc.py"), *map(str, mrc_flags(model, questions, cut, **changes))],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if "saved checkpoint" in line:
+            process.kill()
+            break
+    process.communicate()
+    assert "continue from step" in start(mrc_flags(model, questions, cut, **changes))
+    one, other = (read_params(folder / "last") for folder in (whole, cut))
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+@pytest.mark.slow
+@needs_shared
+def test_cmrc2018_scored_twice(tmp_path):
+    """Train on trial, predict dev: our scores are those of a second scorer that knows the files alone."""
+    data, folder = SHARED / "data" / "zh" / "cmrc2018", tmp_path / "run"
+    config = read(GOLDEN / "6_cli" / "data" / "cfg.json")
+    (tmp_path / "cfg.json").write_text(json.dumps({**config, "max_position_embeddings": 512}))
+    output = start([
+        *("--use_cuda", "false", "--ernie_config_path", tmp_path / "cfg.json", "--max_seq_len", 256),
+        *("--vocab_path", SHARED / "vocab" / "vocab_zh.txt", "--checkpoints", folder, "--epoch", 1, "--batch_size", 16),
+        *("--learning_rate", 1e-3, "--train_set", data / "trial.json", "--dev_set", data / "dev.json"),
+        *("--validation_steps", 0, "--do_test", "false"),
+    ])  # fmt: skip
+    assert "5 with a wrong one repaired, 0 questions left out" in output
+    gold = [q for article in read(data / "dev.json")["data"] for p in article["paragraphs"] for q in p["qas"]]
+    answers = {q["id"]: [answer["text"] for answer in q["answers"]] for q in gold}
+    second = second_scorer(answers, read(folder / "dev_predictions.json"))
+    found = re.search(r"\[dev evaluation\] em: (\S+), f1: (\S+), avg: (\S+), question_num: 3219", output).groups()
+    assert [float(value) for value in found] == pytest.approx([second[name] for name in ("em", "f1", "avg")], abs=1e-6)
+    assert second["f1"] > 0
