@@ -1,0 +1,571 @@
+"""Sequence labelling: the reader, tags, head and scores against 2019, windows, predictions, the script, bad input."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seqeval.metrics import f1_score as seqeval_f1
+
+from ernie.checkpoint import read_params
+from ernie.config import ErnieConfig
+from finetune.runner import main
+from finetune.sequence_label import ChunkScores, SequenceLabel, TaggingHead, f1_score, token_tags, whole_sentences
+from propeller.errors import UserError
+from propeller.train import program
+from propeller.train.model import RunMode
+from reader.batching import encode_rows
+from reader.tagging import Parts, TaggingReader
+from reader.tags import SCHEMES, TagSet
+from tests.common import GOLDEN, ROOT, SHARED, needs_shared
+from tests.tiny import BAD, GOOD, flags, write_tsv
+from tokenization import build_tokenizer
+
+RECORDED = GOLDEN / "2_readers"
+PREFIXES = {"IOB": "BI", "IOE": "IE", "IOBES": "BIES", "plain": "I"}
+IOB = {"B-PER": 0, "I-PER": 1, "B-LOC": 2, "I-LOC": 3, "O": 4}
+
+
+def tag_map(prefixes, kinds):
+    """Classes as Fluid's chunk_eval numbers them."""
+    names = [f"{prefix}-{kind}" for kind in kinds for prefix in prefixes]
+    return {name: number for number, name in enumerate([*names, "O"])}
+
+
+# Against 2019 ------------------------------------------------------------------------------------------------------
+
+
+def recorded_cases():
+    meta = json.loads((RECORDED / "meta.json").read_text()) if RECORDED.is_dir() else {}
+    return {name: case for name, case in meta.items() if case["reader"] == "SequenceLabelReader"}
+
+
+@needs_shared
+@pytest.mark.parametrize("name", recorded_cases())
+def test_batches_equal_those_of_2019(name):
+    case, arrays = recorded_cases()[name], np.load(RECORDED / "batches.npz")
+    made, drawn = case["ctor"], case["data_generator"]
+    mapping = json.loads((RECORDED / "data" / made["label_map_config"]).read_text())
+    scheme = "IOBES" if "S-PER" in mapping else "IOB"
+    reader = TaggingReader(
+        RECORDED / "data" / case["file"],
+        build_tokenizer("FullTokenizer", SHARED / "vocab" / "vocab_zh.txt", for_cn=made.get("for_cn", True)),
+        tags=TagSet(mapping, scheme),
+        max_seq_len=made["max_seq_len"],
+        batch_size=drawn["batch_size"],
+        in_tokens=made.get("in_tokens", False),
+        shuffle=drawn["shuffle"],
+        seed=made["random_seed"],
+        epochs=drawn["epoch"],
+    )
+    batches = [batch for batch, _ in reader.batches()]
+    assert len(batches) == case["n_batches"]
+    for number, batch in enumerate(batches):
+        for field in ("src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask", "labels"):
+            np.testing.assert_array_equal(batch[field], arrays[f"{name}/{number}/{field}"][..., 0], err_msg=field)
+        np.testing.assert_array_equal(batch["seq_lens"], arrays[f"{name}/{number}/seq_lens"])
+
+
+@needs_shared
+@pytest.mark.parametrize("model", ["v1_relu", "v2_gelu"])
+@pytest.mark.parametrize(("scheme", "classes"), [("IOB", 7), ("IOE", 7), ("IOBES", 13)])
+def test_head_loss_and_counts_equal_those_of_2019(model, scheme, classes):
+    paddle.enable_static()
+    folder = GOLDEN / "3_model" / model
+    recorded, params = np.load(folder / "io.npz"), dict(np.load(folder / "params.npz"))
+    head = TaggingHead(num_labels=classes, tags=TagSet(tag_map(PREFIXES[scheme], "XYZ"), scheme))
+    config = ErnieConfig(str(folder / "ernie_config.json"))
+    graph = program.build(lambda mode: SequenceLabel(config, head, mode), RunMode.EVAL)
+    for end in "wb":
+        name = f"cls_seq_label_out_{end}"
+        params[name] = params.get(f"{name}@ner_{scheme}_{classes}", params[name])
+    place, scope = paddle.CPUPlace(), paddle.static.Scope()
+    program.write(scope, place, {name: params[name] for name in program.parameters(graph.main)})
+    executor, metric = paddle.static.Executor(place), graph.metrics["chunks"]
+    for batch in ("b0", "b1"):
+        case = f"{batch}/ner_{scheme}_{classes}"
+        lengths = recorded[f"{case}/in_seq_lens"]
+        names = ("src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask")
+        feed = {name: recorded[f"{batch}/in_{name}"][..., 0] for name in names if f"{batch}/in_{name}" in recorded}
+        feed.setdefault("task_ids", np.zeros_like(feed["src_ids"]))
+        feed["labels"], feed["seq_lens"] = recorded[f"{case}/in_labels"][..., 0], lengths
+        feed["keep"] = np.concatenate([np.zeros_like(lengths), lengths], axis=1)
+        feed["last_part"] = np.ones_like(lengths)
+        loss, *arrays = executor.run(
+            graph.main, feed=feed, fetch_list=[graph.fetches["loss"], *metric.tensors], scope=scope
+        )
+        np.testing.assert_allclose(loss, recorded[f"{case}/loss"].ravel()[0], rtol=1e-5)
+        inside = np.arange(feed["labels"].shape[1]) < lengths
+        np.testing.assert_array_equal(arrays[0][inside], recorded[f"{case}/infers"][inside])
+        metric.reset()
+        metric.update(arrays)
+        counts = [int(recorded[f"{case}/num_{what}"].ravel()[0]) for what in ("infer", "label", "correct")]
+        assert [metric.inferred, metric.labelled, metric.correct] == counts
+
+
+def counted(tags, inferred, labelled):
+    """ChunkScores over lists of sequences."""
+    metric = ChunkScores([], tags)
+    for row in zip(inferred, labelled):
+        found, wanted = np.array(row)
+        metric.update([[found], [wanted], [[0, len(found)]], [1]])
+    return metric
+
+
+@needs_shared
+def test_entities_equal_those_of_fluid_chunk_eval():
+    """seqeval's default mode finds what chunk_eval found in every recorded case, well formed or not."""
+    cases = json.loads((GOLDEN / "5_metrics" / "chunk_eval.json").read_text())["chunk_eval"]
+    schemes = set()
+    for case in cases:
+        if case["scheme"] == "IO":
+            continue  # 2019 took the flag and then failed
+        scheme = {"plain": "IO"}.get(case["scheme"], case["scheme"])
+        tags = TagSet(tag_map(PREFIXES[case["scheme"]], range(case["num_chunk_types"])), scheme)
+        metric = counted(tags, case["infer"], case["label"])
+        precision, recall, f1, *counts = case["out_p_r_f1_ninfer_nlabel_ncorrect"]
+        assert [metric.inferred, metric.labelled, metric.correct] == counts, case
+        scores = metric.eval()
+        assert [scores["precision"], scores["recall"], scores["f1"]] == pytest.approx([precision, recall, f1], abs=1e-6)
+        schemes.add(scheme)
+    assert schemes == set(SCHEMES)
+
+
+@needs_shared
+def test_f1_and_prediction_equal_those_of_2019():
+    recorded = json.loads((GOLDEN / "5_metrics" / "chunk_eval.json").read_text())
+    for case in recorded["calculate_f1"]:
+        scores = f1_score(case["num_infer"], case["num_label"], case["num_correct"])
+        assert [scores["precision"], scores["recall"], scores["f1"]] == pytest.approx(case["out"])
+    for case in recorded["chunk_predict"]:
+        lengths = np.array(case["lens"])
+        batch = {"keep": np.stack([0 * lengths, lengths], axis=1), "last_part": np.ones((len(lengths), 1), int)}
+        probs = np.array(case["probs"]).reshape(len(lengths), -1, 4)
+        found = list(whole_sentences([({"probs": probs}, batch)]))
+        assert len(found) == len(case["out"])
+        for rows, (_, classes, wanted) in zip(found, case["out"]):
+            np.testing.assert_array_equal(rows, wanted)
+            np.testing.assert_array_equal(rows.argmax(axis=1), classes)
+
+
+# Tags --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tag", "pieces"),
+    [
+        ("IOB", "B-X", "B-X I-X I-X"),
+        ("IOB", "I-X", "I-X I-X I-X"),
+        ("IOE", "E-X", "I-X I-X E-X"),
+        ("IOE", "I-X", "I-X I-X I-X"),
+        ("IOBES", "S-X", "B-X I-X E-X"),
+        ("IOBES", "B-X", "B-X I-X I-X"),
+        ("IOBES", "E-X", "I-X I-X E-X"),
+        ("IO", "I-X", "I-X I-X I-X"),
+        ("IOBES", "O", "O O O"),
+    ],
+)
+def test_a_tag_over_word_pieces_and_back(scheme, tag, pieces):
+    tags = TagSet(tag_map({"IO": "I"}.get(scheme, SCHEMES[scheme]), "XY"), scheme)
+    classes = [tags.mapping[name] for name in pieces.split()]
+    assert tags.spread(tags.mapping[tag], 3) == classes
+    assert tags.names[tags.gather(classes)] == tag
+    assert tags.names[tags.gather(tags.spread(tags.mapping[tag], 2))] == tag
+
+
+@pytest.mark.parametrize(
+    ("scheme", "row", "entities", "misplaced"),
+    [
+        ("IOB", "O I-X I-X O", [("X", 1, 2)], 1),
+        ("IOB", "B-X I-Y I-Y B-Y", [("X", 0, 0), ("Y", 1, 2), ("Y", 3, 3)], 1),
+        ("IOE", "I-X E-X I-X O", [("X", 0, 1), ("X", 2, 2)], 1),
+        ("IOBES", "B-X O S-Y I-Y", [("X", 0, 0), ("Y", 2, 2), ("Y", 3, 3)], 3),
+        ("IOBES", "B-X I-X E-X S-X O", [("X", 0, 2), ("X", 3, 3)], 0),
+        ("IO", "I-X I-X I-Y O I-X", [("X", 0, 1), ("Y", 2, 2), ("X", 4, 4)], 0),
+    ],
+)
+def test_entities_and_tags_out_of_place(scheme, row, entities, misplaced):
+    tags = TagSet(tag_map({"IO": "I"}.get(scheme, SCHEMES[scheme]), "XY"), scheme)
+    classes = [tags.mapping[name] for name in row.split()]
+    assert tags.entities(classes) == entities
+    assert tags.misplaced(classes) == misplaced
+
+
+def test_io_takes_a_map_with_beginnings_and_does_not_tell_them_apart():
+    tags = TagSet(IOB, "IO")
+    assert tags.entities([0, 1, 0, 2, 4, 3]) == [("PER", 0, 2), ("LOC", 3, 3), ("LOC", 5, 5)]
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=9), min_size=1, max_size=6), st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_scores_equal_those_of_seqeval(rows, seed):
+    tags, random = TagSet(IOB, "IOB"), np.random.RandomState(seed)
+    other = [random.randint(0, 5, len(row)).tolist() for row in rows]
+    names = [[[tags.names[number] for number in row] for row in side] for side in (rows, other)]
+    expected = seqeval_f1(names[0], names[1], zero_division=0)
+    assert counted(tags, other, rows).eval()["f1"] == pytest.approx(expected)
+
+
+def test_token_tags_of_tokens_without_pieces():
+    tags = TagSet(IOB, "IOB")
+    probs = np.eye(5)[[0, 1, 1, 4, 2]]
+    classes, chances = token_tags(tags, [0, 2, 0, 1, 1, 0, 1, 0, 3], probs)
+    assert [tags.names[number] for number in classes] == ["O", "B-PER", "I-PER", "I-PER", "O", "O", "B-LOC", "O", "O"]
+    assert chances == [1.0] * 9
+
+
+# The reader --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model):
+    return build_tokenizer("FullTokenizer", model / "vocab.txt", for_cn=False)
+
+
+def tagged(count, seed, longest=9):
+    """Rows of (tokens, tags): a good word is a person, maybe with `films` behind it, a bad one a place with `casts`."""
+    random, rows = np.random.RandomState(seed), []
+    for _ in range(count):
+        tokens, names = [], []
+        for _ in range(random.randint(1, longest)):
+            kind, words = [("PER", GOOD), ("LOC", BAD), ("O", ("the", "story", "was", "very"))][random.randint(3)]
+            tokens.append(str(random.choice(words)))
+            names.append("O" if kind == "O" else f"B-{kind}")
+            if kind != "O" and random.randint(2):
+                tokens.append("films" if kind == "PER" else "casts")  # two word pieces
+                names.append(f"I-{kind}")
+        rows.append((tokens, names))
+    return rows
+
+
+def write_tagged(path, rows, separator="\x02", labels=True):
+    columns = [[separator.join(part) for part in row] for row in rows]
+    header = ("text_a", "label")[: 1 + labels]
+    return write_tsv(path, [row[: 1 + labels] for row in columns], header)
+
+
+def reader_of(path, tokenizer, **changes):
+    return TaggingReader(
+        path, tokenizer, **{"tags": TagSet(IOB), "max_seq_len": 12, "batch_size": 4, **changes}
+    )  # fmt: skip
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for (batch, position), (other, other_position) in zip(found, expected):
+        assert position == other_position
+        assert batch.keys() == other.keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
+
+
+def test_both_forms_give_the_same_batches(tmp_path, tokenizer):
+    rows = tagged(20, 1)
+    one = write_tagged(tmp_path / "bytes.tsv", rows)
+    other = write_tagged(tmp_path / "blanks.tsv", rows, " ")
+    assert_same(*(list(reader_of(path, tokenizer).batches()) for path in (one, other)))
+    # a blank in the 0x02 form belongs to the token; in the other, several are one
+    mixed = tmp_path / "mixed.tsv"
+    mixed.write_text("text_a\tlabel\ngood film\x02was\tB-PER\x02O\nvery good\tO\n")
+    assert next(reader_of(mixed, tokenizer).sentences()).tokens == ["good film", "was"]
+    mixed.write_text("text_a\tlabel\n good  film \tB-PER I-PER\n")
+    assert [(s.tokens, s.begins) for s in reader_of(mixed, tokenizer).sentences()] == [(["good", "film"], [1, 7])]
+
+
+WAYS = [
+    {"shuffle": True, "epochs": 2},
+    {"shuffle": True, "epochs": 2, "bucket_window": 7},
+    {"shuffle": True, "epochs": 2, "in_tokens": True, "batch_size": 40},
+    {"windows": True},
+    {"windows": True, "in_tokens": True, "batch_size": 40},
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_restarts_are_exact(tmp_path, tokenizer, way):
+    path = write_tagged(tmp_path / "train.tsv", tagged(23, 2, 30))
+    whole = list(reader_of(path, tokenizer, **way).batches())
+    for stop in range(len(whole)):
+        position = json.loads(json.dumps(whole[stop][1].to_dict()))
+        assert_same(list(reader_of(path, tokenizer, **way).batches(position)), whole[stop + 1 :])
+
+
+def test_the_cache_and_workers_change_nothing(tmp_path, tokenizer):
+    path = write_tagged(tmp_path / "train.tsv", tagged(23, 3, 30))
+    plain = list(reader_of(path, tokenizer, **WAYS[0]).batches())
+    for options in ({}, {}, {"num_workers": 1}):
+        cached = reader_of(path, tokenizer, token_cache_dir=str(tmp_path / "cache"), **WAYS[0], **options)
+        assert_same(list(cached.batches()), plain)
+    assert_same(list(reader_of(path, tokenizer, num_workers=1, **WAYS[0]).batches()), plain)
+    folders = list((tmp_path / "cache").iterdir())
+    assert len(folders) == 1
+    assert (folders[0] / "tags.bin").is_file()
+    other = reader_of(path, tokenizer, token_cache_dir=str(tmp_path / "cache"), tags=TagSet(IOB, padding_label="I-LOC"))
+    assert next(other.batches())[0]["labels"][0, 0] == IOB["I-LOC"]
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(3, 15))
+@settings(deadline=None)
+def test_windows_keep_every_token_once(lengths, limit):
+    tokens = [[100 * i + n for n in range(length)] for i, length in enumerate(lengths)]
+    rows = encode_rows(tokens, None, 10**6, 1, 2)
+    rows.tags = rows.ids + 7
+    parts = Parts.windows(rows, limit)
+    assert parts.lengths.max() <= limit
+    kept, tags, whole = [], [], []
+    for number in range(len(parts)):
+        row = parts.slice(number, number + 1)
+        assert row.ids[0] == 1
+        assert row.ids[-1] == 2
+        np.testing.assert_array_equal(row.tags, row.ids + 7)
+        begin, end = row.keep[0]
+        kept += row.ids[begin:end].tolist()
+        tags += row.tags[begin:end].tolist()
+        if row.last[0]:
+            whole.append(kept)
+            kept = []
+    assert whole == [[1, *row, 2] for row in tokens]
+    np.testing.assert_array_equal(tags, rows.tags)
+
+
+def test_a_window_gives_what_it_keeps_context_on_both_sides():
+    rows = encode_rows([list(range(100))], None, 10**6, 1, 2)
+    parts = Parts.windows(rows, 22)
+    for (begin, end), length, last, number in zip(parts.keep, parts.lengths, parts.last, range(len(parts))):
+        assert number == 0 or begin >= 5
+        assert last or length - end >= 5
+
+
+def test_long_and_misplaced_are_counted_and_said_once(tmp_path, tokenizer, caplog):
+    rows = [(["good"] * 30, ["B-PER"] + ["I-PER"] * 29), (["was", "good", "bad"], ["O", "I-PER", "I-LOC"])]
+    path = write_tagged(tmp_path / "dev.tsv", rows)
+    for windows, told in ((True, "read in 5 windows"), (False, "cut")):
+        caplog.clear()
+        caplog.set_level("INFO", "ernie.reader")
+        reader = reader_of(path, tokenizer, windows=windows)
+        for _ in range(2):
+            list(reader.batches())
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{path}: 1 of 2 sentences are longer than max_seq_len 12: {told}",
+            f"{path}: 2 tags stand where IOB has none (an I- after O and the like): kept in training; scores read an "
+            "entity from where its tags begin",
+        ]
+
+
+def test_rows_without_a_token(tmp_path, tokenizer):
+    path = write_tsv(tmp_path / "train.tsv", [("", ""), ("\x07", "O"), ("good", "B-PER")], ("text_a", "label"))
+    batch, _ = next(reader_of(path, tokenizer).batches())
+    assert batch["seq_lens"].ravel().tolist() == [2, 2, 3]
+    assert batch["labels"].tolist() == [[4, 4, 4], [4, 4, 4], [4, 0, 4]]
+
+
+# The script --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def place(model, tmp_path_factory):
+    """Folder of a task, and its flags."""
+    folder = tmp_path_factory.mktemp("ner") / "data"
+    folder.mkdir()
+    for name, count, seed, longest in (("train", 160, 1, 15), ("dev", 12, 2, 9), ("test", 7, 3, 9)):
+        write_tagged(folder / f"{name}.tsv", tagged(count, seed, longest))
+    write_tagged(folder / "long.tsv", tagged(5, 4, 40), " ")
+    (folder / "map.json").write_text(json.dumps(IOB))
+    return folder
+
+
+def arguments(model, place, run, **changes):
+    changes = {"label_map_config": place / "map.json", "num_labels": 5, "learning_rate": 1e-2, "epoch": 6, **changes}
+    changes = {"save_steps": 20, "validation_steps": 60, "skip_steps": 2, **changes}
+    return flags(model, place, run, **changes)
+
+
+def start(words, status=0):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_sequence_labeling.py"), *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def whole(model, place, tmp_path_factory):
+    """A run from beginning to end: its folder and its output."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, start(arguments(model, place, folder, keep_checkpoints=0))
+
+
+def predictions(path):
+    return [line.split("\t") for line in path.read_text().split("\n")[:-1]]
+
+
+def test_a_run_from_beginning_to_end(whole, place):
+    folder, output = whole
+    number = r"\d\.\d{6}"
+    scores = f"f1: {number}, precision: {number}, recall: {number}"
+    assert re.search(rf"epoch: 0, progress: 16/160, step: 2, loss: {number}, {scores}, speed: ", output)
+    found = re.findall(rf"\[dev evaluation\] f1: ({number}), precision: .*, elapsed time: {number} s, file: ", output)
+    assert float(found[-1]) > 0.8
+    best = re.findall(rf"\[test evaluation\] f1: ({number}), ", output)
+    assert len(best) == output.count("testing with the")
+    described = json.loads((folder / "last" / "checkpoint.json").read_text())
+    assert (described["task"], described["label_map"]) == ("sequence_label", IOB)
+    assert {"cls_seq_label_out_w", "cls_seq_label_out_b"} <= {path.name for path in (folder / "last").iterdir()}
+
+
+def test_predictions_give_tokens_tags_and_spans(whole, place):
+    folder, _ = whole
+    rows, expected = predictions(folder / "test_out.tsv.5.120"), tagged(7, 3)
+    assert len(rows) == 7
+    for (text, tags, probs, entities), (tokens, _) in zip(rows, expected):
+        assert text.split("\x02") == tokens
+        assert len(tags.split("\x02")) == len(probs.split("\x02")) == len(tokens)
+        assert all(0 < float(value) <= 1 for value in probs.split("\x02"))
+        original = "".join(tokens)
+        for entity in json.loads(entities):
+            assert original[entity["start"] : entity["end"]] == entity["text"]
+            assert entity["type"] in ("PER", "LOC")
+    found = [row[1].split("\x02") for row in rows]
+    assert seqeval_f1([names for _, names in expected], found) > 0.8
+
+
+@pytest.mark.parametrize("long_text", ["window", "cut"])
+def test_long_sentences_in_prediction_and_evaluation(whole, model, place, tmp_path, long_text):
+    folder, _ = whole
+    run = tmp_path / "run"
+    words = arguments(
+        model, place, run, do_train="false", init_checkpoint=folder / "last", init_pretraining_params=None,
+        dev_set=place / "long.tsv", test_set=place / "long.tsv", test_save=run / "out", long_text=long_text,
+        log_file=tmp_path / "log",
+    )  # fmt: skip
+    assert main("run_sequence_labeling.py", "sequence_label", words) == 0
+    rows, expected = predictions(run / "out"), tagged(5, 4, 40)
+    long = sum(sum(1 + (token in ("films", "casts")) for token in tokens) > 22 for tokens, _ in expected)
+    assert long >= 2
+    assert f"{long} of 5 sentences are longer than max_seq_len 24" in (tmp_path / "log").read_text()
+    for (text, tags, _, entities), (tokens, _) in zip(rows, expected):
+        assert text == " ".join(tokens)
+        assert len(tags.split(" ")) == len(tokens)
+        for entity in json.loads(entities):
+            assert text[entity["start"] : entity["end"]] == entity["text"]
+    f1 = seqeval_f1([names for _, names in expected], [row[1].split(" ") for row in rows])
+    assert (f1 > 0.8) == (long_text == "window")
+
+
+def test_the_io_scheme_runs_and_a_finished_run_stays(model, place, tmp_path):
+    (tmp_path / "io.json").write_text(json.dumps({"I-PER": 0, "I-LOC": 1, "O": 2}))
+    for name, count, seed in (("train", 160, 1), ("dev", 12, 2)):
+        rows = [(tokens, [tag.replace("B-", "I-") for tag in tags]) for tokens, tags in tagged(count, seed)]
+        write_tagged(tmp_path / f"{name}.tsv", rows, " ")
+    words = arguments(
+        model, tmp_path, tmp_path / "run", chunk_scheme="IO", num_labels=3, label_map_config=tmp_path / "io.json",
+        test_set=None,
+    )  # fmt: skip
+    output = start(words)
+    assert float(re.findall(r"\[dev evaluation\] f1: (\S+),", output)[-1]) > 0.8
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    assert main("run_sequence_labeling.py", "sequence_label", words) == 0  # it is finished
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_stopped_run_ends_with_the_weights_of_a_whole_one(model, place, tmp_path, monkeypatch):
+    short = {"epoch": 1, "save_steps": 6, "test_set": None}
+    whole, stopped = (arguments(model, place, tmp_path / name, **short) for name in ("whole", "stopped"))
+    main("run_sequence_labeling.py", "sequence_label", whole)
+    made = TaggingReader.make_batch
+
+    def stop(self, rows):
+        if (tmp_path / "stopped" / "step_12").exists():
+            raise KeyboardInterrupt
+        return made(self, rows)
+
+    monkeypatch.setattr(TaggingReader, "make_batch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        main("run_sequence_labeling.py", "sequence_label", [*stopped, "--queue_size", "1"])
+    monkeypatch.undo()
+    main("run_sequence_labeling.py", "sequence_label", [*stopped, "--queue_size", "1"])
+    one, other = read_params(tmp_path / "whole" / "last"), read_params(tmp_path / "stopped" / "last")
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+# Bad input ---------------------------------------------------------------------------------------------------------
+
+BAD_ROWS = {
+    "more tags": ("good\x02film\tB-PER\x02O\x02O", "2 tokens but 3 tags (parted by the byte 0x02)"),
+    "more tokens": ("good\x02film\x02was\tB-PER\x02O", "3 tokens but 2 tags"),
+    "no tag": ("good\x02film\t", "2 tokens but 0 tags"),
+    "unknown tag": ("good\x02film\tB-PER\x02B-XXX", "label 'B-XXX' is not in the label map"),
+    "wrong separator": ("good film\tB-PER I-PER", "label 'B-PER I-PER' is not in the label map"),
+    "blank line": ("", "the line is blank"),
+    "no label": ("good\x02film", "1 fields where the header has 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+@pytest.mark.parametrize("which", ["train", "dev"])
+def test_bad_rows(model, place, tmp_path, case, which):
+    row, message = BAD_ROWS[case]
+    path = tmp_path / "bad.tsv"
+    path.write_bytes(f"text_a\tlabel\ngood\x02films\tB-PER\x02I-PER\n{row}\n".encode())
+    words = arguments(model, place, tmp_path / "run", validation_steps=1, **{f"{which}_set": path})
+    with pytest.raises(UserError) as caught:
+        main("run_sequence_labeling.py", "sequence_label", words)
+    assert str(caught.value).startswith(f"{path}, line 3: {message}"), caught.value
+    assert "\n" not in str(caught.value)
+
+
+MAPS = {
+    "more classes": (IOB, {"num_labels": 4}, "'O' is class 4, but there are 4 classes"),
+    "fewer classes": (IOB, {"num_labels": 6}, "class 5 has no tag"),
+    "one class twice": ({**IOB, "I-LOC": 2}, {}, "class 3 has no tag"),
+    "no O": ({"B-PER": 0, "I-PER": 1}, {"num_labels": 2}, "has no 'O'"),
+    "O has another name": (IOB, {"o_label": "OUT"}, "has no 'OUT'"),
+    "no padding label": (IOB, {"padding_label": "PAD"}, "has no 'PAD'"),
+    "another scheme": (IOB, {"chunk_scheme": "IOE"}, "'B-PER' is not a tag of the chunk scheme IOE"),
+    "no tag": ({**IOB, "I-LOC": 3, "PLACE": 4, "O": 5}, {"num_labels": 6}, "'PLACE' is not a tag"),
+    "no map": (None, {"label_map_config": None}, "--label_map_config is needed"),
+    "missing map": (None, {"label_map_config": "none.json"}, "none.json"),
+}
+
+
+@pytest.mark.parametrize("case", MAPS)
+def test_bad_label_maps(model, place, tmp_path, case):
+    mapping, changes, message = MAPS[case]
+    if mapping:
+        changes = {"label_map_config": tmp_path / "map.json", **changes}
+        (tmp_path / "map.json").write_text(json.dumps(mapping))
+    with pytest.raises(UserError) as caught:
+        main("run_sequence_labeling.py", "sequence_label", arguments(model, place, tmp_path / "run", **changes))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if mapping:
+        assert str(tmp_path / "map.json") in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tag_that_its_pieces_need_and_the_map_lacks(tmp_path, tokenizer):
+    path = write_tsv(tmp_path / "train.tsv", [("good films", "O O"), ("films", "B-PER")], ("text_a", "label"))
+    tags = TagSet({"B-PER": 0, "O": 1}, source="map.json")
+    batches = reader_of(path, tokenizer, tags=tags, batch_size=1).batches()
+    next(batches)
+    with pytest.raises(UserError, match="line 3: B-PER is on a token of 2 word pieces, which needs I-PER: add that to"):
+        next(batches)
+
+
+def test_a_bad_row_ends_the_script_with_one_line(model, place, tmp_path):
+    path = write_tsv(tmp_path / "bad.tsv", [("good film", "O")], ("text_a", "label"))
+    output = start(arguments(model, place, tmp_path / "run", train_set=path), status=2)
+    assert output.splitlines()[-1] == (
+        f"error: {path}, line 2: 2 tokens but 1 tags (parted by blanks); give every token one tag"
+    )
+    assert "Traceback" not in output
