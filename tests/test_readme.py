@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -27,9 +28,9 @@ READMES = ("README.md", "README.zh.md")
 DOCUMENTS = (*READMES, "docs/architecture.md", "data/README.md", "CHANGELOG.md")
 NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test)\.sh)( --all)?")
 RUN = re.compile(
-    r"(export TASK_DATA_PATH=|\. \.venv/bin/activate|mkdir -p |sed |cut |python run_classifier\.py "
+    r"(export TASK_DATA_PATH=|\. \.venv/bin/activate|python (run_classifier|script/report)\.py "
     r"|python -m ernie\.convert |MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?"
-    r"sh script/(en_glue|zh_task)/)"
+    r"sh script/(en_glue|zh_task)/|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )
 
 
@@ -95,7 +96,8 @@ def python(*words, **options):
 
 
 def test_every_flag_exists():
-    helps = [python("run_classifier.py", "--help").stdout, python("-m", "ernie.convert", "--help").stdout]
+    programs = ["run_classifier.py", "run_sequence_labeling.py", "run_mrc.py", "script/report.py"]
+    helps = [python(*words, "--help").stdout for words in [["-m", "ernie.convert"], *([name] for name in programs)]]
     known = {"--all"}.union(*(re.findall(r"--\w+", text) for text in helps))
     for name in DOCUMENTS:
         missing = set(re.findall(r"(?<![\w-])--[a-z]\w*", read(name))) - known
@@ -141,7 +143,8 @@ def test_recipes_and_their_variables_are_the_readmes():
     variables = set(re.findall(r"^  ([A-Z_0-9]+)  ", read("script/common.sh"), re.MULTILINE))
     assert len(variables) == 9
     for name in READMES:
-        assert recipes == set(re.findall(r"script/(?:en_glue|zh_task)/[\w/-]+\.sh", read(name)))
+        named = re.findall(r"script/(?:en_glue|zh_task)/[\w/{},-]+\.sh", read(name))
+        assert recipes == {path.replace("{base,large}", size) for path in named for size in ("base", "large")}
         assert variables == set(re.findall(r"^\| `([A-Z_0-9]+)` \|", read(name), re.MULTILINE))
 
 
@@ -162,7 +165,7 @@ def home(tmp_path_factory):
     write_tsv(glue / "train.tsv", rows, ("sentence", "label"))
     write_tsv(glue / "dev.tsv", rows[:6], ("sentence", "label"))
     write_tsv(glue / "test.tsv", [(0, "a sentence that is fine"), (1, "a grim cast")], ("index", "sentence"))
-    shutil.copytree(ROOT / "data/chnsenticorp", home / "data/chnsenticorp")
+    shutil.copytree(ROOT / "data/chnsenticorp", home / "raw/chnsenticorp")
     return home
 
 
@@ -205,7 +208,7 @@ def check_what_is_left(clone, home):
             "vocab.txt",
         }
     assert (home / "models/ernie-hf/model.safetensors").is_file()
-    assert (home / "data/SST-2/test.tsv").read_text() == "text_a\na sentence that is fine\na grim cast\n"
+    assert (home / "data/SST-2/test.tsv").read_text() == "qid\ttext_a\n0\ta sentence that is fine\n1\ta grim cast\n"
     run = clone / "output/pairs"
     for name in ("last", "best", "metrics.jsonl", "events", "curves.png", "run.json", "token_cache"):
         assert (run / name).exists(), name
@@ -218,6 +221,10 @@ def check_what_is_left(clone, home):
     assert len(rows) == 2
     assert all(re.fullmatch(r"[01]\.0\t\[\S+ +\S+\]", row) for row in rows)
     assert len((clone / "output/new_predictions.tsv").read_text().splitlines()) == 2
+    table = (clone / "output/results.md").read_text(encoding="utf8")
+    assert "| en_glue/ernie_base/SST-2 | dev.tsv | acc |" in table
+    assert "| zh_task/ernie_base/ChnSentiCorp | test.tsv | acc |" in table
+    assert zipfile.ZipFile(clone / "output/glue.zip").namelist() == ["SST-2.tsv"]
     log = (clone / "output/zh_task/ernie_base/ChnSentiCorp/seed_1/train.log").read_text(encoding="utf8")
     assert "[dev evaluation]" in log
     assert "[test evaluation]" in log  # its test set has labels
@@ -230,6 +237,9 @@ def test_every_sample_trains(path, tmp_path):
     """The samples of data/, each with the flags that data/README.md gives."""
     model = make_model(tmp_path / "model", max_position_embeddings=512)
     flags = ["--num_labels", "2"]
+    if path.parent.name == "STS-B":
+        flags = ["--is_regression", "true", "--num_labels", "1", "--metric", "pearson_and_spearman"]
+        assert " ".join(flags) in read("data/README.md")
     label_map = path.with_name("label_map.json")
     if label_map.exists():
         number = str(len(json.loads(label_map.read_text())))
