@@ -226,9 +226,7 @@ def make_strength(out, cache, rows=STRENGTH_ROWS):
         sentences, repeated = average(read)
         train, held_out = split(sentences)
         parts = {"train": draw(train, rows), "dev": held_out[TEST_ROWS:], "test": held_out[:TEST_ROWS]}
-        print(
-            f"{len(read)} film-review sentences, none refused; {repeated} duplicates became one row of the mean score"
-        )
+        print(f"{len(read)} film-review sentences, none refused; {repeated} duplicates merged, their scores averaged")
         for name, part in parts.items():
             write_file(temporary / f"{name}.tsv", to_tsv([(f"{score:.4g}", text) for score, text in part]))
             print(f"{name}.tsv: {len(part)} rows" + (f" of {len(train)}" if name == "train" else ""))

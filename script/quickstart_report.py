@@ -106,7 +106,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def spread(count: int) -> list[int]:
     """SAMPLES numbers spread evenly over 0..count - 1; fewer where there are no more."""
-    return sorted({sample * count // SAMPLES for sample in range(min(SAMPLES, count))})
+    return sorted({sample * count // SAMPLES for sample in range(SAMPLES)} & set(range(count)))
 
 
 def sample_lines(rows, predictions) -> list[str]:
