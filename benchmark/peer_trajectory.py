@@ -21,7 +21,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmark.common import Bench, arguments, say  # noqa: E402
-from benchmark.sst2 import LABELS, Recipe, add_flags, find, make_reader, prepare, run_peer, settings  # noqa: E402
+from benchmark.comparison import (  # noqa: E402
+    SST2_TASK,
+    Recipe,
+    add_flags,
+    find,
+    make_reader,
+    prepare,
+    run_peer,
+    settings,
+    tag_set,
+)
 from propeller import runtime  # noqa: E402
 from propeller.errors import exit_on_user_error  # noqa: E402
 
@@ -59,13 +69,13 @@ class NoSaver:
         pass
 
 
-def run_ours(folder, recipe, reader):
-    """The loss of every step of this project's loop."""
+def run_ours(folder, recipe, reader, task=SST2_TASK, steps=None):
+    """The loss of every step of this project's loop, or of the first ``steps``."""
     from ernie.checkpoint import read_params
     from ernie.config import ErnieConfig
     from ernie.optimization import AdamW
-    from finetune.classifier import Classifier
-    from finetune.task import HeadConfig
+    from finetune import task_class
+    from finetune.sequence_label import TaggingHead
     from propeller.train.hooks import RunHook
     from propeller.train.model import RunMode
     from propeller.train.trainer import Learner, RunConfig
@@ -78,12 +88,15 @@ def run_ours(folder, recipe, reader):
             losses.append(state.last_loss)
 
     config = ErnieConfig(folder / "model/ernie_config.json")
-    head = HeadConfig(num_labels=LABELS, dropout=config.hidden_dropout_prob)
+    tags = tag_set(folder) if task.tags else None
+    head = TaggingHead(num_labels=task.labels, dropout=config.hidden_dropout_prob, tags=tags)
+    kind = task_class(task.finetune)
 
     def make_model(mode):
-        return Classifier(config, head, mode, AdamW(optimization(recipe)) if mode is RunMode.TRAIN else None)
+        return kind(config, head, mode, AdamW(optimization(recipe)) if mode is RunMode.TRAIN else None)
 
-    learner = Learner(make_model, RunConfig(seed=SEED, log_steps=10**9, place=runtime.place("false")))
+    run = RunConfig(seed=SEED, log_steps=10**9, max_steps=steps, place=runtime.place("false"))
+    learner = Learner(make_model, run)
     learner.write(read_params(folder / "model/params"))
     learner.train(
         lambda position: PyReader(lambda: reader.batches(position), 50), reader.num_examples, NoSaver(), [], [Losses()]
@@ -92,7 +105,7 @@ def run_ours(folder, recipe, reader):
 
 
 def rates(recipe):
-    """The learning rate of every update of an epoch."""
+    """The learning rate of every update."""
     from ernie.optimization import learning_rate_at
 
     return [float(learning_rate_at(optimization(recipe), step)) for step in range(recipe.updates)]

@@ -1,9 +1,10 @@
-"""The peer of the SST-2 comparisons: transformers' classifier, torch's AdamW and dropout, one pass over given batches.
+"""The peer of the comparisons: transformers' heads, torch's AdamW and dropout, one pass over given batches.
 
-    python benchmark/torch_peer.py FOLDER           # run by benchmark/sst2.py, which makes FOLDER; prints JSON
+    python benchmark/torch_peer.py FOLDER           # run by benchmark/comparison.py, which makes FOLDER; prints JSON
 
-FOLDER holds hf/ (a sequence classifier), train.npz and dev.npz (arrays ``<batch>/<name>`` as the reader made them) and
-job.json. It shares no code with the project: of the batches it takes ids, mask and labels, of the job the rates.
+FOLDER holds hf/ (a sequence or token classifier), train.npz and dev.npz (arrays ``<batch>/<name>`` as the reader made
+them) and job.json. It shares no code with the project: of the batches it takes ids, mask and labels, of the job the
+rates; losses are torch's, scores scikit-learn's, scipy's and seqeval's.
 """
 
 import argparse
@@ -45,18 +46,32 @@ def make_optimizer(model, weight_decay):
     return torch.optim.AdamW(parts, lr=0.0, betas=(0.9, 0.999), eps=1e-8)
 
 
+def mean_loss(logits, batch, job, reduction="mean"):
+    """The task's loss: cross entropy, squared error, or over tags the cross entropies of the tokens, their sum divided
+    by all places of the batch, padding too."""
+    import torch
+    import torch.nn.functional as F
+
+    labels = torch.from_numpy(batch["labels"])
+    if job["task"] == "regression":
+        return F.mse_loss(logits, labels, reduction=reduction)
+    if job["task"] == "classify":
+        return F.cross_entropy(logits, labels.flatten(), reduction=reduction)
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+    tokens = torch.arange(labels.shape[1])[None, :] < torch.from_numpy(batch["seq_lens"])
+    return (losses * tokens).sum() / labels.numel()
+
+
 def train(model, batches, job):
     """One update a batch; the loss of every batch before its update."""
     import torch
-    import torch.nn.functional as F
 
     optimizer, losses = make_optimizer(model, job["weight_decay"]), []
     model.train()
     if len(batches) != len(job["rates"]):
         raise ValueError(f"{len(job['rates'])} learning rates for {len(batches)} batches")
     for batch, rate in zip(batches, job["rates"]):
-        logits = model(**features(model, batch)).logits
-        loss = F.cross_entropy(logits, torch.from_numpy(batch["labels"]).flatten())
+        loss = mean_loss(model(**features(model, batch)).logits, batch, job)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), job["clip_norm"])
@@ -67,37 +82,75 @@ def train(model, batches, job):
     return losses
 
 
-def evaluate(model, batches):
-    """dict with accuracy and mean loss over the batches' rows."""
+def evaluate(model, batches, job):
+    """dict with the scores of the task's metric and, but for tags, the mean loss over the batches' rows."""
     import torch
-    import torch.nn.functional as F
 
     model.eval()
-    right, total, rows = 0, 0.0, 0
+    total, logits = 0.0, []
     with torch.no_grad():
         for batch in batches:
-            logits, labels = model(**features(model, batch)).logits, torch.from_numpy(batch["labels"]).flatten()
-            right += int((logits.argmax(1) == labels).sum())
-            total += float(F.cross_entropy(logits, labels, reduction="sum"))
-            rows += len(labels)
-    return {"acc": right / rows, "loss": total / rows}
+            logits.append(model(**features(model, batch)).logits)
+            if job["task"] != "sequence_label":
+                total += float(mean_loss(logits[-1], batch, job, reduction="sum"))
+    if job["task"] == "sequence_label":
+        return tag_scores([part.argmax(-1).numpy() for part in logits], batches, job["tags"])
+    labels = np.concatenate([batch["labels"] for batch in batches]).ravel()
+    return {**scores(job["metric"], torch.cat(logits).numpy(), labels), "loss": total / len(labels)}
+
+
+def scores(metric, logits, labels):
+    """The figures of a metric, by their names here. logits: [n, outputs]; labels: [n]."""
+    from scipy import stats
+    from sklearn import metrics
+
+    if metric == "pearson_and_spearman":
+        logits = logits.ravel()
+        return {"pearson": float(stats.pearsonr(logits, labels)[0]),
+                "spearmanr": float(stats.spearmanr(logits, labels)[0])}  # fmt: skip
+    found = logits.argmax(1)
+    if metric == "matthews_corrcoef":
+        return {metric: float(metrics.matthews_corrcoef(labels, found))}
+    right = {"acc": float(metrics.accuracy_score(labels, found))}
+    return {**right, "f1": float(metrics.f1_score(labels, found))} if metric == "acc_and_f1" else right
+
+
+def tag_scores(found, batches, tags):
+    """Chunk F1, precision and recall of sentences put together from their windows.
+
+    found: int arrays [batch, seq]; of a row the places keep[0]..keep[1] - 1 count, and last_part ends a sentence.
+    """
+    from seqeval.metrics import f1_score, precision_score, recall_score
+
+    sides = ([[]], [[]])
+    for predicted, batch in zip(found, batches):
+        for row, (begin, end) in enumerate(batch["keep"]):
+            for side, classes in zip(sides, (batch["labels"], predicted)):
+                side[-1] += [tags[number] for number in classes[row, begin:end]]
+                if batch["last_part"][row, 0]:
+                    side.append([])
+    wanted, given = sides
+    named = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
+    return {name: float(function(wanted, given, zero_division=0)) for name, function in named.items()}
 
 
 def main(folder):
     """Run the job and print its figures."""
     import torch
-    from transformers import AutoModelForSequenceClassification, logging
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     folder = Path(folder)
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     torch.set_num_threads(job["threads"])
-    model = AutoModelForSequenceClassification.from_pretrained(folder / "hf", attn_implementation="eager")
+    tags = job["task"] == "sequence_label"
+    kind = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
+    model = kind.from_pretrained(folder / "hf", attn_implementation="eager", num_labels=job["num_labels"])
     torch.manual_seed(job["dropout_seed"])
     found = {"losses": train(model, read_batches(folder / "train.npz"), job)}
     if job["evaluate"]:
-        found.update(evaluate(model, read_batches(folder / "dev.npz")))
+        found.update(evaluate(model, read_batches(folder / "dev.npz"), job))
     print(json.dumps(found))
     return 0
 

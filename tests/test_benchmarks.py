@@ -8,13 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from benchmark import peer_trajectory, sst2, sst2_accuracy
+from benchmark import comparison, peer_trajectory, quality, torch_peer
 from benchmark.common import LEAST_ROUNDS, Bench, Rounds, arguments
+from ernie.checkpoint import read_params
 from propeller.errors import UserError
 from tests.common import ROOT
 from tests.tiny import make_data, make_model, sentences, write_tsv
 
-COMMANDS = ("peer_trajectory", "sst2_accuracy", "reader", "torch_peer")
+COMMANDS = ("peer_trajectory", "sst2_accuracy", "quality", "reader", "torch_peer")
 NO_TASK_IDS = {"use_task_id": False}
 
 
@@ -31,7 +32,7 @@ def test_modules_import_neither_torch_nor_paddle():
 import importlib, sys
 for name in ("torch", "transformers", "paddle"):
     sys.modules[name] = None                     # importing it now fails
-for name in {COMMANDS + ("common", "sst2")}:
+for name in {COMMANDS + ("common", "comparison")}:
     importlib.import_module("benchmark." + name)
 """
     done = python("-c", code)
@@ -95,21 +96,21 @@ def test_rounds_are_interleaved_and_continued(tmp_path):
 
 def test_text_is_converted_and_cut(tmp_path):
     write_tsv(tmp_path / "source.tsv", [("a ' b ", 1), ('"c', 0), ("d", 1)], ("sentence", "label"))
-    sst2.convert_tsv(tmp_path / "source.tsv", tmp_path / "target.tsv", rows=2)
+    comparison.convert_tsv(tmp_path / "source.tsv", tmp_path / "target.tsv", rows=2)
     assert (tmp_path / "target.tsv").read_text() == "text_a\tlabel\na ' b \t1\n\"c\t0\n"
     with pytest.raises(UserError, match="3 rows, 4 are needed"):
-        sst2.convert_tsv(tmp_path / "source.tsv", tmp_path / "target.tsv", rows=4)
+        comparison.convert_tsv(tmp_path / "source.tsv", tmp_path / "target.tsv", rows=4)
 
 
 def test_missing_files_are_named(tmp_path):
     parser = arguments("")
-    sst2.add_flags(parser)
+    comparison.add_flags(parser)
     with pytest.raises(UserError, match="ernie_config.json: not there"):
-        sst2.find(parser.parse_args(["--model", str(tmp_path), "--data", str(tmp_path)]))
+        comparison.find(parser.parse_args(["--model", str(tmp_path), "--data", str(tmp_path)]))
 
 
 def test_recipe_counts_steps_as_run_classifier_does():
-    recipe = sst2.Recipe(rows=2500)
+    recipe = comparison.Recipe(rows=2500)
     assert (recipe.steps, recipe.updates, recipe.warmup) == (78, 79, 7)
     rates = peer_trajectory.rates(recipe)
     assert len(rates) == 79
@@ -127,11 +128,11 @@ def test_trajectory_verdict(capsys):
 
 
 def test_accuracy_verdict():
-    mean, error, good = sst2_accuracy.verdict([0.80, 0.82, 0.84], [0.81, 0.83, 0.85])
+    mean, error, good = quality.verdict([0.80, 0.82, 0.84], [0.81, 0.83, 0.85])
     assert (round(mean, 6), round(error, 6), good) == (-1.0, 0.0, True)
-    assert not sst2_accuracy.verdict([0.80, 0.82, 0.84], [0.82, 0.84, 0.86])[2], "2 points, and no spread"
-    assert sst2_accuracy.verdict([0.80, 0.82, 0.90], [0.82, 0.84, 0.84])[2], "under two standard errors"
-    assert not sst2_accuracy.report({1: ({"acc": 0.8, "loss": 0.5}, None)}), "not everything was measured"
+    assert not quality.verdict([0.80, 0.82, 0.84], [0.82, 0.84, 0.86])[2], "2 points, and no spread"
+    assert quality.verdict([0.80, 0.82, 0.90], [0.82, 0.84, 0.84])[2], "under two standard errors"
+    assert not quality.report({1: ({"acc": 0.8, "loss": 0.5}, None)}), "not everything was measured"
 
 
 @pytest.fixture
@@ -162,12 +163,12 @@ def test_live_trajectory_tells_optimisers_apart(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     model, data = make_model(tmp_path / "model", **NO_TASK_IDS), make_data(tmp_path / "data")
-    recipe = sst2.Recipe(rows=40, batch=2, learning_rate=3e-3, weight_decay=0.5, clip_norm=0.1, dropout=0.0)
+    recipe = comparison.Recipe(rows=40, batch=2, learning_rate=3e-3, weight_decay=0.5, clip_norm=0.1, dropout=0.0)
     folder = tmp_path / "run"
     folder.mkdir()
-    sst2.prepare(folder, model, data, recipe, seed=1)
-    reader = sst2.make_reader(folder, "train.tsv", recipe, seed=1)
-    theirs = sst2.run_peer(folder, recipe, peer_trajectory.rates(recipe), reader)["losses"]
+    comparison.prepare(folder, model, data, recipe, seed=1)
+    reader = comparison.make_reader(folder, "train.tsv", recipe, seed=1)
+    theirs = comparison.run_peer(folder, recipe, peer_trajectory.rates(recipe), reader)["losses"]
     right = peer_trajectory.optimization(recipe)
 
     def difference(**changes):
@@ -198,6 +199,99 @@ def test_live_accuracy(tiny, tmp_path):
 
 
 def test_peers_that_are_not_installed_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(sst2, "versions", lambda: {"torch": None, "transformers": None})
+    monkeypatch.setattr(comparison, "versions", lambda: {"torch": None, "transformers": None})
     with pytest.raises(UserError, match=r"torch is not installed.*requirements-peers\.txt"):
-        sst2.run_peer(tmp_path, sst2.Recipe(rows=1), [0.0], None)
+        comparison.run_peer(tmp_path, comparison.Recipe(rows=1), [0.0], None)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Folders as quality.py takes them: two of GLUE's, of different layout, and the two Chinese ones."""
+    rows = sentences(40, 1)
+    folder = tmp_path / "raw"
+    for name in ("glue/CoLA", "glue/STS-B", "zh/chnsenticorp", "zh/msra_ner"):
+        (folder / name).mkdir(parents=True)
+    for name in ("train.tsv", "dev.tsv"):
+        lines = [f"x\t{label}\t\t{text}\n" for label, text in rows]
+        (folder / "glue/CoLA" / name).write_text("".join(lines))
+        pairs = [(text, "the film", f"{label + 0.25 * (number % 4)}") for number, (label, text) in enumerate(rows)]
+        write_tsv(folder / "glue/STS-B" / name, pairs, ("sentence1", "sentence2", "score"))
+        write_tsv(folder / "zh/chnsenticorp" / name, [(label, f"{'好' if label else '坏'}的书") for label, _ in rows])
+        tagged = [("\x02".join("在北京" * (number % 3 + 1)), "\x02".join(["O", "B-LOC", "I-LOC"] * (number % 3 + 1)))
+                  for number in range(40)]  # fmt: skip
+        write_tsv(folder / "zh/msra_ner" / name, tagged, ("text_a", "label"))
+    tags = ("B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "O")
+    (folder / "zh/msra_ner/label_map.json").write_text(json.dumps({tag: number for number, tag in enumerate(tags)}))
+    vocab = tmp_path / "vocab_zh.txt"
+    words = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *"好坏的书在北京")
+    vocab.write_text("".join(f"{word}\t{number}\n" for number, word in enumerate(words)))
+    return ["--data", folder, "--zh_vocab", vocab]
+
+
+def test_live_quality(raw, tmp_path):
+    """Classification, regression and tags, from GLUE's layout and from the readers' own, both sides."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    model = make_model(tmp_path / "model", **NO_TASK_IDS)
+    flags = ["--model", model, "--results", tmp_path / "results", *raw, "--seeds", 1]
+    names = ("CoLA", "STS-B", "ChnSentiCorp", "MSRA-NER")
+    done = python("benchmark/quality.py", "--tasks", *names, *flags)
+    assert done.stdout.count("NOT") == done.stdout.count("NOT met"), done.stdout + done.stderr
+    assert done.stdout.count("target: 1e-03: met") == 4, done.stdout
+    for name in names:
+        cells = json.loads((tmp_path / f"results/quality_{name}.json").read_text())["cells"]
+        ours, theirs = cells["ours, seed 1"], cells["peer, seed 1"]
+        assert ours["rows"] == 40
+        assert set(quality.BY_NAME[name].task.scores) <= set(ours)
+        assert set(quality.BY_NAME[name].task.scores) <= set(theirs)
+        assert len(theirs["losses"]) == 2 * quality.BY_NAME[name].recipe.epochs
+        assert np.abs(np.subtract(cells["losses, ours"], cells["losses, peer"])).max() < 1e-5
+    again = python("benchmark/quality.py", "--tasks", *names, *flags, "--minutes", 0)
+    assert again.stdout == done.stdout, "a rerun shows what is stored"
+    more = python("benchmark/quality.py", "--tasks", "CoLA", *flags, 2, "--minutes", 0)
+    assert more.returncode == 1
+    assert "NOT everything was measured" in more.stdout
+
+
+def test_quality_names_what_is_missing(tmp_path):
+    model = make_model(tmp_path / "model")
+    done = python("benchmark/quality.py", "--model", model, "--data", tmp_path, "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "glue/CoLA/train.tsv: not there" in done.stderr
+
+
+def test_quality_of_losses(capsys):
+    assert quality.report_losses([0.5, 0.4], [0.5, 0.4009])
+    assert not quality.report_losses([0.5, 0.4], [0.5, 0.4011])
+    assert not quality.report_losses([0.5, float("nan")], [0.5, 0.4])
+    assert not quality.report_losses([0.5, 0.4], [0.5])
+    assert not quality.report_losses([0.5], None)
+    assert "1.1e-03 at step 2" in capsys.readouterr().out
+
+
+def test_random_encoder_is_ever_the_same(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[CLS]\n")
+    one, other = (
+        read_params(quality.random_model(tmp_path / name, tmp_path / "vocab.txt") / "params") for name in "ab"
+    )
+    assert sorted(one) == sorted(other)
+    assert one["word_embedding"].shape == (2, 256)
+    assert one["encoder_layer_3_ffn_fc_0.w_0"].std() == pytest.approx(0.02, rel=0.02)
+    assert set(one["encoder_layer_3_post_ffn_layer_norm_scale"]) == {1.0}
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name])
+
+
+def test_peer_counts_entities_over_windows():
+    """Of two windows of one sentence what each keeps is put together before entities are counted."""
+    tags = ["B-LOC", "I-LOC", "O"]
+    batch = {
+        "labels": np.array([[2, 0, 1, 1, 2], [2, 2, 1, 2, 2]]),
+        "keep": np.array([[0, 3], [2, 5]]),
+        "last_part": np.array([[0], [1]]),
+    }
+    right = torch_peer.tag_scores([batch["labels"]], [batch], tags)
+    assert right == {"f1": 1.0, "precision": 1.0, "recall": 1.0}
+    wrong = np.array([[2, 0, 1, 1, 2], [2, 2, 2, 0, 2]])  # the entity cut short, another one found
+    assert torch_peer.tag_scores([wrong], [batch], tags) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
