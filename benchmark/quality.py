@@ -4,12 +4,12 @@
     python benchmark/quality.py                     # CoLA, STS-B, MRPC, RTE, ChnSentiCorp, MSRA-NER; seeds 1 to 3
     python benchmark/quality.py --tasks CoLA RTE --seeds 1 --minutes 10
 
-Ours: run_classifier.py and run_sequence_labeling.py as they are. Theirs: the model that ernie.convert makes of the same
-weights, head included, and torch.optim.AdamW over the batches of our readers, with losses and scores of its own.
-English tasks start from MiniLM: 2,500 rows, rate 1e-4, one epoch, of CoLA three; Chinese ones from one random encoder of
-4 layers, hidden 256: one epoch of 5,000 rows, rate 5e-4. Both: batch 32, at most 128 tokens, linear warm-up over a tenth and decay, weight decay 0.01, clipping at 1,
-dropout 0.1; each draws its own dropout, and each has its own form of Adam's epsilon. A seed sets the order of the rows,
-the head and the dropout.
+Ours: run_classifier.py and run_sequence_labeling.py as they are. Theirs: the model that ernie.convert makes of the
+same weights, head included, and torch.optim.AdamW over the batches of our readers, with losses and scores of its own.
+English tasks start from MiniLM: 2,500 rows, rate 1e-4, one epoch, of CoLA three; Chinese ones from one random encoder
+of 4 layers, hidden 256: one epoch of 5,000 rows, rate 5e-4. Both: batch 32, at most 128 tokens, linear warm-up over a
+tenth and decay, weight decay 0.01, clipping at 1, dropout 0.1; each draws its own dropout, and each has its own form of
+Adam's epsilon. A seed sets the order of the rows, the head and the dropout.
 
 For each task also the first 50 losses of seed 1 without dropout, with torch's epsilon on both sides. Exit status 1 when
 one of them differs by more than 1e-3, when a mean difference of scores is neither under 1.5 points nor under two of
@@ -283,24 +283,38 @@ def report_losses(ours, theirs):
     return good
 
 
-def compare(entry, args, end, scratch):
-    """Measure a task until `end` (of time.monotonic) and print it; whether it is whole and in bounds."""
-    task, data = entry.task, scratch / entry.task.name
-    entry.convert(Path(args.data), data)
-    model = random_model(scratch / f"{task.name}-model", Path(args.zh_vocab)) if task.chinese else find_model(args)
-    rows = min(entry.recipe.rows, args.rows or entry.recipe.rows, _rows(data / "train.tsv"))
-    recipe = replace(entry.recipe, rows=rows)
-    bench = Bench(f"quality_{task.name}", args, settings(model, data, recipe, task=task.name), args.results)
-    bench.end = end
-    losses = measure_losses(bench, model, data, recipe, task)
-    pairs = {seed: measure(bench, seed, model, data, recipe, task) for seed in args.seeds}
-    print(f"\n{task.name}: {rows} rows, epochs: {recipe.epochs}, rate {recipe.learning_rate}, batch {recipe.batch}")
-    good = [report(pairs, score, score) for score in task.scores]
-    return all([*good, report_losses(*losses)])
+class Comparison:
+    """A task of a run: its data, converted, its model, its stored cells.
 
+    Args: entry: an `Entry`; end: of time.monotonic, when measuring stops; scratch: a folder for the data.
+    """
 
-def _rows(path):
-    return path.read_bytes().count(b"\n") - 1
+    def __init__(self, entry, args, end, scratch):
+        self.task, data = entry.task, scratch / entry.task.name
+        entry.convert(Path(args.data), data)
+        vocab = Path(args.zh_vocab)
+        model = random_model(scratch / f"{self.task.name}-model", vocab) if self.task.chinese else find_model(args)
+        rows = (data / "train.tsv").read_bytes().count(b"\n") - 1
+        self.recipe = replace(entry.recipe, rows=min(entry.recipe.rows, args.rows or rows, rows))
+        name = f"quality_{self.task.name}"
+        self.bench = Bench(name, args, settings(model, data, self.recipe, task=self.task.name), args.results)
+        self.bench.end = end
+        self.model, self.data, self.pairs, self.losses = model, data, {}, (None, None)
+
+    def measure_losses(self):
+        """The first losses without dropout."""
+        self.losses = measure_losses(self.bench, self.model, self.data, self.recipe, self.task)
+
+    def measure(self, seed):
+        """The scores of a seed."""
+        self.pairs[seed] = measure(self.bench, seed, self.model, self.data, self.recipe, self.task)
+
+    def report(self):
+        """Print what was found; whether it is whole and in bounds."""
+        recipe = self.recipe
+        print(f"\n{self.task.name}: {recipe.rows} rows, {recipe.epochs} epoch(s), rate {recipe.learning_rate}")
+        good = [report(self.pairs, score, score) for score in self.task.scores if self.pairs]
+        return all([*good, report_losses(*self.losses)])
 
 
 def main(args):
@@ -308,7 +322,13 @@ def main(args):
     end = time.monotonic() + 60 * args.minutes
     with tempfile.TemporaryDirectory(prefix="quality-") as scratch:
         entries = [entry for entry in ENTRIES if entry.task.name in args.tasks]
-        good = [compare(entry, args, end, Path(scratch)) for entry in entries]
+        comparisons = [Comparison(entry, args, end, Path(scratch)) for entry in entries]
+        for comparison in comparisons:
+            comparison.measure_losses()
+        for comparison in comparisons:
+            for seed in args.seeds:
+                comparison.measure(seed)
+        good = [comparison.report() for comparison in comparisons]
     return 0 if all(good) else 1
 
 
@@ -318,7 +338,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", default=str(SHARED / "data"), help="folder with glue/ and zh/ [../shared/data]")
     parser.add_argument("--zh_vocab", default=str(SHARED / "vocab/vocab_zh.txt"), help="[../shared/vocab/vocab_zh.txt]")
     parser.add_argument("--tasks", nargs="+", default=list(BY_NAME), choices=list(BY_NAME), help="[all of them]")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="[1 2 3]")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3], help="none: losses alone [1 2 3]")
     parser.add_argument("--rows", type=int, help="at most so many training rows [2500, Chinese 5000]")
     parsed = parser.parse_args()
     runtime.prepare()
