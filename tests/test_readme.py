@@ -26,7 +26,7 @@ from tests.tiny import make_model, write_tsv
 
 READMES = ("README.md", "README.zh.md")
 DOCUMENTS = (*READMES, "docs/architecture.md", "data/README.md", "CHANGELOG.md")
-NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test)\.sh)( --all)?")
+NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+)\.sh)( --all)?")
 RUN = re.compile(
     r"(export TASK_DATA_PATH=|\. \.venv/bin/activate|python (run_classifier|run_sequence_labeling|run_mrc|script/report)\.py "
     r"|python -m ernie\.convert |MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?"

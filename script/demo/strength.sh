@@ -1,6 +1,6 @@
 #!/bin/sh
 # How strong is the sentiment of a film-review sentence? Regression from a small pre-trained English encoder, in one
-# command; about four minutes on two quiet cores, after the downloads:
+# command; a few minutes on two cores, after the downloads:
 #
 #     sh script/demo/strength.sh [flags of run_classifier.py]
 #
