@@ -225,7 +225,9 @@ def make_strength(out, cache, rows=STRENGTH_ROWS):
         read = read_scores(unpack_sentences(fetch(SENTIMENT, cache)))
         sentences, repeated = average(read)
         train, held_out = split(sentences)
-        parts = {"train": draw(train, rows), "dev": held_out[TEST_ROWS:], "test": held_out[:TEST_ROWS]}
+        test = draw(held_out, TEST_ROWS)
+        dev = [row for row in held_out if row not in test]
+        parts = {"train": draw(train, rows), "dev": dev, "test": test}
         print(f"{len(read)} film-review sentences, none refused; {repeated} duplicates merged, their scores averaged")
         for name, part in parts.items():
             write_file(temporary / f"{name}.tsv", to_tsv([(f"{score:.4g}", text) for score, text in part]))
