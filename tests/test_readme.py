@@ -28,8 +28,8 @@ READMES = ("README.md", "README.zh.md")
 DOCUMENTS = (*READMES, "docs/architecture.md", "data/README.md", "CHANGELOG.md")
 NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+)\.sh)( --all)?")
 RUN = re.compile(
-    r"(export TASK_DATA_PATH=|\. \.venv/bin/activate|python (run_classifier|run_sequence_labeling|run_mrc|script/report)\.py "
-    r"|python -m ernie\.convert |MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?"
+    r"(export TASK_DATA_PATH=|\. \.venv/bin/activate"
+    r"|python (run_classifier|run_sequence_labeling|run_mrc|script/report)\.py |python -m ernie\.convert |MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?"
     r"sh script/(en_glue|zh_task)/|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )
 
