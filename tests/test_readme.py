@@ -29,8 +29,9 @@ DOCUMENTS = (*READMES, "docs/architecture.md", "data/README.md", "CHANGELOG.md")
 NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+)\.sh)( --all)?")
 RUN = re.compile(
     r"(export TASK_DATA_PATH=|\. \.venv/bin/activate"
-    r"|python (run_classifier|run_sequence_labeling|run_mrc|script/report)\.py |python -m ernie\.convert |MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?"
-    r"sh script/(en_glue|zh_task)/|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
+    r"|python (run_classifier|run_sequence_labeling|run_mrc|script/report)\.py |python -m ernie\.convert "
+    r"|MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?sh script/(en_glue|zh_task)/"
+    r"|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )
 
 
