@@ -239,6 +239,7 @@ def measure_losses(bench, model, data, recipe, task):
         rates = peer_trajectory.rates(recipe)[:LOSS_STEPS]
         ours = bench.cell("losses, ours", lambda: peer_trajectory.run_ours(folder, recipe, reader, task, LOSS_STEPS))
         theirs = bench.cell("losses, peer", lambda: run_peer(folder, recipe, rates, reader, task=task)["losses"])
+    say(f"{task.name}: first losses {'' if ours and theirs else 'not '}measured")
     return ours, theirs
 
 
