@@ -176,7 +176,7 @@ DEMOS = {
         "Exact match {1:.2f}, F1 {2:.2f}, of 100",
         cloze_samples,
         "Question, answer given, answer wanted",
-        {},
+        {"--max_answer_length": "12"},
         "mine.json",
         "SQuAD 1.1 JSON like dev.json, the answers left out",
         "This is no CMRC2018 figure: a question is a sentence of its own context, and the encoder was random.",
