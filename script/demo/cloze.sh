@@ -8,4 +8,5 @@
 # the way, not a result. Settings: script/demo/common.sh.
 . "$(dirname -- "$0")/common.sh"
 demo cloze random-encoder zh_task/ernie_base/run_cmrc2018.sh cmrc2018 --batch_size 16 --epoch 2 \
-    --learning_rate 5e-4 --warmup_proportion 0.1 --max_seq_len 192 --max_answer_length 12 --bucket_window 1024 --validation_steps 0 "$@"
+    --learning_rate 5e-4 --warmup_proportion 0.1 --max_seq_len 192 --max_answer_length 12 \
+    --bucket_window 1024 --validation_steps 0 "$@"
