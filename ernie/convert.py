@@ -308,6 +308,7 @@ def to_hf(source, target, model_type="auto", ignore_unexpected=False):
     values = config_to_hf(config, model_type, architecture)
     if "mask_lm_out_fc.w_0" in found:
         values["tie_word_embeddings"] = False
+    values.update(_labels(found))
     vocab = _plain_vocab(source / "vocab.txt")
     check_vocab(vocab.count(b"\n"), config, found, source)
     with atomic_directory(target) as temporary:
@@ -320,6 +321,13 @@ def to_hf(source, target, model_type="auto", ignore_unexpected=False):
 def rows_shapes(rows, found):
     """name -> shape as found, for the names in ``rows``: heads have no other shape to be held to."""
     return {name: found[name].shape for name in rows if name in found}
+
+
+def _labels(found):
+    """The labels of a head, by number: without them a loader takes any head for one with two outputs."""
+    head = found.get("_cls_out_w", found.get("cls_seq_label_out_w"))
+    labels = [f"LABEL_{i}" for i in range(head.shape[1])] if head else []
+    return {"id2label": dict(enumerate(labels)), "label2id": {v: i for i, v in enumerate(labels)}} if labels else {}
 
 
 def _head(found):

@@ -146,6 +146,9 @@ def test_a_head_of_labels_goes_both_ways(edited, tmp_path):
         np.testing.assert_array_equal(
             load_file(tmp_path / (architecture + "_hf") / "model.safetensors")["classifier.weight"], weight
         )
+        described = json.loads((tmp_path / (architecture + "_hf") / "config.json").read_text())
+        assert described["id2label"] == {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
+        assert described["label2id"] == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
         shutil.rmtree(folder)
 
 
