@@ -12,7 +12,7 @@ import paddle.nn.functional as F
 
 from ernie.modeling import Linear
 from finetune import metrics, task_class
-from finetune.task import ENCODER_INPUTS, FinetuneTask
+from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qids
 from propeller.errors import UserError
 from propeller.metrics import Collected
 from propeller.train.model import Input
@@ -76,9 +76,7 @@ class Classifier(FinetuneTask):
         with np.printoptions(linewidth=sys.maxsize, threshold=sys.maxsize):
             rows = [str(row) for row in probs]
         lines = [f"{float(label)}\t{row}" for label, row in zip(probs.argmax(axis=1), rows)]
-        if "qids" in batch:
-            lines = [f"{int(qid)}\t{line}" for qid, line in zip(batch["qids"].ravel(), lines)]
-        return lines
+        return with_qids(lines, batch)
 
 
 class RankingClassifier(Classifier):

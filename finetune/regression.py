@@ -9,7 +9,7 @@ import paddle.nn.functional as F
 
 from ernie.modeling import Linear
 from finetune import metrics
-from finetune.task import ENCODER_INPUTS, FinetuneTask
+from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qids
 from propeller.metrics import Collected
 from propeller.train.model import Input
 
@@ -59,6 +59,4 @@ class Regression(FinetuneTask):
     def prediction_lines(cls, outputs, batch):
         """The 2019 lines: the number in full, a tab, the number as numpy prints a float32 array of one."""
         lines = [f"{float(row[0])}\t{row}" for row in outputs["logits"]]
-        if "qids" in batch:
-            lines = [f"{int(qid)}\t{line}" for qid, line in zip(batch["qids"].ravel(), lines)]
-        return lines
+        return with_qids(lines, batch)

@@ -178,3 +178,10 @@ class FinetuneTask(Model):
             batch: the batch they were predicted from.
         """
         raise NotImplementedError
+
+
+def with_qids(lines, batch):
+    """Prediction lines, each begun with its row's ``qid`` and a tab where the batch has one, as in 2019."""
+    if "qids" not in batch:
+        return lines
+    return [f"{int(qid)}\t{line}" for qid, line in zip(batch["qids"].ravel(), lines)]
