@@ -228,8 +228,9 @@ def attention_bias(input_mask):
     As in 2019, a padded query sees nothing but -10000, so it attends everywhere alike: its state is of no use, but the
     tagging loss of 2019 averages over it.
     """
-    mask = input_mask.unsqueeze(-1)  # [batch, seq, 1]
-    return ((paddle.matmul(mask, mask, transpose_y=True) - 1.0) * 10000.0).unsqueeze(1)
+    # A product of broadcast axes: oneDNN's matrix product over one column reads memory it should not, and gives NaN.
+    seen = input_mask.unsqueeze(-1) * input_mask.unsqueeze(1)  # [batch, query, key]
+    return ((seen - 1.0) * 10000.0).unsqueeze(1)
 
 
 class MaskedLMHead(nn.Layer):
