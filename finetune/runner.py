@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ernie.checkpoint import check_vocab, load_params, read_variable, scan_params, write_variable
 from ernie.config import ErnieConfig
+from ernie.export import export_bundle
 from ernie.optimization import AdamW, OptimizationConfig
 from finetune import task_class
 from finetune.args import parse, split
@@ -132,12 +133,7 @@ class Finetuner:
     def evaluate_and_predict(self):
         """Evaluate and predict with a fine-tuned checkpoint, without training."""
         args = self.args
-        checkpoint = Path(args.model.init_checkpoint)
-        described = self._check_checkpoint(checkpoint)
-        learner = self._learner(None)
-        arrays, report = load_params(checkpoint, learner.parameter_shapes(RunMode.PREDICT), heads_optional=False)
-        log.info("%s: %s", checkpoint, report.summary())
-        learner.write(arrays)
+        learner, described = self._load_checkpoint()
         step = described.get("step", 0)
         if args.run.do_val:
             lines = SeedLines(self.task, self.head, 0, False)
@@ -149,6 +145,29 @@ class Finetuner:
                 if self.task.is_labelled(path):
                     lines = SeedLines(self.task, self.head, 0, False)
                     self._score(learner, self._evaluation("test", path), lines, step, 0)
+
+    def export(self, folder, onnx=False, overwrite=False):
+        """Write the fine-tuned checkpoint of ``--init_checkpoint`` as a bundle; returns its directory.
+
+        Raises:
+            UserError: see ``ernie.export.export_bundle``; the checkpoint is of another task, labels or vocabulary.
+        """
+        learner, _ = self._load_checkpoint()
+        model = self.args.model
+        sp_model = getattr(self.tokenizer, "sp_model", None)
+        facts = self._meta()
+        del facts["ernie_config"]  # a file of its own
+        return export_bundle(learner, folder, facts, self.config, model.vocab_path, sp_model, onnx, overwrite)
+
+    def _load_checkpoint(self):
+        """(a learner with the weights of --init_checkpoint, what its checkpoint.json says)."""
+        checkpoint = Path(self.args.model.init_checkpoint)
+        described = self._check_checkpoint(checkpoint)
+        learner = self._learner(None)
+        arrays, report = load_params(checkpoint, learner.parameter_shapes(RunMode.PREDICT), heads_optional=False)
+        log.info("%s: %s", checkpoint, report.summary())
+        learner.write(arrays)
+        return learner, described
 
     def _learner(self, optimization):
         def make_model(mode):
@@ -258,6 +277,11 @@ class Finetuner:
             "max_seq_len": model.max_seq_len,
             "tokenizer": model.tokenizer,
             "tokenizer_fingerprint": self.tokenizer.fingerprint,
+            "do_lower_case": model.do_lower_case,
+            "for_cn": model.for_cn,
+            "task_id": model.task_id,
+            "metric": model.metric,
+            "flags": dataclasses.asdict(self.args.task) if self.args.task else {},
             "ernie_config": self.config.to_dict(),
         }
 

@@ -17,6 +17,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 import paddle
 
+from propeller.bundle import write_bundle
 from propeller.errors import UserError
 from propeller.train import program
 from propeller.train.model import RunMode
@@ -193,6 +194,11 @@ class Learner:
     def read(self, names):
         """name -> array of variables in the scope."""
         return {name: program.read(self.scope, name) for name in names}
+
+    def export(self, folder, task, meta, files=None, overwrite=False, extend=None):
+        """Write the prediction Program with the present weights as a bundle, see ``propeller.bundle.write_bundle``."""
+        graph = self._graph(RunMode.PREDICT)
+        write_bundle(folder, graph, self.scope, self.place, task, meta, files, overwrite, extend)
 
     def _train_graph(self):
         if RunMode.TRAIN not in self._graphs:
