@@ -23,6 +23,7 @@ class Classifier(FinetuneTask):
 
     name = "classify"
     head_prefix = ("_cls_out",)
+    handler = "finetune.serving:ClassifyHandler"
     inputs = (*ENCODER_INPUTS, Input("labels", [None, 1], "int64", label=True))
 
     def __init__(self, config, head, mode, optimizer=None):

@@ -62,6 +62,7 @@ class ReadingComprehension(FinetuneTask):
     head_prefix = ("cls_mrc_out",)
     flags = MrcArgs
     drops_blanks = False
+    handler = "finetune.serving_mrc:MrcHandler"
     inputs = (
         *ENCODER_INPUTS,
         Input("start", [None, 1], "int64", label=True),

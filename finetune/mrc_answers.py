@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,16 +38,33 @@ def softmax(scores) -> list[float]:
     return [value / total for value in exponentials]
 
 
-def cut(context: str, document, first: int, last: int) -> str:
-    """The text from token `first` to token `last` of a Document, with the accents that stand behind its last letter."""
+class Span(NamedTuple):
+    """An answer: its text, which is ``context[start:end]``; its share among the best; the logits of both its ends."""
+
+    text: str
+    start: int
+    end: int
+    probability: float
+    start_logit: float
+    end_logit: float
+
+
+def bounds(context: str, document, first: int, last: int) -> tuple[int, int]:
+    """The characters from token `first` to token `last` of a Document, with the accents behind its last letter."""
     end = int(document.end[last])
     while end < len(context) and unicodedata.combining(context[end]):
         end += 1
-    return context[document.begin[first] : end]
+    return int(document.begin[first]), end
 
 
-def n_best(context: str, document, windows, logits, n_best_size: int, max_answer_length: int) -> list[dict]:
-    """The best answers of a question: dicts of text, probability, start_logit, end_logit; at least one.
+def cut(context: str, document, first: int, last: int) -> str:
+    """The text from token `first` to token `last` of a Document, see `bounds`."""
+    start, end = bounds(context, document, first, last)
+    return context[start:end]
+
+
+def best_spans(context: str, document, windows, logits, n_best_size: int, max_answer_length: int) -> list[Span]:
+    """The best answers of a question, the best first; none where no candidate is left.
 
     A candidate begins at one of the n_best_size highest start logits of a window and ends at one of its highest end
     logits. Both lie in the context, it is at most max_answer_length tokens long, and its first token has the most
@@ -60,19 +78,34 @@ def n_best(context: str, document, windows, logits, n_best_size: int, max_answer
                for each in zip(windows, max_context(windows, len(document.tokens)), logits)]  # fmt: skip
     first, last, start_logits, end_logits = (np.concatenate(column) for column in zip(*columns))
     order = np.argsort(-(start_logits + end_logits), kind="stable")
-    best, texts = [], set()
+    best = {}
     for i in order.tolist():
         if len(best) == n_best_size:
             break
         text = cut(context, document, first[i], last[i])
-        if text not in texts:
-            texts.add(text)
-            best.append((text, float(start_logits[i]), float(end_logits[i])))
-    best = best or [(NO_ANSWER, 0.0, 0.0)]
+        if text not in best:
+            best[text] = (*bounds(context, document, first[i], last[i]), float(start_logits[i]), float(end_logits[i]))
+    chances = softmax([start_logit + end_logit for _, _, start_logit, end_logit in best.values()])
+    return [Span(text, *where[:2], chance, *where[2:]) for (text, where), chance in zip(best.items(), chances)]
+
+
+def n_best(context: str, document, windows, logits, n_best_size: int, max_answer_length: int) -> list[dict]:
+    """`best_spans` as 2019 wrote them: dicts of text, probability, start_logit, end_logit; at least one."""
+    spans = best_spans(context, document, windows, logits, n_best_size, max_answer_length)
     return [
-        {"text": text, "probability": probability, "start_logit": start, "end_logit": end}
-        for (text, start, end), probability in zip(best, softmax([start + end for _, start, end in best]))
+        {
+            "text": span.text,
+            "probability": span.probability,
+            "start_logit": span.start_logit,
+            "end_logit": span.end_logit,
+        }
+        for span in spans or [Span(NO_ANSWER, 0, 0, 1.0, 0.0, 0.0)]
     ]
+
+
+def own_logits(windows, logits):
+    """The part of each window's (start, end) logits that belongs to its own tokens, without padding."""
+    return [[side[: w.first + w.length + 1] for side in pair] for w, pair in zip(windows, logits)]
 
 
 def _candidates(window, has_most_context, logits, n_best_size, max_answer_length):
@@ -101,7 +134,7 @@ def predict(reader, logits, n_best_size: int, max_answer_length: int):
         if question.context is not known[0] or question.start is not None:
             known = question.context, reader.document(number)
         windows = reader.windows(number)
-        own = [[side[: w.first + w.length + 1] for side in logits[w.unique_id]] for w in windows]
+        own = own_logits(windows, [logits[window.unique_id] for window in windows])
         answers = n_best(question.context, known[1], windows, own, n_best_size, max_answer_length)
         predictions[question.id], nbest[question.id] = answers[0]["text"], answers
     return predictions, nbest

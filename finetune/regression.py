@@ -23,6 +23,7 @@ class Regression(FinetuneTask):
     name = "regression"
     head_prefix = ("_cls_out",)
     label_kind = "float"
+    handler = "finetune.serving:RegressionHandler"
     inputs = (*ENCODER_INPUTS, Input("labels", [None, 1], "float32", label=True))
 
     def __init__(self, config, head, mode, optimizer=None):

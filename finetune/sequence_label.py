@@ -72,6 +72,7 @@ class SequenceLabel(FinetuneTask):
     name = "sequence_label"
     head_prefix = ("cls_seq_label_out",)
     flags = SequenceLabelArgs
+    handler = "finetune.serving_tags:TaggingHandler"
     inputs = (
         *ENCODER_INPUTS,
         Input("labels", [None, None], "int64", label=True),
@@ -243,13 +244,19 @@ def token_tags(tags, pieces, probs):
     return tags.fill(classes), chances
 
 
-def prediction_line(tags, sentence, classes, chances):
-    """The line of a ``Sentence``, see the module."""
+def find_entities(tags, sentence, classes):
+    """The entities of a ``Sentence``: dicts of text, start, end (characters of the original text) and type."""
     ends = [begin + len(token) for begin, token in zip(sentence.begins, sentence.tokens)]
     entities = []
     for kind, first, last in tags.entities(classes):
         start, end = sentence.begins[first], ends[last]
         entities.append({"text": sentence.original[start:end], "start": start, "end": end, "type": kind})
+    return entities
+
+
+def prediction_line(tags, sentence, classes, chances):
+    """The line of a ``Sentence``, see the module."""
     names = sentence.separator.join(tags.names[number] for number in classes)
     shown = sentence.separator.join(f"{chance:.5f}" for chance in chances)
-    return f"{sentence.text}\t{names}\t{shown}\t{json.dumps(entities, ensure_ascii=False)}\n"
+    entities = json.dumps(find_entities(tags, sentence, classes), ensure_ascii=False)
+    return f"{sentence.text}\t{names}\t{shown}\t{entities}\n"

@@ -47,6 +47,8 @@ class FinetuneTask(Model):
         flags: a frozen dataclass of flags that only this task has (made with ``finetune.args.flag``), or None.
         label_kind: how the label column of a TSV is read, see ``TaskReader``.
         drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.
+        handler: ``module:class`` of what turns a request's text into arrays and outputs into answers, see
+            ``finetune.serving``.
     """
 
     name = None
@@ -54,6 +56,7 @@ class FinetuneTask(Model):
     flags = None
     label_kind = "class"
     drops_blanks = True
+    handler = None
     inputs = ENCODER_INPUTS
 
     def __init__(self, config, head, mode, optimizer=None):

@@ -23,7 +23,7 @@ import numpy as np
 from propeller.errors import UserError
 from reader.batching import EncodedRows, make_batch, offsets_of
 from reader.sources import chunks_of_places
-from reader.squad_file import SquadFile
+from reader.squad_file import Question, SquadFile
 from reader.task_reader import BatchReader
 from reader.tsv import shorten
 from tokenization import tokenize_chinese_chars
@@ -57,6 +57,16 @@ class Window(NamedTuple):
     length: int
 
 
+class Questions:
+    """Questions that come from no file: id, text and context of each. `path` is what messages name."""
+
+    def __init__(self, asked, path="request"):
+        self.path, self.questions = path, [Question(name, text, context, ()) for name, text, context in asked]
+
+    def check_left(self):
+        """There is nothing to train on that could be left out."""
+
+
 class SquadReader(BatchReader):
     """Named batches of windows, each window once an epoch.
 
@@ -65,7 +75,7 @@ class SquadReader(BatchReader):
     does not hold the whole answer is labelled (0, 0), the place of [CLS].
 
     Args:
-        path, answers: see SquadFile.
+        path, answers: see SquadFile. Instead of a path, a Questions: what is asked without a file, to predict only.
         tokenizer: must keep blanks (for_cn off): answers are cut from the text by offset.
         doc_stride: tokens between the beginnings of two windows; max_query_length: tokens kept of a question.
         others: see BatchReader. num_workers has no effect: the JSON is in this process, and so is the tokenising.
@@ -83,7 +93,7 @@ class SquadReader(BatchReader):
             if value < 1:
                 raise UserError(f"--{name} must be at least 1, not {value}")
         self.answers, self.doc_stride, self.max_query_length = answers, doc_stride, max_query_length
-        self.file = self.table = SquadFile(path, answers)
+        self.file = self.table = path if isinstance(path, Questions) else SquadFile(path, answers)
         self._ids_of_parts = lru_cache(KEPT_CONTEXTS)(lambda *context: tokenizer.encode_batch(_parts(*context)))
         self._count()
 
@@ -180,6 +190,8 @@ class SquadReader(BatchReader):
         step = np.minimum(self.doc_stride, room)
         self.num_windows = 1 + -(-np.maximum(self.doc_lengths - room, 0) // step)
         self.offsets = offsets_of(self.num_windows)
+        if not isinstance(file, SquadFile):
+            return
         log.info("%s: %d questions, %d windows", file.path, len(kept), self.num_examples)
         if cut:
             log.info("%s: %d questions cut to --max_query_length %d tokens", file.path, cut, self.max_query_length)

@@ -23,6 +23,7 @@ from reader.sources import CHUNK_ROWS
 from reader.tags import TagSet
 from reader.task_reader import ReaderPosition, RowStream, TaskReader
 from reader.tsv import TsvFile, read_lines, where
+from tokenization_basic import patterns
 
 log = logging.getLogger("ernie.reader")
 
@@ -57,12 +58,27 @@ class Sentence:
             at += len(token)
         self.pieces: list[int] = []
 
+    @classmethod
+    def of_words(cls, text: str) -> Sentence:
+        """Of running text, which is the original: its tokens are words, punctuation marks and CJK characters."""
+        sentence = cls("", BLANK)
+        found = list(patterns().pieces.finditer(text))
+        sentence.text = sentence.original = text
+        sentence.tokens, sentence.begins = [word.group() for word in found], [word.start() for word in found]
+        return sentence
+
 
 def split_tokens(text: str, separator: str) -> list[str]:
     """The tokens or tags of a field. Several blanks count as one; between two 0x02 side by side is an empty token."""
     if separator == BLANK:
         return [part for part in text.split(BLANK) if part]
     return text.split(separator) if text else []
+
+
+def word_pieces(tokenizer, tokens) -> dict[str, list[int]]:
+    """token -> ids of its word pieces, each different token tokenised once."""
+    different = list(dict.fromkeys(tokens))
+    return dict(zip(different, tokenizer.encode_batch(different))) if different else {}
 
 
 class TaggingEncoder(RowEncoder):
@@ -111,9 +127,8 @@ class TaggingEncoder(RowEncoder):
         return Sentence(self._fields(line)[self.text_a], self.separator)
 
     def pieces(self, tokens) -> dict[str, list[int]]:
-        """token -> ids of its word pieces, each different token tokenised once."""
-        different = list(dict.fromkeys(tokens))
-        return dict(zip(different, self.tokenizer.encode_batch(different))) if different else {}
+        """See `word_pieces`."""
+        return word_pieces(self.tokenizer, tokens)
 
     def _classes(self, values, count):
         tags = split_tokens(values[self.label], self.separator)
