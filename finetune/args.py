@@ -145,7 +145,7 @@ def _ignored(task_flags):
     return {name: why for name, why in IGNORED.items() if name not in own}
 
 
-class _Parser(argparse.ArgumentParser):
+class FlagParser(argparse.ArgumentParser):
     """argparse whose errors are UserErrors."""
 
     def error(self, message):
@@ -165,48 +165,62 @@ def _type(annotation):
     return {"bool": boolean, "int": int, "float": float}.get(annotation, str)
 
 
+def add_flags(parser, group, optional=False):
+    """Add a section of flags to a parser, from a dataclass of them; with ``optional`` those not given are None."""
+    section = parser.add_argument_group(*[part.strip() for part in group.__doc__.split(":", 1)])
+    for entry in fields(group):
+        options = dict(entry.metadata)
+        text, bare = options.pop("help"), options.pop("bare", False)
+        if entry.default not in (None, MISSING):
+            shown = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
+            text = f"{text} [{'the model says, else ' if optional else ''}{shown}]"
+        kind = _type(entry.type)
+        if kind is boolean and not bare:
+            options["metavar"] = "true|false"
+        elif kind in (int, float):
+            options["metavar"] = "N" if kind is int else "X"
+        elif "choices" not in options:
+            options["metavar"] = "PATH"
+        if bare:
+            options.update(nargs="?", const=True, metavar="true|false")
+        default = None if optional else entry.default
+        section.add_argument(f"--{entry.name}", type=kind, default=default, help=text, **options)
+
+
 def build_parser(prog, description, task_flags=None):
     """The argparse parser, flags in groups; ``task_flags`` is the dataclass of a task's own, or None."""
     usage = f"{prog} --ernie_config_path PATH --vocab_path PATH [flags]"
-    parser = _Parser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
     for group in [*GROUPS.values(), *([task_flags] if task_flags else [])]:
-        section = parser.add_argument_group(*[part.strip() for part in group.__doc__.split(":", 1)])
-        for entry in fields(group):
-            options = dict(entry.metadata)
-            text, bare = options.pop("help"), options.pop("bare", False)
-            if entry.default not in (None, MISSING):
-                shown = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
-                text = f"{text} [{shown}]"
-            kind = _type(entry.type)
-            if kind is boolean and not bare:
-                options["metavar"] = "true|false"
-            elif kind in (int, float):
-                options["metavar"] = "N" if kind is int else "X"
-            elif "choices" not in options:
-                options["metavar"] = "PATH"
-            if bare:
-                options.update(nargs="?", const=True, metavar="true|false")
-            section.add_argument(f"--{entry.name}", type=kind, default=entry.default, help=text, **options)
+        add_flags(parser, group)
     section = parser.add_argument_group("ignored", "taken because scripts of 2019 give them; without effect here")
     for name, why in _ignored(task_flags).items():
         section.add_argument(f"--{name}", default=MISSING, help=why, metavar="ANY")
     return parser
 
 
-def parse(prog, description, argv, task_flags=None):
-    """Flags from a command line.
+def read_flags(parser, argv):
+    """name -> value of a command line.
 
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
     """
-    parser = build_parser(prog, description, task_flags)
     found, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"unknown argument {unknown[0]}: {hint}see {prog} --help")
-    values = vars(found)
+        raise UserError(f"unknown argument {unknown[0]}: {hint}see {parser.prog} --help")
+    return vars(found)
+
+
+def parse(prog, description, argv, task_flags=None):
+    """Flags from a command line.
+
+    Raises:
+        UserError: see ``read_flags``; flags that do not go together.
+    """
+    values = read_flags(build_parser(prog, description, task_flags), argv)
     made = {
         key: group(**{entry.name: values[entry.name] for entry in fields(group)}) if group else None
         for key, group in {**GROUPS, "task": task_flags}.items()
