@@ -8,6 +8,7 @@ TASKS = {
     "regression": "finetune.regression:Regression",
     "sequence_label": "finetune.sequence_label:SequenceLabel",
     "mrc": "finetune.mrc:ReadingComprehension",
+    "embed": "finetune.encoder:Embed",
 }
 
 
