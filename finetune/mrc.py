@@ -61,6 +61,7 @@ class ReadingComprehension(FinetuneTask):
     name = "mrc"
     head_prefix = ("cls_mrc_out",)
     flags = MrcArgs
+    run_files = tuple(f"{step}{kind}*predictions.json" for step in ("", "[0-9]*_") for kind in ("dev", "test"))
     drops_blanks = False
     handler = "finetune.serving_mrc:MrcHandler"
     inputs = (

@@ -97,7 +97,7 @@ class Finetuner:
     def train(self):
         """Train with evaluation, then predict the test sets; an interrupted run goes on where it was."""
         args, run = self.args, self.args.run
-        saver = Saver(run.checkpoints, write_variable, read_variable, run.keep_checkpoints, self._meta())
+        saver = Saver(run.checkpoints, write_variable, read_variable, run.keep_checkpoints, self._meta(), self.task.run_files)
         with contextlib.closing(saver):
             reader = self._reader(args.data.train_set, training=True)
             evaluations = self._evaluations()

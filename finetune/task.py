@@ -46,6 +46,7 @@ class FinetuneTask(Model):
         head_prefix: what the names of the head's parameters begin with.
         flags: a frozen dataclass of flags that only this task has (made with ``finetune.args.flag``), or None.
         label_kind: how the label column of a TSV is read, see ``TaskReader``.
+        run_files: glob patterns of what ``finish_scores`` writes into --checkpoints; --overwrite removes them.
         drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.
         handler: ``module:class`` of what turns a request's text into arrays and outputs into answers, see
             ``finetune.serving``.
@@ -55,6 +56,7 @@ class FinetuneTask(Model):
     head_prefix = ()
     flags = None
     label_kind = "class"
+    run_files = ()
     drops_blanks = True
     handler = None
     inputs = ENCODER_INPUTS

@@ -283,3 +283,15 @@ def test_cmrc2018_scored_twice(tmp_path):
     found = re.search(r"\[dev evaluation\] em: (\S+), f1: (\S+), avg: (\S+), question_num: 3219", output).groups()
     assert [float(value) for value in found] == pytest.approx([second[name] for name in ("em", "f1", "avg")], abs=1e-6)
     assert second["f1"] > 0
+
+
+def test_overwrite_removes_the_answers_of_the_earlier_run(model, questions, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    old = [folder / f"{name}_predictions.json" for name in ("99_dev", "99_dev_2_nbest", "test", "dev_nbest")]
+    kept = folder / "my_predictions.json"
+    for path in (*old, kept):
+        path.write_text("{}")
+    main("run_mrc.py", "mrc", mrc_flags(model, questions, folder, epoch=1, do_test="false", overwrite="true"))
+    assert [path.name for path in old if path.exists() and path.read_text() == "{}"] == []
+    assert kept.exists()

@@ -50,15 +50,16 @@ class Saver:
         write_variable, read_variable: ``(path, array)`` and ``(path) -> array``, the format of a parameter file.
         keep: how many of the last checkpoints stay; the best one stays besides. 0: all.
         meta: JSON-able dict stored in every ``checkpoint.json``: what the parameters are for.
+        also: glob patterns of what else a run writes into the folder.
 
     Raises:
         UserError: another process trains into the folder.
     """
 
-    def __init__(self, folder, write_variable, read_variable, keep=3, meta=None):
+    def __init__(self, folder, write_variable, read_variable, keep=3, meta=None, also=()):
         self.folder = Path(folder)
         self.write_variable, self.read_variable = write_variable, read_variable
-        self.keep, self.meta = keep, meta or {}
+        self.keep, self.meta, self.also = keep, meta or {}, tuple(also)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.folder / ".lock", "w")  # noqa: SIM115 held until close()
         try:
@@ -111,7 +112,8 @@ class Saver:
 
     def clear(self):
         """Remove what an earlier run left here: its checkpoints, record and curves, nothing else."""
-        for entry in [*self.folder.glob("step_*"), *(self.folder / name for name in OWN_FILES)]:
+        found = (entry for pattern in ("step_*", *self.also) for entry in self.folder.glob(pattern))
+        for entry in [*found, *(self.folder / name for name in OWN_FILES)]:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             elif os.path.lexists(entry):
