@@ -165,10 +165,12 @@ def _type(annotation):
     return {"bool": boolean, "int": int, "float": float}.get(annotation, str)
 
 
-def add_flags(parser, group, optional=False):
+def add_flags(parser, group, optional=False, without=()):
     """Add a section of flags to a parser, from a dataclass of them; with ``optional`` those not given are None."""
     section = parser.add_argument_group(*[part.strip() for part in group.__doc__.split(":", 1)])
     for entry in fields(group):
+        if entry.name in without:
+            continue
         options = dict(entry.metadata)
         text, bare = options.pop("help"), options.pop("bare", False)
         if entry.default not in (None, MISSING):

@@ -22,13 +22,17 @@ def all_flags(args):
     return {name: value for group in groups if group for name, value in dataclasses.asdict(group).items()}
 
 
-def log_arguments(args):
-    """All flags, sorted, a line each; and which of those given have no effect."""
+def log_values(values):
+    """Flags, name -> value, sorted, a line each."""
     log.info("-----------  Configuration Arguments -----------")
-    values = all_flags(args)
     for name, value in sorted(values.items()):
         log.info("%s: %s", name, value)
     log.info("------------------------------------------------")
+
+
+def log_arguments(args):
+    """All flags; and which of those given have no effect."""
+    log_values(all_flags(args))
     if args.ignored:
         log.info("without effect: %s", "; ".join(f"--{name} ({IGNORED[name]})" for name in args.ignored))
 

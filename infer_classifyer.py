@@ -1,0 +1,17 @@
+"""Predict new data with a fine-tuned classifier or regression, and save it as an inference model.
+
+    python infer_classifyer.py --init_checkpoint output/pairs/best --vocab_path MODEL/vocab.txt \
+        --predict_set test.tsv --output predictions.tsv --save_inference_model_path output/saved
+    python infer_classifyer.py --inference_model output/saved --predict_set test.tsv --output predictions.tsv
+"""
+
+import sys
+
+from propeller import runtime
+from propeller.errors import exit_on_user_error
+
+if __name__ == "__main__":
+    runtime.prepare()
+    from finetune.prediction import main
+
+    exit_on_user_error(main, "infer_classifyer.py", "classify", sys.argv[1:])
