@@ -12,8 +12,6 @@ from paddle import nn
 from finetune.task import FinetuneTask, HeadConfig
 from propeller.errors import UserError
 
-POOLINGS = ("cls", "mean", "max")
-
 
 @dataclass(frozen=True)
 class EmbedHead(HeadConfig):

@@ -1,0 +1,16 @@
+"""Sentence and token embeddings of a file of rows.
+
+    python ernie_encoder.py --ernie_config_path MODEL/ernie_config.json --vocab_path MODEL/vocab.txt \
+        --init_pretraining_params MODEL/params --data_set rows.tsv --output_dir embeddings
+"""
+
+import sys
+
+from propeller import runtime
+from propeller.errors import exit_on_user_error
+
+if __name__ == "__main__":
+    runtime.prepare()
+    from finetune.embedder import main
+
+    exit_on_user_error(main, "ernie_encoder.py", sys.argv[1:])
