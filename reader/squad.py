@@ -174,7 +174,7 @@ class SquadReader(BatchReader):
             query = min(whole, self.max_query_length)
             cut += whole > query
             total = sum(map(len, parts))
-            self._check_lengths(question, query, total)
+            self.check_lengths(question, query, total)
             start = len(parts[0]) if self.answers == "train" else 0
             length = len(parts[1]) if self.answers == "train" else 1
             if length == 0:  # an answer of control characters only
@@ -201,7 +201,8 @@ class SquadReader(BatchReader):
             log.info("--num_workers %d has no effect on %s: its questions are tokenised in this process",
                      self.num_workers, file.path)  # fmt: skip
 
-    def _check_lengths(self, question, query, total):
+    def check_lengths(self, question, query, total):
+        """Whether a question of `query` tokens and its context of `total` make a row. Raises UserError."""
         where = f"{self.file.path}, question {shorten(question.id, 80)}"
         if query + SPECIAL_TOKENS >= self.max_seq_len:
             raise UserError(
