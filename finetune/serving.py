@@ -72,15 +72,28 @@ class Handler:
     Attributes:
         page: the folder of the web page.
         pad: input name -> what fills a row up, where that is not 0.
+        outputs: names of the model's outputs that answers are made of.
+        bounds: input name -> least and greatest value that the model has a vector for.
+        max_length: the longest row that it takes, in tokens.
     """
 
     page = PAGE
+    outputs = ()
 
     def __init__(self, model):
         self.model, self.tokenizer = model, model.tokenizer
         self.input_names = [entry["name"] for entry in model.bundle.inputs]
         self.task_id = model.meta["task_id"]
         self.pad = {"src_ids": self.tokenizer.pad_id, "task_ids": self.task_id}
+        config = model.config
+        self.max_length = config.max_position_embeddings
+        sizes = {
+            "src_ids": config.vocab_size,
+            "sent_ids": config.sent_type_vocab_size,
+            "pos_ids": config.max_position_embeddings,
+            "task_ids": config.task_type_vocab_size,
+        }
+        self.bounds = {name: (0, sizes[name] - 1) for name in self.input_names if sizes.get(name)}
 
     def describe(self):
         """What ``/info`` tells: task, labels by class, longest row in tokens."""
@@ -145,6 +158,8 @@ class PairHandler(Handler):
 class ClassifyHandler(PairHandler):
     """The label, and the probability of each."""
 
+    outputs = ("probs",)
+
     @property
     def labels(self):
         return self.model.labels
@@ -162,6 +177,8 @@ class ClassifyHandler(PairHandler):
 class RegressionHandler(PairHandler):
     """A number."""
 
+    outputs = ("logits",)
+
     def prediction(self, output):
         return {"score": float(output["logits"][0])}
 
@@ -177,7 +194,7 @@ class EmbedHandler(Handler):
 
     def __init__(self, model):
         super().__init__(model)
-        self.poolings = [name for name in POOLINGS if name in model.bundle.outputs]
+        self.poolings = self.outputs = [name for name in POOLINGS if name in model.bundle.outputs]
         self.pooling = model.meta.get("pooling") or self.poolings[0]
         self.normalize = bool(model.meta.get("normalize"))
 

@@ -42,6 +42,8 @@ class AskedReader(SquadReader):
 class MrcHandler(Handler):
     """Answers as spans of their contexts."""
 
+    outputs = ("start_logits", "end_logits")
+
     def __init__(self, model):
         super().__init__(model)
         self.settings = model.args().task

@@ -23,6 +23,8 @@ from reader.tagging import SEPARATOR, WHOLE, Parts, Sentence, word_pieces
 class TaggingHandler(Handler):
     """Tags of tokens, and the entities they make."""
 
+    outputs = ("probs",)
+
     def __init__(self, model):
         super().__init__(model)
         self.tags = tag_set(model.args(), model.label_map)

@@ -89,10 +89,14 @@ def test_every_task_has_a_handler(task, opened):
     told = json.loads(json.dumps(handler.describe()))
     assert told["task"] == task
     assert (handler.page / "index.html").is_file()
+    assert set(handler.outputs) <= set(model.predictor.output_names)
+    assert handler.max_length >= model.max_seq_len
     payload = {"question": "good ?", "context": "fine"} if task == "mrc" else {"texts": ["good"]}
     (instance,) = handler.parse(payload, LIMITS).instances
     assert set(instance) == set(model.predictor.input_names)
     assert {(array.ndim, len(array)) for array in instance.values()} == {(1, len(instance["src_ids"]))}
+    for name, (least, greatest) in handler.bounds.items():
+        assert ((instance[name] >= least) & (instance[name] <= greatest)).all()
 
 
 def test_a_task_without_a_handler_says_so():
@@ -191,10 +195,10 @@ def test_answers_to_questions_equal_batch_prediction(opened, ask, tmp_path):
 def test_no_answer_is_null(opened, monkeypatch):
     """Where every candidate ends before it begins there is no answer, and no place of one."""
     handler, _ = opened("mrc")
-    monkeypatch.setattr(handler, "settings", replace(handler.settings, n_best_size=5))
+    monkeypatch.setattr(handler, "settings", replace(handler.settings, n_best_size=4))
     job = handler.parse({"question": "film ?", "context": "the cast was good"}, LIMITS)
     start, end = np.zeros((2, len(job.instances[0]["src_ids"])), "float32")
-    end[:5] = np.arange(9, 4, -1)  # the best ends all lie before the context
+    end[:4] = np.arange(9, 5, -1)  # the best ends all lie before the context
     (answer,) = handler.answer(job, [{"start_logits": start, "end_logits": end}])["predictions"]
     assert (answer["answer"], answer["start"], answer["end"], answer["nbest"]) == (None, None, None, [])
 
