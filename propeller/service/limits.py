@@ -19,7 +19,7 @@ class Limits:
         max_chars: characters of one text; else 413.
         max_body_kb: KiB of a request's body; else 413.
         max_bodies_kb: KiB of all bodies that are being read or parsed; else 503.
-        queue_size: instances that wait for a worker, and requests that are being read or parsed; else 503.
+        queue_size: instances that wait for a worker, with the requests that are being parsed; else 503.
         deadline_s: seconds from the end of a request's headers to its answer; else 504.
         max_batch_size: instances that a worker runs together.
         max_wait_ms: milliseconds that a batch that is not full waits for more.

@@ -1,0 +1,262 @@
+"""Instances of many requests wait here and leave as batches.
+
+    queue = BatchQueue(size=1024, max_batch_size=32, max_wait_s=0.005)
+    ticket = queue.submit([{"src_ids": ids}], deadline=time.monotonic() + 30)    # the front: raises Overloaded at once
+    batch = queue.take(timeout=0.5)                                              # a worker's thread
+    queue.finish(batch, outputs)                                                 # ticket.future has its result
+
+The queue is bounded in instances. A batch is begun by the instance that waits longest; those beside it are nearest to
+its length, and not so many of other lengths that most of the batch would be padding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+
+from propeller.service.errors import DeadlineExceeded, Overloaded, TooLarge, WorkerLost
+
+ATTEMPTS = 2  # workers an instance may meet their end with
+FREE_PADDING = 1024  # a batch of so few places, padding too, costs about what its parts would
+PADDED_AT_MOST = 2.0  # places of a larger batch for each that holds something
+RECENT_S = 1.0  # how long it is remembered how many came at once
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request's instances. ``future`` gives the list of their outputs, in order, or the request's error."""
+
+    size: int
+    deadline: float
+    future: Future = field(default_factory=Future)
+    outputs: list = None
+    left: int = 0
+    met_loss: bool = False
+
+    def __post_init__(self):
+        self.left, self.outputs = self.size, [None] * self.size
+
+
+@dataclass(eq=False)
+class Instance:
+    """One row for the model.
+
+    arrays: name -> 1-D array; length: of those whose length varies; place: its number in the ticket; wanted: names of
+    the outputs to give, None for all; since: when it came; alone: whether it must not share a batch again; attempts:
+    workers that had it and died.
+    """
+
+    arrays: dict
+    length: int
+    ticket: Ticket
+    place: int
+    wanted: frozenset | None
+    since: float
+    alone: bool = False
+    attempts: int = 0
+
+
+class BatchQueue:
+    """The bounded queue between requests and workers; every method may be called from any thread.
+
+    Args:
+        size: instances that may wait.
+        max_batch_size: instances of a batch.
+        max_wait_s: seconds that a free worker waits for a batch to fill, while others are expected to come.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, size, max_batch_size, max_wait_s, clock=time.monotonic):
+        self.size, self.max_batch_size, self.max_wait_s, self.clock = size, max_batch_size, max_wait_s, clock
+        self._pending = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._running = 0  # instances that workers have
+        self._open = 0  # waiting or running
+        self._peaks = [0, 0]  # most open at once: since the time below, and in the span before
+        self._peak_since = clock()
+
+    def __len__(self):
+        """Instances that wait."""
+        return len(self._pending)
+
+    def submit(self, instances, deadline, wanted=None):
+        """Take all instances of a request, or none.
+
+        Args:
+            instances: list of (dict of 1-D arrays, length).
+            deadline: when the answer is too late, by the queue's clock.
+            wanted: names of the outputs to give, None for all.
+
+        Raises:
+            Overloaded: they do not fit now. TooLarge: they never would.
+        """
+        if len(instances) > self.size:
+            raise TooLarge(f"the request makes {len(instances)} rows, the server takes {self.size}: split it")
+        ticket, now = Ticket(len(instances), deadline), self.clock()
+        if not instances:
+            ticket.future.set_result([])
+            return ticket
+        with self._changed:
+            if self._closed:
+                raise WorkerLost("the server is stopping: try again")
+            if len(self._pending) + len(instances) > self.size:
+                raise Overloaded("the server has more to do than its queue holds: try again later")
+            for place, (arrays, length) in enumerate(instances):
+                self._pending.append(Instance(arrays, length, ticket, place, wanted, now))
+            self._open += len(instances)
+            self._remember_peak(now)
+            self._changed.notify_all()
+        return ticket
+
+    def take(self, timeout):
+        """The next batch, a list of ``Instance``; None after ``timeout`` seconds without one, or at the queue's end."""
+        with self._changed:
+            begun = self.clock()
+            while True:
+                now = self.clock()
+                self._drop_expired(now)
+                if self._pending:
+                    head = self._pending[0]
+                    due = max(head.since, begun) + self.max_wait_s
+                    if now >= due or head.alone or self._closed or len(self._pending) >= self._expected(now):
+                        return self._pick()
+                    wait = due - now
+                else:
+                    wait = begun + timeout - now
+                    if wait <= 0 or self._closed:
+                        return None
+                self._changed.wait(wait)
+
+    def finish(self, batch, outputs):
+        """Give a batch its outputs: a list, one entry an instance."""
+        for instance, value in zip(batch, outputs):
+            ticket = instance.ticket
+            with self._changed:
+                ticket.outputs[instance.place] = value
+                ticket.left -= 1
+                done = ticket.left == 0
+            if done:
+                _settle(ticket.future, result=ticket.outputs)
+        self._release(len(batch))
+
+    def fail(self, batch, error):
+        """Give the requests of a batch an error; what else of them waits is dropped."""
+        self._release(len(batch))
+        for ticket in {instance.ticket for instance in batch}:
+            _settle(ticket.future, error=error)
+            self.cancel(ticket)
+
+    def put_back(self, batch, died):
+        """Return a batch that gave nothing: its instances come next, each alone, since one of them may be the cause.
+
+        Args:
+            died: whether the worker died of it; with the second one an instance's request is told to try again.
+        """
+        lost = []
+        with self._changed:
+            self._running -= len(batch)
+            for instance in reversed(batch):
+                instance.alone = True
+                instance.attempts += died
+                instance.ticket.met_loss |= died
+                if instance.attempts >= ATTEMPTS:
+                    lost.append(instance.ticket)
+                    self._open -= 1
+                elif instance.ticket.future.done():
+                    self._open -= 1
+                else:
+                    self._pending.appendleft(instance)
+            self._changed.notify_all()
+        for ticket in set(lost):
+            _settle(ticket.future, error=WorkerLost("the worker that had the request died, twice: try again"))
+            self.cancel(ticket)
+
+    def cancel(self, ticket):
+        """Drop what waits of a request that nobody waits for."""
+        ticket.future.cancel()
+        with self._changed:
+            self._drop(lambda instance: instance.ticket is ticket)
+
+    def close(self):
+        """Take no more, and end ``take`` when nothing waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def closed(self):
+        """Whether it takes no more."""
+        return self._closed
+
+    def abandon(self):
+        """Tell all that wait to try again: there will be no worker."""
+        with self._changed:
+            tickets = {instance.ticket for instance in self._pending}
+        for ticket in tickets:
+            _settle(ticket.future, error=WorkerLost("the server is stopping: try again"))
+            self.cancel(ticket)
+
+    def _release(self, count):
+        with self._changed:
+            self._running -= count
+            self._open -= count
+
+    def _remember_peak(self, now):
+        if now - self._peak_since > RECENT_S:
+            self._peaks = [0, self._peaks[0] if now - self._peak_since < 2 * RECENT_S else 0]
+            self._peak_since = now
+        self._peaks[0] = max(self._peaks[0], self._open)
+
+    def _expected(self, now):
+        """With how many waiting instances a batch leaves at once: one client alone does not wait for company."""
+        self._remember_peak(now)
+        return min(self.max_batch_size, max(1, max(self._peaks) - self._running))
+
+    def _drop_expired(self, now):
+        late = {instance.ticket for instance in self._pending if instance.ticket.deadline <= now}
+        for ticket in late:
+            _settle(ticket.future, error=too_late(ticket))
+        if late:
+            self._drop(lambda instance: instance.ticket in late)
+
+    def _drop(self, unwanted):
+        kept = deque(instance for instance in self._pending if not unwanted(instance))
+        self._open -= len(self._pending) - len(kept)
+        self._pending = kept
+
+    def _pick(self):
+        head = self._pending[0]
+        others = [] if head.alone else [instance for instance in list(self._pending)[1:] if not instance.alone]
+        others.sort(key=lambda instance: abs(instance.length - head.length))
+        batch, longest, filled = [head], head.length, head.length
+        for instance in others[: self.max_batch_size - 1]:
+            longest = max(longest, instance.length)
+            filled += instance.length
+            if longest * (len(batch) + 1) > max(FREE_PADDING, PADDED_AT_MOST * filled):
+                break
+            batch.append(instance)
+        taken = set(map(id, batch))
+        self._pending = deque(instance for instance in self._pending if id(instance) not in taken)
+        self._running += len(batch)
+        return batch
+
+
+def too_late(ticket):
+    """The error of a request whose deadline has passed: to try again, where a worker's end is the reason."""
+    if ticket.met_loss:
+        return WorkerLost("the worker that had the request died, and no other was free in time: try again")
+    return DeadlineExceeded("no answer within the server's deadline")
+
+
+def _settle(future, result=None, error=None):
+    """Give a future its end, if it has none: the front may give up in this moment."""
+    with contextlib.suppress(InvalidStateError):
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
