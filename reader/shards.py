@@ -1,0 +1,376 @@
+"""Pre-training shards: gzip text, an instance a line, read into flat arrays; and the lists that name them.
+
+    found, problems = parse_lines([b"1 5 6 7 2;0 0 0 0 0;0 1 2 3 4;-1 0 1 0 -1;1;1-4-e"], Limits(vocab_size=18000))
+    found.ids                       # int32 [tokens]; problems: (number of the line in the list, what is wrong with it)
+    for first, lines in read_shard("part-0.gz"): ...        # first: the number of lines[0] in the file, from 0
+
+A line has fields parted by `;`, numbers in them by one blank:
+
+    token_ids;sentence_type_ids;position_ids;seg_labels;next_sentence_label[;units]
+
+seg_labels: 0 begins a word, 1 goes on with it, any other number (-1) stands at [CLS] and [SEP]. units, which 2019 did not
+have, lists phrases and entities as `start-end-kind`, parted by blanks: token positions from start to end - 1, kind `p` or
+`e`. A unit is made of whole words; two of one kind do not overlap, a phrase and an entity may.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from propeller.errors import UserError
+from reader.batching import offsets_of, ragged_arange
+
+FIELDS = ("token_ids", "sentence_type_ids", "position_ids", "seg_labels", "next_sentence_label", "units")
+TOKEN_FIELDS = ("ids", "sents", "positions", "units")
+ROW_FIELDS = ("lengths", "labels", "lines", "files", "knowledge")
+# Bits of `units`, of one token: special, or belonging to the unit of the token before at the level of this name.
+SPECIAL, WORD, PHRASE, ENTITY = 1, 2, 4, 8
+UNITS = re.compile(rb"\d+-\d+-[pe](?: \d+-\d+-[pe])*")
+TRIPLES = bytes.maketrans(b"-pe", b" 01")
+ASCENDING = b" ".join(b"%d" % number for number in range(1 << 14))  # what position_ids nearly always begins
+CHUNK = 1 << 20  # bytes of text parsed at once
+REMAKE = "make the shard again, or take it out of the list"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What numbers may reach, None: anything. vocab_size: token ids; positions: position ids; sentence_types: types."""
+
+    vocab_size: int | None = None
+    positions: int | None = None
+    sentence_types: int | None = None
+
+
+@dataclass
+class Instances:
+    """Instances end to end.
+
+    ids, positions: int32 [tokens]; sents: int16 [tokens]; units: uint8 [tokens], bits SPECIAL, WORD, PHRASE, ENTITY;
+    lengths: int32 [rows]; labels: int64 [rows], 1: the second sentence follows the first; lines: int64 [rows], the
+    number of the line in its file, from 0; files: int32 [rows], the number of the file, and knowledge: bool [rows],
+    whether whole units are masked, both for the reader to set. offsets: int64 [rows + 1].
+    """
+
+    ids: np.ndarray
+    sents: np.ndarray
+    positions: np.ndarray
+    units: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    lines: np.ndarray
+    files: np.ndarray
+    knowledge: np.ndarray
+    offsets: np.ndarray = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        self.offsets = offsets_of(self.lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def slice(self, start: int, stop: int) -> Instances:
+        """Rows start..stop - 1, sharing the arrays."""
+        low, high = self.offsets[start], self.offsets[stop]
+        tokens = {name: getattr(self, name)[low:high] for name in TOKEN_FIELDS}
+        return Instances(**tokens, **{name: getattr(self, name)[start:stop] for name in ROW_FIELDS})
+
+    def take(self, index: np.ndarray) -> Instances:
+        """The rows numbered by `index` (int [n], any order), copied."""
+        tokens = ragged_arange(self.offsets[:-1][index], self.lengths[index])
+        rows = {name: getattr(self, name)[index] for name in ROW_FIELDS}
+        return Instances(**{name: getattr(self, name)[tokens] for name in TOKEN_FIELDS}, **rows)
+
+    @staticmethod
+    def join(parts: Sequence[Instances]) -> Instances:
+        """The rows of `parts` (at least one) one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        names = (*TOKEN_FIELDS, *ROW_FIELDS)
+        return Instances(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+    @staticmethod
+    def none() -> Instances:
+        """No instance."""
+        kinds = {"ids": np.int32, "sents": np.int16, "positions": np.int32, "units": np.uint8, "lengths": np.int32}
+        kinds.update(labels=np.int64, lines=np.int64, files=np.int32, knowledge=bool)
+        return Instances(**{name: np.zeros(0, kind) for name, kind in kinds.items()})
+
+
+def parse_lines(lines: Sequence[bytes], limits: Limits = Limits()):  # noqa: B008  (frozen)
+    """Lines of a shard, with or without their line ends.
+
+    Returns: (Instances of the good lines, `lines` numbered as in the list; list of (number in the list, what is wrong
+    with the line and what to do) of the others).
+    """
+    if not lines:
+        return Instances.none(), []
+    try:
+        return _parse(lines, np.arange(len(lines)), limits), []
+    except ValueError as problem:
+        if len(lines) == 1:
+            return Instances.none(), [(0, str(problem))]
+    parts, problems = [], []
+    for number, line in enumerate(lines):
+        try:
+            parts.append(_parse([line], np.array([number]), limits))
+        except ValueError as problem:
+            problems.append((number, str(problem)))
+    return Instances.join(parts) if parts else Instances.none(), problems
+
+
+def _parse(lines, numbers, limits) -> Instances:
+    """Raises ValueError, whose text is about the one line if there is only one."""
+    rows = [line.strip().split(b";") for line in lines]
+    count = next((len(row) for row in rows if len(row) not in (5, 6)), None)
+    if count is not None:
+        raise ValueError(f"{count} field{'s' * (count != 1)} parted by ';', not {';'.join(FIELDS[:5])}[;units]")
+    columns = list(zip(*(row[:5] for row in rows)))
+    lengths = _lengths(columns)
+    ids = _below(_whole_numbers(columns[0], "token_ids"), limits.vocab_size, "token id", "the vocabulary has")
+    sents = _below(_digits(columns[1], "sentence_type_ids"), limits.sentence_types, "sentence type", "there are")
+    positions = _positions(columns[2], lengths)
+    _below(positions, limits.positions, "position", "the model has")
+    segs = _seg_labels(columns[3])
+    labels = b"".join(columns[4])
+    if len(labels) != len(rows) or labels.strip(b"01"):
+        raise ValueError(f"next_sentence_label is {_shown(columns[4])}: give 1 (the next sentence) or 0")
+    return Instances(
+        ids=ids,
+        sents=_narrow(sents, "sentence type"),
+        positions=positions,
+        units=_units(rows, segs, lengths),
+        lengths=lengths.astype(np.int32),
+        labels=(np.frombuffer(labels, np.uint8) - ord("0")).astype(np.int64),
+        lines=numbers.astype(np.int64),
+        files=np.zeros(len(rows), np.int32),
+        knowledge=np.zeros(len(rows), bool),
+    )
+
+
+def _lengths(columns):
+    """int64 [rows]: numbers in each of the first four fields, which must be equally many."""
+    counts = [np.fromiter((field.count(b" ") for field in column), np.int64, len(column)) for column in columns[:4]]
+    for name, count in zip(FIELDS[1:], counts[1:]):
+        if (count != counts[0]).any():
+            row = int((count != counts[0]).argmax())
+            raise ValueError(
+                f"{counts[0][row] + 1} token_ids but {count[row] + 1} {name}; every token has one of each field"
+            )
+    return counts[0] + 1
+
+
+def _shown(column):
+    text = b" ".join(column).decode("utf-8", "backslashreplace")
+    return repr(text if len(text) <= 40 else text[:40] + "...")
+
+
+def _whole_numbers(column, name) -> np.ndarray:
+    """int32: the numbers, not negative, of all fields of a column, which hold digits and single blanks only."""
+    text = np.frombuffer(b" ".join(column), np.uint8)
+    digits = text - np.uint8(ord("0"))  # wraps around
+    ends = np.append(np.flatnonzero(text == ord(" ")), len(text))
+    sizes = np.diff(ends, prepend=-1) - 1
+    if np.count_nonzero(digits <= 9) + len(ends) - 1 != len(text) or not sizes.all():
+        raise ValueError(f"{name} is {_shown(column)}: give whole numbers parted by one blank")
+    if sizes.max() > 9:
+        raise ValueError(f"{name} is {_shown(column)}: a number has more than 9 digits")
+    values = digits[ends - 1].astype(np.int32)
+    digits = np.concatenate([np.zeros(9, np.uint8), digits])
+    for power in range(1, int(sizes.max())):
+        values += digits[ends + (8 - power)] * (sizes > power) * np.int32(10**power)
+    return values
+
+
+def _digits(column, name) -> np.ndarray:
+    """int: as `_whole_numbers`, faster where every number has one digit."""
+    text = np.frombuffer(b" ".join(column), np.uint8)
+    if len(text) % 2 and (text[1::2] == ord(" ")).all():
+        digits = text[::2] - np.uint8(ord("0"))
+        if (digits <= 9).all():
+            return digits
+    return _whole_numbers(column, name)
+
+
+def _seg_labels(column) -> np.ndarray:
+    """int: 0, 1, or any other number."""
+    return _digits([(b" " + field).replace(b" -1", b" 9")[1:] for field in column], "seg_labels")
+
+
+def _positions(column, lengths) -> np.ndarray:
+    """int32; nearly always 0, 1, 2, ... in each row, which a comparison of text shows."""
+    if all(len(field) < len(ASCENDING) and ASCENDING.startswith(field) for field in column):
+        at = np.fromiter((ASCENDING[len(field)] == ord(" ") for field in column), bool, len(column))
+        if at.all():  # each ended where a number does
+            return ragged_arange(np.zeros(len(lengths)), lengths).astype(np.int32)
+    return _whole_numbers(column, "position_ids")
+
+
+def _below(values, limit, what, owner):
+    if limit is not None and values.max(initial=0) >= limit:
+        raise ValueError(f"{what} {values.max()}, but {owner} {limit}; use what the shard was made with")
+    return values
+
+
+def _narrow(values, what):
+    return _below(values, 1 << 15, what, "at most").astype(np.int16)
+
+
+def _units(rows, segs, lengths) -> np.ndarray:
+    """uint8 [tokens]: the bits of every token, from words and the sixth field of those lines that have one."""
+    special, word = segs > 1, segs == 1
+    base = np.where(special, SPECIAL, np.where(word, WORD | PHRASE | ENTITY, 0)).astype(np.uint8)
+    spans = [(number, row[5]) for number, row in enumerate(rows) if len(row) == 6 and row[5]]
+    if not spans:
+        return base
+    for _, field in spans:
+        if not UNITS.fullmatch(field):
+            raise ValueError(f"units is {_shown([field])}: give start-end-kind parted by one blank, kind p or e")
+    triples = _whole_numbers([field.translate(TRIPLES) for _, field in spans], "units").astype(np.int64).reshape(-1, 3)
+    row = np.repeat([number for number, _ in spans], [field.count(b" ") + 1 for _, field in spans])
+    _check_spans(triples, lengths[row])
+    starts, ends = (triples[:, :2] + offsets_of(lengths)[row][:, None]).T
+    entity = triples[:, 2] == 1
+    _check_words(starts, ends, special, word)
+    inner = {}
+    for kind, chosen in (("phrase", ~entity), ("entity", entity)):
+        if (_cover(starts[chosen], ends[chosen], len(base)) > 1).any():
+            raise ValueError(f"units: two of kind {kind[0]} overlap; leave one of them out")
+        inner[kind] = _cover(starts[chosen] + 1, ends[chosen], len(base)) > 0
+    # A phrase with an entity in it is no unit beside that entity: its other words stand alone.
+    of_entities = offsets_of(_cover(starts[entity], ends[entity], len(base)))
+    free = ~entity & (of_entities[ends] == of_entities[starts])
+    alone = inner["entity"] | (_cover(starts[free] + 1, ends[free], len(base)) > 0)
+    return base | (inner["phrase"] * np.uint8(PHRASE)) | (alone * np.uint8(ENTITY))
+
+
+def _check_spans(triples, lengths):
+    starts, ends = triples[:, 0], triples[:, 1]
+    wrong = (starts >= ends) | (ends > lengths)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(f"unit {starts[at]}-{ends[at]} of {lengths[at]} tokens: give 0 <= start < end <= tokens")
+
+
+def _check_words(starts, ends, special, word):
+    """Spans hold whole words only; places count through all rows here, so messages cannot name them."""
+    if (_through(special, ends) != _through(special, starts)).any():
+        raise ValueError("units: one holds [CLS] or [SEP]; units lie within a sentence")
+    if (word[starts] | np.append(word, False)[ends]).any():
+        raise ValueError("units: one cuts a word in two; begin and end units where seg_labels begin words")
+
+
+def _through(flags, places):
+    return offsets_of(flags)[places]
+
+
+def _cover(starts, ends, size):
+    """int [size]: how many of the spans hold each place; empty spans hold none."""
+    edges = np.bincount(starts, minlength=size + 1) - np.bincount(ends, minlength=size + 1)
+    return np.cumsum(edges[:size])
+
+
+def _inflate(path) -> Iterator[bytes]:
+    """The content, in parts of CHUNK bytes at most. Raises ValueError where it is no gzip file, damaged or cut."""
+    with open(path, "rb") as file:
+        member = zlib.decompressobj(wbits=31)
+        begun = False
+        while raw := file.read(1 << 18):
+            while raw:
+                if member.eof:
+                    raw = raw.lstrip(b"\0")  # padding behind a member
+                    if not raw:
+                        break
+                    member = zlib.decompressobj(wbits=31)
+                try:
+                    text = member.decompress(raw, CHUNK)
+                except zlib.error as problem:
+                    raise ValueError("damaged" if begun else "not a gzip file") from problem
+                begun = True
+                yield text
+                raw = member.unused_data if member.eof else member.unconsumed_tail
+    if not member.eof:
+        raise ValueError("cut short" if begun else "empty: not a gzip file")
+
+
+def read_shard(path, skip: int = 0) -> Iterator[tuple[int, list[bytes]]]:
+    """(number of the first line, lines with their ends) of a shard, about a MiB at a time, from line `skip` on.
+
+    Raises UserError: no such file, no gzip file, damaged or cut; all whole lines before that place have come then.
+    """
+    number, rest = 0, b""
+    try:
+        for text in _inflate(path):
+            rest += text
+            if len(rest) < CHUNK:
+                continue
+            end = rest.rfind(b"\n") + 1
+            number, lines = _behind(rest[:end], number, skip)
+            if lines:
+                yield number - len(lines), lines
+            rest = rest[end:]
+        problem = None
+    except ValueError as error:
+        problem, rest = str(error), rest[: rest.rfind(b"\n") + 1]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the path of a shard, or take it out of the list") from error
+    number, lines = _behind(rest, number, skip)
+    if lines:
+        yield number - len(lines), lines
+    if problem:
+        raise UserError(f"{path}, behind line {number}: the file is {problem}; {REMAKE}")
+
+
+def _behind(text, number, skip):
+    """(number of the line behind the text, those of its lines from line `skip` on); its first line is line `number`."""
+    count = text.count(b"\n") + (not text.endswith(b"\n") and bool(text))
+    if number + count <= skip:
+        return number + count, []
+    lines = text.split(b"\n")
+    return number + count, lines[max(skip - number, 0) : count]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An entry of a filelist. path; mask_word_prob: how likely whole units are masked in it, in an epoch."""
+
+    path: str
+    mask_word_prob: float
+
+
+def read_filelist(path) -> list[Shard]:
+    """The shards of a list with lines `path<TAB>mask_word_prob`; not whether they exist.
+
+    Paths count from the working folder as in 2019, or, if nothing is there, from the folder of the list.
+    mask_word_prob: 0 masks pieces, 1 or more whole units, between them each epoch draws for each file.
+
+    Raises UserError: file, line, remedy.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a list of shards ({error}); give lines path<TAB>prob") from error
+    shards = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, prob = line.strip().partition("\t")
+        try:
+            prob = float(prob)
+        except ValueError:
+            prob = -1.0
+        if not 0 <= prob < float("inf"):
+            raise UserError(
+                f"{path}, line {number}: {line.strip()!r} is not path<TAB>mask_word_prob, the latter from 0"
+            )
+        beside = Path(path).parent / name
+        shards.append(Shard(str(beside) if not Path(name).exists() and beside.exists() else name, prob))
+    if not shards:
+        raise UserError(f"{path}: the list names no shard; give a line path<TAB>mask_word_prob for each")
+    return shards
