@@ -18,11 +18,12 @@ from tqdm import tqdm
 from ernie.checkpoint import check_vocab, load_params
 from ernie.config import ErnieConfig
 from ernie.export import export_bundle
-from finetune import embed_args
+from finetune import embed_args, predict_args, task_class
 from finetune.embedding import EmbeddingFolder, vectors_of
 from finetune.encoder import Embed, EmbedHead, number_of_layer
 from finetune.inference import InferenceModel
 from finetune.lines import log_values
+from finetune.prediction_source import check_same
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
@@ -37,7 +38,7 @@ from tokenization import build_tokenizer
 log = logging.getLogger("ernie.finetune")
 
 MAX_SEQ_LEN = 512  # where neither flag nor model says; as in 2019
-SAY_EVERY = 60.0  # seconds between lines of the log on the way
+SAY_EVERY = 30.0  # seconds between lines of the log on the way
 
 
 def main(prog, argv):
@@ -70,7 +71,7 @@ def main(prog, argv):
     with EmbeddingFolder(data.output_dir, reader.num_examples, source.config.hidden_size, keeps_states) as folder:
         model = source.open(folder.scratch)
         seconds = _embed(model, reader, folder, facts, data.queue_size, bar)
-        folder.finish({**_described(facts), "precision": data.precision, "data_set": reader.fingerprint()})
+        folder.finish({**_described(source), "precision": data.precision, "data_set": reader.fingerprint()})
     _say_result(reader, facts, seconds, data.output_dir)
     return 0
 
@@ -129,11 +130,10 @@ def _say_result(reader, facts, seconds, output_dir):
     log.info("rows: %d, seconds: %.2f, speed: %f rows/s", rows, seconds, rows / max(seconds, 1e-9))
 
 
-def _described(facts):
+def _described(source):
     """What ``embeddings.json`` says of the model."""
-    names = ("source", "layer", "num_hidden_layers", "pooling", "normalize", "max_seq_len", "task_id",
-             "tokenizer_fingerprint")  # fmt: skip
-    return {name: facts[name] for name in names}
+    names = ("layer", "num_hidden_layers", "pooling", "normalize", "max_seq_len", "task_id", "tokenizer_fingerprint")
+    return {"model": str(source.folder), **{name: source.facts[name] for name in names}}
 
 
 def _checked(config, facts):
@@ -161,7 +161,7 @@ class _Weights:
     Args: args: ``EmbedArgs``.
 
     Attributes:
-        config, tokenizer; place: the device; facts: dict that becomes the bundle's meta.
+        folder: where they are; config, tokenizer; place: the device; facts: dict that becomes the bundle's meta.
     """
 
     def __init__(self, args):
@@ -170,6 +170,9 @@ class _Weights:
         self.place = runtime.place(args.data.use_cuda)
         path = self.folder / "checkpoint.json"
         stored = read_json(path) if path.is_file() else {}
+        alike = {name: getattr(model, name) for name in ("ernie_config_path", "tokenizer", "do_lower_case", "for_cn",
+                                                         "task_id")}  # fmt: skip
+        check_same(predict_args.ModelArgs(**alike), stored, path)
         if not model.ernie_config_path and "ernie_config" not in stored:
             raise UserError(f"{self.folder} does not say what network it is of: give --ernie_config_path")
         self.config = config = ErnieConfig(model.ernie_config_path or stored["ernie_config"])
@@ -184,6 +187,8 @@ class _Weights:
                 ("task_id", 0),
             )
         }
+        if "task" in stored:  # where a label has its place in the text, blanks were kept whatever the flag
+            made["for_cn"] = made["for_cn"] and task_class(stored["task"]).drops_blanks
         self.tokenizer = build_tokenizer(
             made["tokenizer"], model.vocab_path, made["do_lower_case"], made["for_cn"], model.sp_model
         )
@@ -196,7 +201,6 @@ class _Weights:
             "num_hidden_layers": config.num_hidden_layers,
             "pooling": vectors.pooling or "cls",
             "normalize": bool(vectors.normalize),
-            "source": str(self.folder),
         })  # fmt: skip
 
     def _check_tokenizer(self, stored):
@@ -211,7 +215,7 @@ class _Weights:
         """Write the bundle to ``folder``, or where --save_inference_model_path says; returns its directory."""
         export = self.args.export
         if folder is None:
-            folder = Path(export.save_inference_model_path) / f"{self.folder.resolve().name}_inference_model"
+            folder = Path(export.save_inference_model_path) / f"{self.folder.name or 'model'}_inference_model"
         head = EmbedHead(layer=self.facts["layer"], states=not self.args.vectors.no_top_layer)
         learner = Learner(lambda mode: Embed(self.config, head, mode), RunConfig(place=self.place))
         arrays, report = load_params(self.folder, learner.parameter_shapes(RunMode.PREDICT), heads_optional=False)
@@ -238,7 +242,8 @@ class _Bundle:
         data, flags = args.data, args.vectors
         self.place = runtime.place(data.use_cuda)
         self.model = model = InferenceModel.open(args.model.inference_model, data.precision, use_cuda=data.use_cuda)
-        self.config, self.tokenizer, folder = model.config, model.tokenizer, model.bundle.folder
+        self.config, self.tokenizer = model.config, model.tokenizer
+        self.folder = folder = model.bundle.folder
         if model.bundle.task != Embed.name:
             raise UserError(
                 f"{folder}: an inference model of the task {model.bundle.task!r}, which gives no embeddings: give "
@@ -255,7 +260,7 @@ class _Bundle:
         given = {"max_seq_len": args.model.max_seq_len, "task_id": args.model.task_id, "pooling": flags.pooling,
                  "normalize": flags.normalize}  # fmt: skip
         given = {name: value for name, value in given.items() if value is not None}
-        self.facts = _checked(self.config, {**facts, **given, "source": str(folder)})
+        self.facts = _checked(self.config, {**facts, **given})
 
     def open(self, scratch):
         """The ``InferenceModel``."""
