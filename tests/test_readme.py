@@ -17,6 +17,7 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 
 from tests.common import FIXTURES, ROOT
@@ -29,7 +30,7 @@ DOCUMENTS = (*READMES, "docs/architecture.md", "data/README.md", "CHANGELOG.md")
 NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+)\.sh)( --all)?")
 RUN = re.compile(
     r"(export TASK_DATA_PATH=|\. \.venv/bin/activate"
-    r"|python (run_classifier|run_sequence_labeling|run_mrc|script/report)\.py |python -m ernie\.convert "
+    r"|python (run_classifier|run_sequence_labeling|run_mrc|ernie_encoder|script/report)\.py |python -m ernie\.convert "
     r"|MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?sh script/(en_glue|zh_task)/"
     r"|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )
@@ -97,7 +98,7 @@ def python(*words, **options):
 
 
 def test_every_flag_exists():
-    programs = ["run_classifier.py", "run_sequence_labeling.py", "run_mrc.py", "script/report.py"]
+    programs = ["run_classifier.py", "run_sequence_labeling.py", "run_mrc.py", "ernie_encoder.py", "script/report.py"]
     helps = [python(*words, "--help").stdout for words in [["-m", "ernie.convert"], *([name] for name in programs)]]
     known = {"--all"}.union(*(re.findall(r"--\w+", text) for text in helps))
     for name in DOCUMENTS:
@@ -222,6 +223,9 @@ def check_what_is_left(clone, home):
     assert len(rows) == 2
     assert all(re.fullmatch(r"[01]\.0\t\[\S+ +\S+\]", row) for row in rows)
     assert len((clone / "output/new_predictions.tsv").read_text().splitlines()) == 2
+    assert np.load(clone / "output/mean/cls_emb.npy").shape == (2, 32)
+    assert (clone / "output/embeddings/top_layer_emb.npy").is_file()
+    assert (clone / "output/more_embeddings/embeddings.json").is_file()
     table = (clone / "output/results.md").read_text(encoding="utf8")
     assert "| en_glue/ernie_base/SST-2 | dev.tsv | acc |" in table
     assert "| zh_task/ernie_base/ChnSentiCorp | test.tsv | acc |" in table
