@@ -27,7 +27,6 @@ from propeller.bundle import MANIFEST
 from propeller.errors import UserError
 from propeller.train.saver import read_json
 from reader.row_encoder import load_label_map
-from reader.tsv import shorten
 from tokenization import build_tokenizer
 
 log = logging.getLogger("ernie.finetune")
@@ -135,7 +134,7 @@ def _is_regression(args, tasks, stored, where):
                         + (f": use {other}" if other else ""))  # fmt: skip
     given = getattr(args.script, "is_regression", None)
     if stored is not None and given is not None and given != (stored == "regression"):
-        raise UserError(f"--is_regression {str(given).lower()}: but {where} is of the task {stored!r}; leave it out")
+        raise UserError(f"--is_regression {_shown(given)}: but {where} is of the task {stored!r}; leave it out")
     if not given and stored != "regression":
         return False
     if args.model.label_map_config:
@@ -156,14 +155,23 @@ def check_same(given, stored, source):
     for name in SAME:
         value = getattr(given, name)
         if value is not None and stored.get(name) is not None and value != stored[name]:
-            raise UserError(f"--{name} {value}: but {source} says {stored[name]}; leave the flag out")
+            raise UserError(f"--{name} {_shown(value)}: but {source} says {_shown(stored[name])}; leave the flag out")
     path = given.label_map_config
     if path and "label_map" in stored and load_label_map(path) != stored["label_map"]:
-        ours, theirs = (shorten(json.dumps(value, ensure_ascii=False), 100)
-                        for value in (load_label_map(path), stored["label_map"]))  # fmt: skip
-        raise UserError(f"--label_map_config {path}: is {ours}, but {source} says {theirs}; leave the flag out")
+        ours, theirs = _shown_map(load_label_map(path)), _shown_map(stored["label_map"])
+        raise UserError(f"--label_map_config {path}: has {ours}, but {source} has {theirs}; leave the flag out")
     if given.ernie_config_path and "ernie_config" in stored:
         _check_config(given.ernie_config_path, stored["ernie_config"], source)
+
+
+def _shown(value):
+    """A value as flags have it."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _shown_map(mapping, limit=100):
+    text = json.dumps(mapping, ensure_ascii=False) if mapping else "no label map"
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def _check_config(path, stored, source):
@@ -200,7 +208,7 @@ def _text_flags(given, stored, values, task):
 
 
 def _with(given):
-    names = [f"--{name} {str(getattr(given, name)).lower()}" for name in ("do_lower_case", "for_cn")
+    names = [f"--{name} {_shown(getattr(given, name))}" for name in ("do_lower_case", "for_cn")
              if getattr(given, name) is not None]  # fmt: skip
     return f" (with {' and '.join(names)})" if names else ""
 
