@@ -117,12 +117,12 @@ async function predict(event) {
     return;
   }
   const number = ++running, payload = task.payload(given), began = performance.now();
+  showError("");
   at("send").disabled = true;
   at("answer").setAttribute("aria-busy", "true");
   try {
     const answer = await ask("/predict", payload);
     if (number !== running) return;
-    showError("");
     at("answer").replaceChildren(...task.show(answer, given, info));
     at("time").textContent = `${Math.round(performance.now() - began)} ms`;
     showRequest(payload, answer);
