@@ -8,14 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from benchmark import comparison, peer_trajectory, quality, torch_peer
+from benchmark import comparison, inference, peer_trajectory, quality, torch_peer
 from benchmark.common import LEAST_ROUNDS, Bench, Rounds, arguments
 from ernie.checkpoint import read_params
 from propeller.errors import UserError
 from tests.common import ROOT
 from tests.tiny import make_data, make_model, sentences, write_tsv
 
-COMMANDS = ("peer_trajectory", "sst2_accuracy", "quality", "reader", "torch_peer")
+SIDES = ("torch_peer", "torch_inference", "inference_side", "load")  # started by another one
+COMMANDS = ("peer_trajectory", "sst2_accuracy", "quality", "reader", "inference", *SIDES)
 NO_TASK_IDS = {"use_task_id": False}
 
 
@@ -45,7 +46,7 @@ def test_help_shows_the_command_that_runs_it(name):
     done = python(f"benchmark/{name}.py", "--help")
     assert done.returncode == 0, done.stderr
     assert f"python benchmark/{name}.py" in done.stdout
-    assert name == "torch_peer" or "--minutes" in done.stdout
+    assert ("--minutes" in done.stdout) == (name not in SIDES)
 
 
 def test_a_finished_cell_is_not_measured_again(tmp_path):
@@ -295,3 +296,43 @@ def test_peer_counts_entities_over_windows():
     assert right == {"f1": 1.0, "precision": 1.0, "recall": 1.0}
     wrong = np.array([[2, 0, 1, 1, 2], [2, 2, 2, 0, 2]])  # the entity cut short, another one found
     assert torch_peer.tag_scores([wrong], [batch], tags) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
+
+
+def test_inference_says_what_is_missing(tmp_path):
+    done = python("benchmark/inference.py", "--checkpoint", tmp_path / "none", "--results", tmp_path)
+    assert done.returncode == 2
+    assert "none/checkpoint.json: not there: run sh script/quickstart.sh" in done.stderr
+
+
+def speeds(**changed):
+    medians = {"ours fp32": 11, "ours bf16": 24, "ours executor": 9, "peer fp32": 10, "peer autocast": 15,
+               "peer bf16-weights": 20, **changed}  # fmt: skip
+    return {name: Rounds((value,) * LEAST_ROUNDS) for name, value in medians.items()}
+
+
+def test_verdicts_of_inference(capsys):
+    same = {"ours bf16": 0.997, **dict.fromkeys(speeds(), 1.0)}
+    assert inference.report_speed(speeds(), same)
+    assert "bf16 over torch's faster bf16: 1.200, target 1.1: met" in capsys.readouterr().out
+    assert not inference.report_speed(speeds(**{"ours fp32": 9.9}), same)
+    assert not inference.report_speed(speeds(**{"peer autocast": 22}), same)
+    assert not inference.report_speed(speeds(), {**same, "ours bf16": 0.994})
+    assert not inference.report_speed({**speeds(), "peer fp32": Rounds((1.0,))}, same)
+    assert not inference.report_speed(speeds(), None)
+    flat = {rows: {"rows_a_second": 1.0, "peak_mib": peak} for rows, peak in zip(inference.ROWS, (300, 329))}
+    assert inference.report_encoder(flat)
+    assert not inference.report_encoder({**flat, inference.ROWS[1]: {"rows_a_second": 1.0, "peak_mib": 331}})
+    assert not inference.report_encoder({**flat, inference.ROWS[1]: None})
+
+
+def test_verdict_of_the_service():
+    def loads(one, many, lost=0):
+        cell = {"p50_ms": 1.0, "p99_ms": 2.0, "answered": 5, "retried": 0, "lost": 0}
+        rates = {"1 clients": one, "8 clients": 20.0, "64 clients": many, "a worker killed": 20.0}
+        return {name: {**cell, "rate": rate, "lost": lost} for name, rate in rates.items()}
+
+    assert inference.report_service(loads(10.0, 41.0), None)
+    assert inference.report_service(loads(10.0, 33.0), 40.0)
+    assert not inference.report_service(loads(10.0, 31.0), 40.0)
+    assert not inference.report_service(loads(10.0, 41.0, lost=1), None)
+    assert not inference.report_service({**loads(10.0, 41.0), "8 clients": None}, None)
