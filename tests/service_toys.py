@@ -27,7 +27,7 @@ from propeller.errors import UserError
 from propeller.service.errors import BadRequest, TooLarge
 from tests.common import ROOT
 
-FAILS, DIES, HANGS, NAN, SLOW = 13, 14, 15, 16, 17  # ids at which the toy raises, ends its process, …
+FAILS, DIES, HANGS, NAN, SLOW = 901, 902, 903, 904, 905  # ids at which the toy raises, ends its process, …
 INPUTS = [
     {"name": "ids", "shape": [None, None], "dtype": "int64"},
     {"name": "mask", "shape": [None, None], "dtype": "float32"},

@@ -78,7 +78,10 @@ def compact(array):
     if array.dtype.kind not in "iu" or array.size == 0:
         return array
     low, high = int(array.min()), int(array.max())
-    return array.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+    for dtype in ("uint8", "int8", "uint16", "int16", "int32"):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return array.astype(dtype)
+    return array
 
 
 def rows_of(payload, spec, max_rows):
