@@ -5,8 +5,8 @@
     schedule = Schedule.parse("basic:0,phrase:100000,entity:200000")      # the paper's three stages
     schedule.level(150000)                                                # "phrase"
 
-A unit is a piece, a word, a phrase or an entity. 15% of the units are chosen; of the chosen pieces 80% become [MASK], 10%
-another piece, 10% stay. Everything is numpy over all tokens of a batch. For the same draws the result is that of 2019.
+A unit is a piece, a word, a phrase or an entity. 15% of the units are chosen; of the chosen pieces 80% become [MASK],
+10% another piece, 10% stay. All is numpy over the tokens of a batch. For the same draws the result is that of 2019.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def mask_tokens(
     """What the network gets to see, and which tokens it has to tell.
 
     A unit is chosen where the number drawn for its first token is at most 0.15. The same number, as a part of 0.15,
-    says what becomes of that piece: above 0.2 [MASK], above 0.1 another piece, else it stays. Each further piece has its
-    own number for that (2019), or with mask_draw "unit" shares its unit's. [CLS], [SEP] and [PAD] are never chosen.
+    says what becomes of that piece: above 0.2 [MASK], above 0.1 another piece, else it stays. Each further piece has
+    its own number for that (2019), or with mask_draw "unit" shares its unit's. [CLS], [SEP], [PAD] are never chosen.
 
     Args: rows: where `knowledge` is False, pieces are masked whatever the level; probs: float [tokens]; replacements:
         int [tokens]; at_least_one: choose the unit with the lowest number where none is at most 0.15, since a loss over

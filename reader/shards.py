@@ -8,9 +8,9 @@ A line has fields parted by `;`, numbers in them by one blank:
 
     token_ids;sentence_type_ids;position_ids;seg_labels;next_sentence_label[;units]
 
-seg_labels: 0 begins a word, 1 goes on with it, any other number (-1) stands at [CLS] and [SEP]. units, which 2019 did not
-have, lists phrases and entities as `start-end-kind`, parted by blanks: token positions from start to end - 1, kind `p` or
-`e`. A unit is made of whole words; two of one kind do not overlap, a phrase and an entity may.
+seg_labels: 0 begins a word, 1 goes on with it, any other number (-1) stands at [CLS] and [SEP]. units, which 2019 did
+not have, lists phrases and entities as `start-end-kind`, parted by blanks: token positions from start to end - 1, kind
+`p` or `e`. A unit is made of whole words; two of one kind do not overlap, a phrase and an entity may.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class Instances:
     @staticmethod
     def join(parts: Sequence[Instances]) -> Instances:
         """The rows of `parts` (at least one) one after the other."""
+        parts = [part for part in parts if len(part)] or parts[:1]
         if len(parts) == 1:
             return parts[0]
         names = (*TOKEN_FIELDS, *ROW_FIELDS)

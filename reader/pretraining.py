@@ -1,0 +1,381 @@
+"""The streaming reader of pre-training shards: masked batches, in an order that can be taken up anywhere.
+
+    reader = PretrainingReader("train_filelist", tokenizer, max_seq_len=512, batch_size=8192, in_tokens=True,
+                               shuffle=True, seed=1, epochs=100, units="basic:0,phrase:100000,entity:200000")
+    for batch, position in PyReader(reader.batches):    # batch["src_ids"]: int64 [batch, seq]
+        ...                                             # position.to_dict() goes into the checkpoint
+    reader.batches(start=position)                      # the batches that follow
+
+An epoch is the files of the list in an order of its own, read one behind the other; as many instances as the shuffle
+buffer holds are a block, and a block's instances come in random order. What is drawn depends on the place alone: on
+(seed, epoch) for the files, (seed, epoch, number of the block) for a block, (seed, epoch, number of the batch) for the
+masks. So a position is a few numbers, however large the buffer: where the block begins, and how many of it were given
+out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from propeller.errors import UserError
+from reader.batching import all_cuts, pad_flat
+from reader.masking import MASK_DRAWS, Schedule, SpecialIds, draw, mask_positions, mask_tokens
+from reader.negatives import negative_pairs
+from reader.shards import Instances, Limits, parse_lines, read_filelist, read_shard
+
+log = logging.getLogger("ernie.reader")
+
+FILE, BLOCK, MASK = 1, 2, 3  # what a RandomState is for: none is seeded like another
+TOLD = 5  # bad lines told one by one
+BUFFER_OF_2019 = 1000
+
+
+@dataclass(frozen=True)
+class PretrainingPosition:
+    """Where to continue, the same for all ranks and for any number of them.
+
+    epoch: from 0; rows, batches: given out in it by all ranks together; steps: batches a rank was given in the whole
+    run; file, line: where the block begins, in the epoch's order of files, from 0; block: its number in the epoch;
+    done: instances of it given out; ended: whether the epoch is. path, mask_type: of the last instance, for the log.
+    """
+
+    epoch: int = 0
+    rows: int = 0
+    batches: int = 0
+    steps: int = 0
+    file: int = 0
+    line: int = 0
+    block: int = 0
+    done: int = 0
+    ended: bool = False
+    path: str = ""
+    mask_type: str = ""
+
+    def to_dict(self) -> dict:
+        """Of a JSON-able kind."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def of(value, num_files: int) -> PretrainingPosition:
+        """From None (the beginning), a position or its dict; in a list of num_files files. Raises UserError."""
+        if isinstance(value, PretrainingPosition):
+            return value
+        kinds = {field.name: type(field.default) for field in dataclasses.fields(PretrainingPosition)}
+        value = value or {}
+        good = isinstance(value, dict) and all(type(value[name]) is kinds.get(name) for name in value)
+        if not good or any(type(n) is int and n < 0 for n in value.values()) or value.get("file", 0) >= num_files:
+            raise UserError(f"reader position {value} does not belong to a list of {num_files} files; start anew")
+        return PretrainingPosition(**value)
+
+
+class PretrainingReader:
+    """Masked batches of the instances of all shards in a list, each instance once an epoch.
+
+    Args:
+        filelist: file with lines `path<TAB>mask_word_prob`, see reader.shards.read_filelist.
+        tokenizer: pad_id, cls_id, sep_id, mask_id; vocab (for its size, without vocab_size).
+        max_seq_len: longer instances are left out as in 2019, and counted in `stats`.
+        batch_size: instances, or with in_tokens the most that rows * longest row may reach.
+        vocab_size: ids an embedding has; replacements are drawn below it.
+        limits: of positions and sentence types; its vocab_size is replaced by the other one.
+        shuffle: of files and of instances within the buffer; shuffle_buffer: instances. False: as they stand.
+        generate_neg_sample: to each buffer add as many pairs of sentences that do not follow each other; shards must
+            hold such pairs only that do.
+        units: what is masked where a file masks whole units: a level, or levels by steps, see masking.Schedule.
+        mask_draw: "piece": each piece of a chosen unit becomes [MASK], another or itself on its own (2019); "unit":
+            all alike.
+        rank, world_size: of each group of world_size batches, batch `rank` is given out here. All ranks read all
+            lines: files need not be as many as ranks, all ranks are given equally many batches but for the last group
+            of a run, and a run can go on with another number of them.
+        on_bad: "error": a bad line or file raises UserError; "skip": it is counted, told and left out.
+        draws_of_2019: draw all from one RandomState(mask_seed) in the order of 2019: per file which units, per buffer
+            of one file its order, per batch its masks; batches go over the ends of epochs. The same seeds give the
+            batches of 2019. For comparison: continuing means reading again from the beginning. One rank only.
+        mask_seed: see there.
+
+    Raises UserError: for a bad list or argument here, for bad shards when they are read.
+    """
+
+    def __init__(
+        self,
+        filelist,
+        tokenizer,
+        *,
+        max_seq_len: int,
+        batch_size: int,
+        in_tokens: bool = True,
+        vocab_size: int | None = None,
+        limits: Limits = Limits(),  # noqa: B008  (frozen)
+        task_id: int = 0,
+        shuffle: bool = False,
+        shuffle_buffer: int = 10_000,
+        seed: int = 0,
+        epochs: int = 1,
+        generate_neg_sample: bool = False,
+        units: str = "entity",
+        mask_draw: str = "piece",
+        rank: int = 0,
+        world_size: int = 1,
+        on_bad: str = "error",
+        draws_of_2019: bool = False,
+        mask_seed: int = 0,
+    ):
+        self.filelist, self.shards = filelist, read_filelist(filelist)
+        self.special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+        self.vocab_size = len(tokenizer.vocab) if vocab_size is None else vocab_size
+        self.limits = dataclasses.replace(limits, vocab_size=self.vocab_size)
+        self.max_seq_len, self.batch_size, self.in_tokens, self.task_id = max_seq_len, batch_size, in_tokens, task_id
+        self.shuffle, self.seed, self.epochs = shuffle, seed, epochs
+        self.shuffle_buffer = BUFFER_OF_2019 if draws_of_2019 else shuffle_buffer
+        self.generate_neg_sample, self.on_bad = generate_neg_sample, on_bad
+        self.schedule, self.mask_draw = Schedule.parse(units), mask_draw
+        self.rank, self.world_size = rank, world_size
+        self.draws_of_2019, self.mask_seed = draws_of_2019, mask_seed
+        self._check()
+        counted = ("rows", "tokens", "padding", "masked", "too_long", "bad_lines", "bad_files", "negatives", "missed")
+        self.stats = dict.fromkeys(counted, 0)
+        self._one = None  # the RandomState of 2019
+
+    def _check(self):
+        least = {"max_seq_len": 3, "batch_size": 1, "shuffle_buffer": 1, "seed": 0, "epochs": 1, "rank": 0}
+        for name, low in {**least, "world_size": 1, "mask_seed": 0, "vocab_size": 2}.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**32:
+                raise UserError(f"{name} is {value!r}; give an integer from {low} on, below 2**32")
+        if self.rank >= self.world_size:
+            raise UserError(f"rank {self.rank} of {self.world_size} processes; ranks count from 0")
+        if self.in_tokens and self.batch_size < self.max_seq_len:
+            raise UserError(
+                f"in_tokens with batch_size {self.batch_size} tokens, less than max_seq_len {self.max_seq_len}: "
+                "a long instance would fit no batch; raise batch_size or turn in_tokens off"
+            )
+        for name, values in (("mask_draw", MASK_DRAWS), ("on_bad", ("error", "skip"))):
+            if getattr(self, name) not in values:
+                raise UserError(f"{name} is {getattr(self, name)!r}; give {' or '.join(values)}")
+        if self.generate_neg_sample and not self.shuffle:
+            raise UserError("generate_neg_sample pairs shuffled instances; turn shuffle on")
+        if self.draws_of_2019 and self.world_size > 1:
+            raise UserError("the draws of 2019 are those of one process; read with one rank")
+
+    @property
+    def num_files(self) -> int:
+        """Shards in the list: progress is (position.file + 1) / num_files."""
+        return len(self.shards)
+
+    def fingerprint(self) -> dict:
+        """Of each shard path, size, mask_word_prob and a CRC-32 of its last 64 KiB, where gzip has that of the text."""
+        return {"path": str(self.filelist), "files": [self._shard_facts(shard) for shard in self.shards]}
+
+    def _shard_facts(self, shard):
+        facts = {"path": shard.path, "mask_word_prob": shard.mask_word_prob}
+        try:
+            with open(shard.path, "rb") as file:
+                facts["size"] = Path(shard.path).stat().st_size
+                file.seek(max(facts["size"] - (1 << 16), 0))
+                facts["crc32"] = zlib.crc32(file.read())
+        except OSError as error:
+            if self.on_bad == "error":
+                raise UserError(f"{self.filelist}: {shard.path}: {error.strerror}; take it out of the list") from error
+        return facts
+
+    def batches(self, start=None) -> Iterator[tuple[dict[str, np.ndarray], PretrainingPosition]]:
+        """(batch, position after it) for every batch from `start` (None, a position or its dict) on, over all epochs.
+
+        Of a batch src_ids, sent_ids, pos_ids, task_ids are int64 [batch, seq], input_mask float32 [batch, seq], labels
+        int64 [batch, 1] (1: the second sentence follows the first), mask_pos int64 [masked, 1] the places of the
+        tokens to tell, in the batch seen as one array of batch * seq tokens, mask_label int64 [masked, 1] what they
+        are. A batch without any word has none of these. With several ranks the position is that behind the whole group.
+        """
+        place = PretrainingPosition.of(start, self.num_files)
+        if not self.draws_of_2019:
+            return self._share(self._all_batches(place), place.steps)
+        self._one = np.random.RandomState(self.mask_seed)
+        again = self._share(self._all_batches(PretrainingPosition()), 0)
+        return (pair for pair in again if pair[1].steps > place.steps)
+
+    def _share(self, batches, steps):
+        """Of each group of world_size batches this rank's own, masked, with the place behind the group.
+
+        Groups go over the ends of epochs. If the last one of the run is not full, the first ranks are given its batches
+        and the others none: a run that counts its steps ends before.
+        """
+        group = []
+        for batch in batches:
+            group.append(batch)
+            if len(group) == self.world_size:
+                yield self._own(group, steps)
+                group, steps = [], steps + 1
+        if len(group) > self.rank:
+            yield self._own(group, steps)
+
+    def _own(self, group, step):
+        after, level = group[-1][1], self.schedule.level(step)
+        mask_type = "mask_char" if level == "basic" else after.mask_type
+        after = dataclasses.replace(after, steps=step + 1, mask_type=mask_type)
+        return self._finish(*group[self.rank], level), after
+
+    def _all_batches(self, place):
+        """(rows, place behind them) of all ranks' batches."""
+        held = Instances.none()
+        for epoch in range(place.epoch + place.ended, self.epochs):
+            at = place if epoch == place.epoch else PretrainingPosition(epoch)
+            order = self._file_order(epoch)
+            for block, here, last in self._blocks(order, at):
+                left = block.slice(here.done, len(block))
+                rows, before = Instances.join([held, left]), len(held)
+                borders = self._cut(rows, last)
+                for begin, end in zip(borders, borders[1:]):
+                    done = here.done + end - before
+                    at = dataclasses.replace(
+                        at, rows=at.rows + end - begin, batches=at.batches + 1, ended=last and end == len(rows),
+                        file=here.file, line=here.line, block=here.block, done=done, **self._of_last(order, rows, end),
+                    )  # fmt: skip
+                    yield rows.slice(begin, end), at
+                held = rows.slice(borders[-1], len(rows))
+            if at.rows == 0 and len(held) == 0:
+                raise UserError(
+                    f"{self.filelist}: not one instance for an epoch ({self.stats['too_long']} longer than max_seq_len "
+                    f"{self.max_seq_len}, {self.stats['bad_lines']} bad lines); give shards with instances"
+                )
+            self._tell(epoch)
+        if len(held):
+            yield held, dataclasses.replace(at, rows=at.rows + len(held), batches=at.batches + 1, ended=True)
+
+    def _cut(self, rows, last):
+        """Borders of the batches. In 2019 a batch was known to be full only by the instance behind it."""
+        borders = all_cuts(rows.lengths, self.batch_size, self.in_tokens, last and not self.draws_of_2019)
+        if self.draws_of_2019 and len(borders) > 1 and borders[-1] == len(rows):
+            borders.pop()
+        return borders
+
+    def _of_last(self, order, rows, end):
+        path = self.shards[order[rows.files[end - 1]]].path
+        return {"path": path, "mask_type": "mask_word" if rows.knowledge[end - 1] else "mask_char"}
+
+    def _file_order(self, epoch):
+        """As in 2019: one RandomState shuffles the order of the epoch before once more."""
+        order, random = np.arange(self.num_files), np.random.RandomState(self.seed)
+        for _ in range(epoch + 1 if self.shuffle else 0):
+            random.shuffle(order)
+        return order
+
+    def _random(self, *place):
+        """The RandomState for a place."""
+        return self._one if self.draws_of_2019 else np.random.RandomState([self.seed, *place])
+
+    def _blocks(self, order, at):
+        """(block in the order it is given out, where it begins, whether the epoch ends with it)."""
+        files = range(at.file, self.num_files)
+        for run in [[file] for file in files] if self.draws_of_2019 else [files]:
+            chunks, held = self._chunks(order, run, at), Instances.none()
+            here, more = at, True
+            if run[0] != at.file:
+                here = PretrainingPosition(at.epoch, file=run[0])
+            while more:
+                parts, count = [held], len(held)
+                while count <= self.shuffle_buffer and (chunk := next(chunks, None)) is not None:
+                    parts.append(chunk)
+                    count += len(chunk)
+                rows = Instances.join(parts)
+                size = min(self.shuffle_buffer, len(rows))
+                block, held = rows.slice(0, size), rows.slice(size, len(rows))
+                more = len(held) > 0
+                if len(block):
+                    yield self._ordered(block, here), here, not more
+                if more:
+                    file, line = int(held.files[0]), int(held.lines[0])
+                    here = dataclasses.replace(here, file=file, line=line, block=here.block + 1, done=0)
+
+    def _chunks(self, order, files, at):
+        """Instances of the files at these places of the order, from where `at` is, some hundred at a time."""
+        for place in files:
+            number = int(order[place])
+            shard = self.shards[number]
+            drawn = self._random(FILE, at.epoch, number).random_sample()
+            lines = self._lines(shard, at.line if place == at.file else 0)
+            for first, text in lines:
+                rows, problems = parse_lines(text, self.limits)
+                self._bad_lines(shard, first, problems)
+                rows.lines += first
+                rows.files[:] = place
+                rows.knowledge[:] = drawn < shard.mask_word_prob
+                if self.generate_neg_sample and not rows.labels.all():
+                    line = int(rows.lines[rows.labels.argmin()]) + 1
+                    raise UserError(
+                        f"{shard.path}, line {line}: next_sentence_label is 0, but generate_neg_sample makes such "
+                        "pairs itself; build shards with positive pairs only, or turn it off"
+                    )
+                fit = rows.lengths <= self.max_seq_len
+                self.stats["too_long"] += len(rows) - int(fit.sum())
+                yield rows if fit.all() else rows.take(np.flatnonzero(fit))
+
+    def _lines(self, shard, skip):
+        try:
+            yield from read_shard(shard.path, skip)
+        except UserError as problem:
+            if self.on_bad == "error":
+                raise UserError(f"{problem} ({self.filelist})") from problem
+            self.stats["bad_files"] += 1
+            log.warning("%s: left out", problem)
+
+    def _bad_lines(self, shard, first, problems):
+        for number, problem in problems:
+            told = f"{shard.path}, line {first + number + 1}: {problem}"
+            if self.on_bad == "error":
+                raise UserError(told)
+            self.stats["bad_lines"] += 1
+            if self.stats["bad_lines"] <= TOLD:
+                log.warning("%s: left out%s", told, ", as others will be" * (self.stats["bad_lines"] == TOLD))
+
+    def _ordered(self, block, here):
+        random = self._random(BLOCK, here.epoch, here.block)
+        if self.generate_neg_sample and len(block) > 1:
+            block = block.take(random.permutation(len(block)))
+            made, missed = negative_pairs(block, self.max_seq_len, self.special.cls, self.special.sep)
+            self.stats["negatives"] += len(made)
+            self.stats["missed"] += missed
+            block = Instances.join([block, made])
+        return block.take(random.permutation(len(block))) if self.shuffle else block
+
+    def _finish(self, rows, after, level):
+        """The named, padded, masked batch of rows, the last before the place `after`."""
+        random = self._random(MASK, after.epoch, after.batches)
+        probs, replacements = draw(random, len(rows.ids), self.vocab_size)
+        seen, chosen = mask_tokens(
+            rows,
+            level=level,
+            probs=probs,
+            replacements=replacements,
+            special=self.special,
+            mask_draw=self.mask_draw,
+            at_least_one=not self.draws_of_2019,
+        )
+        src_ids, mask = pad_flat(seen, rows.lengths, self.special.pad)  # [batch, seq]
+        counts = (len(rows), len(rows.ids), src_ids.size - len(rows.ids), int(chosen.sum()))
+        for name, count in zip(("rows", "tokens", "padding", "masked"), counts):
+            self.stats[name] += count
+        return {
+            "src_ids": src_ids,
+            "sent_ids": pad_flat(rows.sents, rows.lengths, 0)[0],
+            "pos_ids": pad_flat(rows.positions, rows.lengths, 0)[0],
+            "task_ids": np.full(mask.shape, self.task_id, np.int64),
+            "input_mask": mask.astype(np.float32),
+            "labels": rows.labels.reshape(-1, 1),
+            "mask_label": rows.ids[chosen].astype(np.int64).reshape(-1, 1),
+            "mask_pos": mask_positions(chosen, rows.lengths),
+        }
+
+    def _tell(self, epoch):
+        log.debug("%s: epoch %d read, so far %s", self.filelist, epoch, self.stats)
+        if epoch == 0:
+            for name, what in (("too_long", "instances longer than max_seq_len"), ("bad_lines", "bad lines"),
+                               ("bad_files", "files not to be read to their end")):  # fmt: skip
+                if self.stats[name]:
+                    log.warning("%s: %d %s left out", self.filelist, self.stats[name], what)
