@@ -15,6 +15,7 @@ other files hold, so without it they may be of two runs.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -46,9 +47,10 @@ class NpyFile:
         if rows and hasattr(os, "posix_fallocate"):
             try:
                 os.posix_fallocate(self._file, 0, HEADER_BYTES + rows * self.row_bytes)
-            except BaseException:
-                self.close()
-                raise
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system knows no such thing
+                    self.close()
+                    raise
 
     def write(self, first, array):
         """Put array [n, *row_shape] at rows first..first + n - 1; it must be contiguous to go without a copy."""
@@ -133,7 +135,7 @@ class EmbeddingFolder:
         self._closing.callback(os.close, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"{self.folder}: another run writes there: wait for it or choose another folder") from None
         self._closing.callback(shutil.rmtree, partial, ignore_errors=True)
 

@@ -239,7 +239,7 @@ def test_a_fine_tuned_checkpoint(model, data, rows, tmp_path):
     named = embed(model, rows, tmp_path / "b", init_pretraining_params=checkpoint, do_lower_case="false")
     assert_near(found, named, 0)
     assert found.manifest["max_seq_len"] == 24
-    with pytest.raises(UserError, match=r"--do_lower_case True: but .*checkpoint.json says False; leave the flag out"):
+    with pytest.raises(UserError, match=r"--do_lower_case true: but .*checkpoint.json says false; leave the flag out"):
         embed(model, rows, tmp_path / "c", **own, do_lower_case="true")
     vocab = tmp_path / "vocab.txt"
     vocab.write_text("\n".join((*VOCABULARY[:5], *VOCABULARY[:4:-1])), encoding="utf8")
