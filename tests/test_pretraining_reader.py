@@ -1,0 +1,262 @@
+"""reader.PretrainingReader and reader.shards: the 2019 batches, every instance once, exact restarts, ranks, bad input."""
+
+import gzip
+import json
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from propeller.errors import UserError
+from reader.pretraining import PretrainingPosition, PretrainingReader
+from reader.pyreader import PyReader
+from reader.shards import ENTITY, PHRASE, SPECIAL, WORD, Limits, parse_lines, read_filelist, read_shard
+from tests.common import GOLDEN, needs_shared
+
+RECORDED = GOLDEN / "2b_pretrain"
+TOKENIZER = SimpleNamespace(pad_id=0, cls_id=1, sep_id=2, mask_id=3, vocab=dict.fromkeys(range(60)))
+CASES = ["test_char", "test_word", "test_word_not_in_tokens", "test_word_maxlen_drop", "train_word_epoch2"]
+CASES += ["train_mix3_epoch2", "train_mix3_epoch3_seed5", "train_neg_sample_range_fixed"]
+files_made = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def instance(number, words, label=1, units=""):
+    """A line that is told by its number: `[CLS] number words [SEP] words [SEP]`, two pieces a word."""
+    first, second = [10 + number % 50] + [4, 5] * words, [6, 7] * words
+    ids = [1, *first, 2, *second, 2]
+    sents = [0] * (len(first) + 2) + [1] * (len(second) + 1)
+    segs = [-1, 0, *[0, 1] * words, -1, *[0, 1] * words, -1]
+    fields = [" ".join(map(str, field)) for field in (ids, sents, range(len(ids)), segs)]
+    return ";".join([*fields, str(label), *([units] if units else [])])
+
+
+def shard(path, lines):
+    with gzip.open(path, "wb") as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
+    return path
+
+
+def make_list(folder, files, prob=0.5):
+    """A list of shards whose instances are numbered through; files: of each, words of its instances."""
+    number, entries = 0, []
+    for at, words in enumerate(files):
+        path = shard(folder / f"part-{at}.gz", [instance(number + i, count) for i, count in enumerate(words)])
+        number += len(words)
+        entries.append(f"{path}\t{prob}\n")
+    (folder / "list").write_text("".join(entries))
+    return folder / "list"
+
+
+def reader_of(path, **flags):
+    return PretrainingReader(path, TOKENIZER, **{"max_seq_len": 40, "batch_size": 4, "in_tokens": False, **flags})
+
+
+def restored(batch):
+    """src_ids with every masked token put back."""
+    ids = batch["src_ids"].copy()
+    ids.reshape(-1)[batch["mask_pos"].ravel()] = batch["mask_label"].ravel()
+    return ids
+
+
+def numbers_of(batch):
+    return (restored(batch)[:, 1] - 10).tolist()
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for (batch, position), (other, other_position) in zip(found, expected):
+        assert position == other_position
+        assert batch.keys() == other.keys()
+        for name in batch:
+            assert batch[name].dtype == other[name].dtype
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
+@needs_shared
+@pytest.mark.parametrize("case", CASES)
+def test_batches_equal_those_of_2019(case, monkeypatch):
+    monkeypatch.chdir(RECORDED / "data")
+    meta = json.loads((RECORDED / "meta.json").read_text())[case]
+    made = meta["ctor"]
+    test = made.get("is_test", False)
+    reader = PretrainingReader(
+        made["filelist"],
+        TOKENIZER,
+        vocab_size=made["voc_size"],
+        max_seq_len=made["max_seq_len"],
+        batch_size=made["batch_size"],
+        in_tokens=made.get("in_tokens", True),
+        shuffle=not test,
+        seed=made.get("random_seed", 1),
+        epochs=made.get("epoch", 1),
+        generate_neg_sample=made.get("generate_neg_sample", False),
+        units="word",
+        draws_of_2019=True,
+        mask_seed=meta["np_random_seed_before_ctor"],
+    )
+    found = list(reader.batches())
+    assert len(found) == meta["n_batches"]
+    compared = 0
+    with np.load(RECORDED / "batches.npz", allow_pickle=False) as arrays:
+        for number, (batch, _) in enumerate(found):
+            for name in ("src_ids", "sent_ids", "pos_ids", "input_mask", "mask_label", "mask_pos", "labels"):
+                expected = arrays[f"{case}/{number}/{name}"]
+                expected = expected[..., 0] if expected.ndim == 3 else expected
+                assert batch[name].dtype == expected.dtype
+                np.testing.assert_array_equal(batch[name], expected)
+                compared += 1
+    assert compared == 7 * meta["n_batches"]
+    again = list(reader.batches(start=found[1][1].to_dict()))
+    assert_same(again, found[2:])
+
+
+file_sizes = st.lists(st.lists(st.integers(0, 8), max_size=25), min_size=1, max_size=4).filter(any)
+KINDS = [{}, {"in_tokens": True, "batch_size": 90}, {"generate_neg_sample": True}, {"mask_draw": "unit"}]
+
+
+@files_made
+@given(file_sizes, st.sampled_from(KINDS), st.booleans(), st.integers(1, 40), st.integers(1, 3), st.data())
+def test_every_instance_once_an_epoch_and_exact_restarts(tmp_path, files, kind, shuffle, buffer, world, data):
+    path = make_list(tmp_path, files)
+    negative = "generate_neg_sample" in kind
+    flags = {**kind, "shuffle": shuffle or negative, "shuffle_buffer": buffer, "epochs": 3, "seed": 4, "max_seq_len": 90}
+    flags["units"] = "basic:0,word:3"
+    ranks = [list(reader_of(path, **flags, rank=rank, world_size=world).batches()) for rank in range(world)]
+    alone = list(reader_of(path, **flags).batches())
+    total = sum(map(len, files))
+    for epoch in range(3):
+        own = [batch for batch, at in alone if at.epoch == epoch]
+        seen = [n for batch in own for n, next_one in zip(numbers_of(batch), batch["labels"]) if next_one]
+        assert sorted(seen) == sorted(n % 50 for n in range(total))
+        assert [at.ended for _, at in alone if at.epoch == epoch] == [False] * (len(own) - 1) + [True]
+    # Ranks are given the batches of one process in turn: what they see is disjoint, and all of it.
+    level = {at.steps: at for _, at in alone}
+    assert sorted(level) == list(range(1, len(alone) + 1))
+    for place, (batch, _) in enumerate(alone):
+        of_rank = ranks[place % world][place // world][0]
+        for name in ("labels", "sent_ids", "pos_ids", "input_mask"):
+            np.testing.assert_array_equal(of_rank[name], batch[name])
+        np.testing.assert_array_equal(restored(of_rank), restored(batch))
+    assert sum(map(len, ranks)) == len(alone)
+    assert max(map(len, ranks)) - min(map(len, ranks)) <= 1
+    for places in zip(*([at for _, at in own] for own in ranks)):
+        assert len(set(places)) == 1  # any rank's may be stored
+    for rank, own in enumerate(ranks):
+        if not own:
+            continue
+        k = data.draw(st.integers(0, len(own) - 1))
+        position = json.loads(json.dumps(own[k][1].to_dict()))
+        again = reader_of(path, **flags, rank=rank, world_size=world)
+        assert_same(list(again.batches(start=position)), own[k + 1 :])
+    if kind.get("in_tokens"):
+        assert all(batch["src_ids"].size <= 90 for batch, _ in alone)
+
+
+@files_made
+@given(file_sizes, st.integers(1, 30), st.integers(1, 3), st.integers(1, 3), st.data())
+def test_a_run_goes_on_with_another_number_of_ranks(tmp_path, files, buffer, before, after, data):
+    path = make_list(tmp_path, files)
+    flags = {"shuffle": True, "shuffle_buffer": buffer, "epochs": 2, "max_seq_len": 90}
+    alone = [sorted(numbers_of(batch)) for batch, _ in reader_of(path, **flags).batches()]
+    first = list(reader_of(path, **flags, world_size=before).batches())
+    k = data.draw(st.integers(0, len(first) - 1))
+    rest = {}
+    for rank in range(after):
+        own = reader_of(path, **flags, rank=rank, world_size=after).batches(start=first[k][1])
+        for number, (batch, _) in enumerate(own):
+            rest[number * after + rank] = sorted(numbers_of(batch))
+    assert [rest[number] for number in sorted(rest)] == alone[(k + 1) * before :]
+
+
+def test_two_runs_are_equal_also_through_the_queue_and_other_seeds_differ(tmp_path):
+    path = make_list(tmp_path, [[3, 4, 5, 6] * 6, [2, 3] * 5, [7] * 9])
+    flags = {"shuffle": True, "shuffle_buffer": 16, "epochs": 2}
+    found = list(reader_of(path, **flags, seed=3).batches())
+    assert_same(list(reader_of(path, **flags, seed=3).batches()), found)
+    with PyReader(reader_of(path, **flags, seed=3).batches, capacity=2) as queue:
+        assert_same(list(queue), found)
+    other = list(reader_of(path, **flags, seed=4).batches())
+    assert [numbers_of(batch) for batch, _ in other] != [numbers_of(batch) for batch, _ in found]
+    halves = [[numbers_of(batch) for batch, at in found if at.epoch == epoch] for epoch in (0, 1)]
+    assert halves[0] != halves[1]
+
+
+def test_unshuffled_instances_come_as_they_stand_and_their_masks_do_not_change(tmp_path):
+    path = make_list(tmp_path, [[1, 2, 3], [4, 5, 6, 7]])
+    reader = reader_of(path, shuffle_buffer=2)
+    found = list(reader.batches())
+    assert [n for batch, _ in found for n in numbers_of(batch)] == list(range(7))
+    assert_same(list(reader.batches()), found)
+    positions = [(at.rows, at.batches, at.ended, at.path.rsplit("/")[-1]) for _, at in found]
+    assert positions == [(4, 1, False, "part-1.gz"), (7, 2, True, "part-1.gz")]
+
+
+def test_a_buffer_mixes_files_and_a_position_stays_small(tmp_path):
+    path = make_list(tmp_path, [[2] * 20, [2] * 20])
+    found = list(reader_of(path, shuffle=True, shuffle_buffer=40).batches())
+    assert any(min(numbers_of(batch)) < 20 <= max(numbers_of(batch)) for batch, _ in found[:3])
+    assert all(len(json.dumps(at.to_dict())) < 400 for _, at in found)
+
+
+def test_the_batch_of_a_loss_has_a_masked_token_at_least(tmp_path):
+    path = make_list(tmp_path, [[1] * 40])
+    batches = [batch for batch, _ in reader_of(path, batch_size=1).batches()]
+    assert min(len(batch["mask_pos"]) for batch in batches) == 1
+    assert all(batch["mask_pos"].shape == batch["mask_label"].shape for batch in batches)
+
+
+def test_files_mask_units_as_often_as_the_list_says(tmp_path):
+    path = make_list(tmp_path, [[3]] * 40, prob=0.25)
+    places = [at for _, at in reader_of(path, batch_size=1, epochs=25, shuffle=True).batches()]
+    words = sum(at.mask_type == "mask_word" for at in places)
+    assert abs(words / 1000 - 0.25) < 4 * (0.25 * 0.75 / 1000) ** 0.5
+    for prob, kind in ((0.0, "mask_char"), (1.1, "mask_word")):
+        (tmp_path / "list").write_text(f"{tmp_path / 'part-0.gz'}\t{prob}\n")
+        assert [at.mask_type for _, at in reader_of(path).batches()] == [kind]
+
+
+def test_stages_follow_each_other_by_steps_also_after_a_restart(tmp_path):
+    path = make_list(tmp_path, [[3] * 40], prob=1)
+    reader = reader_of(path, epochs=2, units="basic:0,phrase:5,entity:12")
+    found = list(reader.batches())
+    assert [at.mask_type for _, at in found] == ["mask_char"] * 5 + ["mask_word"] * 15
+    for batch, at in found[5:]:  # words of two pieces: both or neither
+        longest = batch["src_ids"].shape[1]
+        places = set(batch["mask_pos"].ravel().tolist())
+        pieces = [p for p in places if restored(batch).reshape(-1)[p] in (4, 6)]
+        assert all(p + 1 in places and (p + 1) % longest for p in pieces)
+        assert at.steps > 5
+    assert_same(list(reader.batches(start=found[3][1])), found[4:])
+
+
+def test_long_instances_are_left_out_and_counted(tmp_path, caplog):
+    path = make_list(tmp_path, [[1, 12, 2, 13, 3]])
+    reader = reader_of(path, max_seq_len=30)
+    with caplog.at_level(logging.WARNING, "ernie.reader"):
+        assert [n for batch, _ in reader.batches() for n in numbers_of(batch)] == [0, 2, 4]
+    assert reader.stats["too_long"] == 2
+    assert "2 instances longer than max_seq_len" in caplog.text
+    with pytest.raises(UserError, match="not one instance .*5 longer than max_seq_len 3"):
+        list(reader_of(path, max_seq_len=3).batches())
+
+
+def test_negative_pairs_are_of_sentences_that_do_not_follow_each_other(tmp_path):
+    path = make_list(tmp_path, [[3] * 30, [4] * 20])
+    reader = reader_of(path, shuffle=True, shuffle_buffer=50, generate_neg_sample=True, batch_size=100)
+    ((batch, _),) = reader.batches()
+    labels, ids = batch["labels"].ravel(), restored(batch)
+    assert labels.sum() == 50
+    assert reader.stats["negatives"] == 50
+    for row, next_one, types in zip(ids, labels, batch["sent_ids"]):
+        first, second = np.flatnonzero(row == 2)
+        assert (types[: first + 1] == 0).all()
+        assert (types[first + 1 : second + 1] == 1).all()
+        assert (4 <= row[first + 1] < 60 and row[first + 1] != 6) != bool(next_one)
+    with pytest.raises(UserError, match="turn shuffle on"):
+        reader_of(path, generate_neg_sample=True)
+    shard(tmp_path / "part-1.gz", [instance(0, 2), instance(1, 2), instance(2, 2, label=0)])
+    with pytest.raises(UserError, match=r"part-1.gz, line 3: next_sentence_label is 0, but generate_neg_sample"):
+        list(reader_of(path, shuffle=True, generate_neg_sample=True, on_bad="skip").batches())
