@@ -50,7 +50,12 @@ def add_bias(x, bias, training):
     While training on a CPU the bias of a flat x is added as ``ones[tokens, 1] @ bias[1, n]``: the sum is bit for bit
     the same, but its gradient is a matrix product, where the gradient of a broadcast addition is a slow reduction.
     """
-    if training and len(x.shape) == 2 and paddle.get_device() == "cpu":
+    on_cpu = paddle.get_device() == "cpu"
+    if x.dtype != bias.dtype:  # the product was computed in half precision
+        # A GPU goes on in it. On a CPU the sum is float32: the gradient of a bias is a sum over all tokens, which in
+        # bf16 is slow and loses digits there, and the gradient of a bf16 product with a constant crashes.
+        return x.astype(bias.dtype) + bias if on_cpu else x + bias.astype(x.dtype)
+    if training and len(x.shape) == 2 and on_cpu:
         ones = paddle.ones_like(x[:, :1])
         ones.stop_gradient = True
         return x + paddle.matmul(ones, bias.reshape([1, -1]))

@@ -103,11 +103,12 @@ class AdamW:
     def __init__(self, config):
         self.config = config
 
-    def apply(self, params_grads):
+    def apply(self, params_grads, skip=None):
         """Append clipping and the update.
 
         Args:
             params_grads: pairs of parameter and gradient, as ``paddle.static.append_backward`` returns them.
+            skip: None, or a bool [1]: whether weights, moments and step powers are to stay what they are.
         """
         config = self.config
         rate = paddle.static.data("learning_rate", [1], "float32")
@@ -123,6 +124,7 @@ class AdamW:
             apply_decay_param_fun=decays,
             grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_norm),
         )
+        inner._set_auxiliary_var("found_inf", skip)  # how Paddle's own loss scaler tells its kernels
         inner.apply_gradients(params_grads)
 
     def learning_rate(self, step):

@@ -37,7 +37,8 @@ class Model(nn.Layer):
 
     Attributes:
         inputs: tuple of ``Input``: what a batch holds.
-        optimizer: in train mode, an object with ``apply(params_grads)``, ``feed(step)`` and ``learning_rate(step)``.
+        optimizer: in train mode, an object with ``apply(params_grads, skip=None)`` (``skip``: a bool [1], no update if
+            true), ``feed(step)`` and ``learning_rate(step)``.
     """
 
     inputs = ()

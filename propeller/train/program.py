@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import paddle
 
+from propeller.train import amp
 from propeller.train.model import RunMode
 
 GRADIENT_SUM = "@GRADIENT_SUM"
@@ -86,23 +87,27 @@ def build(make_model, mode):
     return Graph(main, startup, tuple(values), fetches, model, metrics)
 
 
-def build_train(make_model, accumulate=False):
+def build_train(make_model, accumulate=False, precision=amp.FP32):
     """Build the training Programs; with ``accumulate`` the update stands apart from the gradients."""
     with _program() as (main, startup):
         model = make_model(RunMode.TRAIN)
         model.train()
         values = _declare(model.inputs)
         label = {entry.name: values[entry.name] for entry in model.inputs if entry.label}
-        predictions = model({name: value for name, value in values.items() if name not in label})
+        with precision.autocast():
+            predictions = model({name: value for name, value in values.items() if name not in label})
+        predictions, scaler = precision.widened(predictions), precision.scaler()
         loss = model.loss(predictions, label)
         metrics = model.metrics(predictions, label)
-        params_grads = [(p, g) for p, g in model.backward(loss) if g is not None]
+        params_grads = [(p, g) for p, g in model.backward(scaler.scaled(loss)) if g is not None]
+        precision.check_backward(main)
+        update_fetches = {}
         if accumulate:
             _sum_gradients(params_grads)
         else:
-            model.optimizer.apply(params_grads)
-    gradient = Graph(main, startup, tuple(values), _fetches(metrics, {"loss": loss}), model, metrics)
-    update = _build_update(model.optimizer, params_grads) if accumulate else None
+            update_fetches = scaler.apply(model.optimizer, params_grads)
+    gradient = Graph(main, startup, tuple(values), _fetches(metrics, {"loss": loss, **update_fetches}), model, metrics)
+    update = _build_update(model.optimizer, params_grads, precision) if accumulate else None
     return TrainGraph(gradient, update, model.optimizer)
 
 
@@ -125,7 +130,7 @@ def _sum_gradients(params_grads):
         paddle.assign(buffer + grad * examples, buffer)
 
 
-def _build_update(optimizer, params_grads):
+def _build_update(optimizer, params_grads, precision):
     """A Program without a batch: the mean gradient over all examples of the step, the update, buffers back to 0."""
     specs = [(p.name, list(p.shape)) for p, _ in params_grads]
     with _program() as (main, startup):
@@ -136,10 +141,10 @@ def _build_update(optimizer, params_grads):
             buffer = _buffer(parameter)
             buffers.append(buffer)
             pairs.append((parameter, buffer * share))
-        optimizer.apply(pairs)
+        fetches = precision.scaler().apply(optimizer, pairs)
         for buffer in buffers:
             paddle.assign(paddle.zeros_like(buffer), buffer)
-    return Graph(main, startup)
+    return Graph(main, startup, fetches=fetches)
 
 
 def persistables(program):

@@ -19,7 +19,7 @@ import paddle
 
 from propeller.bundle import write_bundle
 from propeller.errors import UserError
-from propeller.train import program
+from propeller.train import amp, program
 from propeller.train.model import RunMode
 from propeller.train.saver import contiguous
 
@@ -36,6 +36,7 @@ class RunConfig:
         log_steps, eval_steps, save_steps: every so many steps; 0: only at the end.
         best_by: the score of the first evaluation set that picks the best checkpoint, the higher the better.
         max_steps: end after this step; None: when the batches end.
+        precision: of training, see ``amp.Precision``.
         place: a Paddle place; None: the CPU.
     """
 
@@ -46,6 +47,7 @@ class RunConfig:
     save_steps: int = 0
     best_by: str = "loss"
     max_steps: int | None = None
+    precision: amp.Precision = amp.FP32
     place: object = None
 
 
@@ -78,6 +80,8 @@ class TrainState:
     saved_step: int | None = None
     waited: int = 0
     stop: str | None = None
+    skipped: int = 0  # steps without an update, since a gradient was no number
+    skipped_in_a_row: int = 0
     last_loss: float = 0.0
     window: dict = field(default_factory=dict)  # sums over examples since the last report
     window_examples: int = 0
@@ -131,8 +135,14 @@ class Learner:
                 # every step: the update from all the batches of the step; no number, no step
                 if graph.update:
                     share = np.array([1.0 / group.examples], "float32")
-                    self._run(graph.update, {**graph.optimizer.feed(state.step), "example_share": share})
-                state.step += 1
+                    feed = {**graph.optimizer.feed(state.step), "example_share": share}
+                    group.skipped = bool(self._run(graph.update, feed).get("skipped"))
+                # with a loss scale: gradients that are no numbers changed nothing, so the step is none
+                if group.skipped:
+                    self._skip(state, group)
+                    continue
+                self._check(sum(group.losses), state)
+                state.step, state.skipped_in_a_row = state.step + 1, 0
                 group.close(state)
                 # every log_steps: the mean loss and scores since the last time
                 if state.step % config.log_steps == 0:
@@ -202,7 +212,9 @@ class Learner:
 
     def _train_graph(self):
         if RunMode.TRAIN not in self._graphs:
-            self._graphs[RunMode.TRAIN] = program.build_train(self.make_model, self.config.accumulate > 1)
+            self._graphs[RunMode.TRAIN] = program.build_train(
+                self.make_model, self.config.accumulate > 1, precision=self.config.precision
+            )
         return self._graphs[RunMode.TRAIN]
 
     def _graph(self, mode, ready=True):
@@ -234,11 +246,8 @@ class Learner:
             feed.update(graph.optimizer.feed(state.step))
         fetched = self._run(dataclasses.replace(graph.gradient, feeds=()), feed)
         loss = float(fetched["loss"])
-        if not np.isfinite(loss):
-            raise UserError(
-                f"step {state.step + 1} (epoch {state.epoch}): the loss is {loss}: lower --learning_rate or lengthen "
-                "the warm-up; the last checkpoint is good"
-            )
+        if not self.config.precision.scaling:
+            self._check(loss, state)
         scores = {}
         for metric, arrays in _metric_arrays(graph.gradient, fetched):
             metric.reset()
@@ -246,6 +255,22 @@ class Learner:
             scores.update(metric.eval())
         state.batches += 1
         group.add(size, loss, scores)
+        group.skipped = bool(fetched.get("skipped"))
+
+    def _check(self, loss, state):
+        if not np.isfinite(loss):
+            raise UserError(
+                f"step {state.step + 1} (epoch {state.epoch}): the loss is {loss}: lower --learning_rate or lengthen "
+                "the warm-up; the last checkpoint is good"
+            )
+
+    def _skip(self, state, group):
+        state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
+        self.config.precision.scaling.check_skips(self._loss_scale(), state)
+        group.clear()
+
+    def _loss_scale(self):
+        return float(program.read(self.scope, amp.SCALE)[0])
 
     def _start(self, saver):
         """Variables from the last checkpoint, what it lacks from the startup Programs; the state to go on from."""
@@ -271,6 +296,8 @@ class Learner:
             "queue_size": self.queue_size(),
             **means,
         }
+        if self.config.precision.scaling:
+            record.update(loss_scale=self._loss_scale(), skipped_steps=state.skipped)
         speed = state.window_steps / max(now - self._reported, 1e-9)
         state.window, state.window_examples, state.window_steps = {}, 0, 0
         self._tell(hooks, "on_record", state, {**record, "speed": speed})
@@ -322,7 +349,10 @@ class _Group:
     """The batches of one step: examples, loss and scores, weighted by examples."""
 
     def __init__(self):
-        self.examples, self.losses, self.sums = 0, [], {}
+        self.clear()
+
+    def clear(self):
+        self.examples, self.losses, self.sums, self.skipped = 0, [], {}, False
 
     def add(self, size, loss, scores):
         self.examples += size
@@ -337,7 +367,7 @@ class _Group:
         state.window_examples += self.examples
         state.window_steps += 1
         state.last_loss = self.sums["loss"] / self.examples
-        self.__init__()
+        self.clear()
 
 
 def _examples(batch):
