@@ -9,6 +9,7 @@ let info = null, task = null, running = 0;
 function showError(message) {
   at("error").textContent = message;
   at("error").hidden = !message;
+  if (message) at("error").scrollIntoView({ block: "nearest" });
 }
 
 class ServerError extends Error {
