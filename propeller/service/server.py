@@ -161,6 +161,9 @@ class RunningServer:
     Args:
         settings: ``Settings``.
 
+    Attributes:
+        url: where it is, ``http://host:port``.
+
     Raises:
         UserError: the port is taken, the bundle is damaged, the limits do not fit the machine, …
     """
@@ -179,6 +182,8 @@ class RunningServer:
         except BaseException:
             self._give_up()
             raise
+        host, port = self.socket.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         config = uvicorn.Config(
             Application(self.service, settings.token),
             http=bounded_protocol(self.table),
@@ -198,12 +203,6 @@ class RunningServer:
         self.socket.close()
         if hasattr(self, "service"):
             self.service.close()
-
-    @property
-    def url(self):
-        """Where it is, ``http://host:port``."""
-        host, port = self.socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def run(self, signals=True):
         """Serve until ``stop`` or, with ``signals``, SIGTERM or SIGINT; a second one ends at once."""
