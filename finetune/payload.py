@@ -3,8 +3,8 @@
     choose(payload, ("texts",), ("text_a", "text_b?"))         # ("texts",): the form that the payload has
     texts(payload["texts"], "texts", limits)                   # list of str
 
-Limits are those of ``propeller.service.limits``: ``max_texts`` members of a list, ``max_chars`` characters of a text;
-above them it is TooLarge, all else BadRequest.
+Limits are those of ``propeller.service.limits``: ``max_texts`` members of a list, ``max_chars`` characters of a text,
+``queue_size`` windows of long texts; above them it is TooLarge, all else BadRequest.
 """
 
 from __future__ import annotations
@@ -103,6 +103,15 @@ def pair(value, where, limits, blank=True):
         what = f"a list of {len(value)}" if isinstance(value, list) else kind(value)
         raise BadRequest(f"{where} must be a pair of strings, not {what}")
     return text(value[0], f"{where}[0]", limits), text(value[1], f"{where}[1]", limits, blank)
+
+
+def windows(count, limits):
+    """That the server can take as many windows at once; asked before they are made. Raises TooLarge."""
+    if count > limits.queue_size:
+        raise TooLarge(
+            f"the model would read the texts in {count} windows, more than the {limits.queue_size} allowed: send fewer "
+            "or shorter ones"
+        )
 
 
 def texts_or_pairs(payload, limits):

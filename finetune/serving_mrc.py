@@ -60,6 +60,7 @@ class MrcHandler(Handler):
             batch_size=1,
             task_id=self.task_id,
         )
+        asked.windows(reader.num_examples, limits)
         rows = concat_rows(list(reader.rows(np.arange(reader.num_examples), 0)))
         return Job(self.instances(rows), {"reader": reader})
 

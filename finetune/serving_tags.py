@@ -46,6 +46,7 @@ class TaggingHandler(Handler):
         ids = [[piece for token in sentence.tokens for piece in pieces[token]] for sentence in sentences]
         rows = encode_rows(ids, None, WHOLE, self.tokenizer.cls_id, self.tokenizer.sep_id)
         parts = Parts.windows(rows, self.model.max_seq_len)
+        asked.windows(len(parts), limits)
         return Job(self.instances(parts), {"sentences": sentences, "keep": parts.keep, "last_part": parts.last})
 
     @staticmethod

@@ -334,6 +334,14 @@ def test_what_is_too_large_is_named_with_its_place(task, payload, message, opene
     assert message in refused.value.message
 
 
+@pytest.mark.parametrize(("task", "key"), [("sequence_label", "texts"), ("mrc", "questions")])
+def test_more_windows_than_the_server_takes_are_never_made(task, key, opened):
+    """Few short bytes of JSON may make many windows: they are counted first."""
+    text = LONG if task == "sequence_label" else {"question": "good", "context": LONG}
+    with pytest.raises(TooLarge, match=r"in \d\d windows, more than the 8 allowed"):
+        opened(task)[0].parse({key: [text] * 8}, replace(LIMITS, queue_size=8))
+
+
 def test_a_question_that_leaves_no_room_is_refused(model, tmp_path):
     """max_seq_len 8, and 8 tokens kept of a question."""
     handler = open_handler(make_bundle(tmp_path / "short", model, "mrc", max_seq_len=8))
