@@ -80,6 +80,8 @@ def checkpoint_args(args, tasks, temporary):
         temporary: a folder for a configuration and a label map that only ``checkpoint.json`` holds.
     """
     given, source = args.model, Path(args.model.init_checkpoint) / "checkpoint.json"
+    if not source.parent.is_dir():
+        raise UserError(f"--init_checkpoint {given.init_checkpoint}: no such directory; give a fine-tuned checkpoint")
     stored = read_json(source) if source.is_file() else {}
     regression = _is_regression(args, tasks, stored.get("task"), given.init_checkpoint)
     task = task_class("regression" if regression else tasks[0])
@@ -90,6 +92,8 @@ def checkpoint_args(args, tasks, temporary):
         raise UserError(f"{given.init_checkpoint}: has no checkpoint.json (a checkpoint of 2019?): give its "
                         "--ernie_config_path")  # fmt: skip
     values = {name: _first(getattr(given, name), stored.get(name), DEFAULTS[name]) for name in DEFAULTS}
+    if given.max_seq_len is None:
+        values["max_seq_len"] = min(values["max_seq_len"], ErnieConfig(config).max_position_embeddings)
     if regression:
         values["num_labels"] = 1
     elif given.num_labels is None and "num_labels" not in stored and label_map:

@@ -80,9 +80,7 @@ def test_missing_files(place):
     place.from_checkpoint("none.tsv", "no such file", predict_set="none.tsv")
     place.from_bundle("nowhere", "no such directory", inference_model="nowhere")
     place.from_bundle(place.model, "bundle.json", inference_model=place.model)
-    place.from_checkpoint(
-        "nowhere", init_checkpoint=place.folder / "nowhere", ernie_config_path=place.model / "ernie_config.json"
-    )
+    place.from_checkpoint("nowhere: no such directory", init_checkpoint=place.folder / "nowhere")
     place.from_checkpoint("none.txt", vocab_path=place.model / "none.txt")
     place.from_checkpoint("none.json", label_map_config="none.json")
 
@@ -146,7 +144,7 @@ def test_checkpoints_that_are_none(place):
     place.from_checkpoint("_cls_out_w", "missing", place.checkpoint)
     place.from_checkpoint(place.model / "params", "--ernie_config_path", init_checkpoint=place.model / "params")
     given = {"init_checkpoint": place.model / "params", "ernie_config_path": place.model / "ernie_config.json"}
-    place.from_checkpoint("_cls_out_", place.model / "params", max_seq_len=24, **given)
+    place.from_checkpoint("_cls_out_", place.model / "params", **given)
     path = place.checkpoint / "checkpoint.json"
     path.write_text(path.read_text().replace('"classify"', '"mrc"'))
     place.from_checkpoint(place.checkpoint, "'mrc'", "use infer_mrc.py")
