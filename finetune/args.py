@@ -29,12 +29,6 @@ IGNORED = {
     "max_query_length": "for reading comprehension only",
     "max_answer_length": "for reading comprehension only",
     "n_best_size": "for reading comprehension only",
-    "use_dynamic_loss_scaling": "there is no fp16 in this version",
-    "init_loss_scaling": "there is no fp16 in this version",
-    "incr_every_n_steps": "there is no fp16 in this version",
-    "decr_every_n_nan_or_inf": "there is no fp16 in this version",
-    "incr_ratio": "there is no fp16 in this version",
-    "decr_ratio": "there is no fp16 in this version",
 }
 
 
@@ -102,7 +96,14 @@ class TrainArgs:
     )
     warmup_proportion: float = flag(0.1, "part of the steps the rate rises in; 0: the rate is constant")
     weight_decay: float = flag(0.01, "decoupled decay; not for biases and layer norms")
-    use_fp16: bool = flag(False, "mixed precision on a GPU; not in this version")
+    use_fp16: bool = flag(False, "matrix products in fp16, on a GPU, with a loss scale; weights stay fp32")
+    use_bf16: bool = flag(False, "new: matrix products in bf16, on a GPU or a CPU; needs no loss scale")
+    init_loss_scaling: float = flag(102400.0, "fp16: loss scale of the first step")
+    use_dynamic_loss_scaling: bool = flag(True, "fp16: let the loss scale follow the gradients; false: it stays")
+    incr_every_n_steps: int = flag(100, "fp16: good steps in a row after which the loss scale is raised")
+    decr_every_n_nan_or_inf: int = flag(2, "fp16: skipped steps in a row after which it is lowered, to 1 at least")
+    incr_ratio: float = flag(2.0, "fp16: what the loss scale is multiplied by when raised")
+    decr_ratio: float = flag(0.8, "fp16: what the loss scale is multiplied by when lowered")
     random_seed: int = flag(0, "seed of row order, new weights and dropout")
     early_stop: int = flag(0, "new: stop after so many evaluations without a better score; 0: never")
 
@@ -236,8 +237,6 @@ def _check(args):
     """What no single flag can tell."""
     run, data, model, train = args.run, args.data, args.model, args.train
     _check_kind(model)
-    if train.use_fp16:
-        raise UserError("--use_fp16 true: mixed precision is not in this version; leave the flag out or give false")
     needs = [("do_train", "train_set"), ("do_val", "dev_set"), ("do_test", "test_set")]
     for switch, name in needs[:1] if run.do_train else []:
         if not getattr(data, name):

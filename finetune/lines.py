@@ -69,3 +69,5 @@ class SeedLines(RunHook):
             self.task.training_line(record),
             record["speed"],
         )
+        if "loss_scale" in record:
+            log.info("loss scale: %g, skipped steps: %d", record["loss_scale"], record["skipped_steps"])

@@ -20,6 +20,7 @@ from ernie.optimization import AdamW, OptimizationConfig
 from finetune import task_class
 from finetune.args import parse, split
 from finetune.lines import SeedLines, all_flags, log_arguments
+from finetune.precision import precision
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
@@ -71,6 +72,7 @@ class Finetuner:
         self.task, self.args, self.bar = task, args, bar
         model = args.model
         self.place = runtime.place(args.run.use_cuda)
+        self.precision = precision(args.train, self.place)
         self.config = ErnieConfig(model.ernie_config_path)
         self.config.print_config()
         if model.max_seq_len > self.config.max_position_embeddings:
@@ -184,6 +186,7 @@ class Finetuner:
                 eval_steps=run.validation_steps,
                 save_steps=run.save_steps,
                 best_by=self.task.best_by(self.head),
+                precision=self.precision,
                 place=self.place,
             ),
         )
