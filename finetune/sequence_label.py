@@ -107,6 +107,10 @@ class SequenceLabel(FinetuneTask):
         places = paddle.cumsum(paddle.ones_like(labels), axis=1)  # 1, 2, ... [batch, seq]
         return (losses * (places <= label["seq_lens"]).astype(losses.dtype)).mean()
 
+    def loss_weight(self, batch):
+        """The places of the batch, padding too: what the loss is the mean over."""
+        return batch["labels"].size
+
     def metrics(self, predictions, label):
         """Chunk F1, precision and recall, of a batch while training."""
         found = predictions["logits"].argmax(axis=-1)

@@ -52,6 +52,14 @@ class Model(nn.Layer):
         """predictions: what ``forward`` gave; label: dict of the label inputs -> a scalar, the mean over the batch."""
         raise NotImplementedError
 
+    def loss_weight(self, batch):
+        """How many things the loss of a batch (name -> array) is the mean over: its rows, unless a subclass says else.
+
+        Batches of one step, of accumulated gradients or of several processes, are weighted by it, so that the step is
+        that of the one batch they make together.
+        """
+        return len(next(iter(batch.values())))
+
     def backward(self, loss):
         """Append the backward pass; returns pairs of parameter and gradient."""
         return paddle.static.append_backward(loss)

@@ -87,8 +87,11 @@ def build(make_model, mode):
     return Graph(main, startup, tuple(values), fetches, model, metrics)
 
 
-def build_train(make_model, accumulate=False, precision=amp.FP32):
-    """Build the training Programs; with ``accumulate`` the update stands apart from the gradients."""
+def build_train(make_model, accumulate=False, reducer=None, precision=amp.FP32):
+    """Build the training Programs; with ``accumulate`` the update stands apart from the gradients.
+
+    With a ``reducer`` (``distribution.GradientReducer``) the update is made from the gradients of all processes.
+    """
     with _program() as (main, startup):
         model = make_model(RunMode.TRAIN)
         model.train()
@@ -99,15 +102,17 @@ def build_train(make_model, accumulate=False, precision=amp.FP32):
         predictions, scaler = precision.widened(predictions), precision.scaler()
         loss = model.loss(predictions, label)
         metrics = model.metrics(predictions, label)
-        params_grads = [(p, g) for p, g in model.backward(scaler.scaled(loss)) if g is not None]
+        reduces = reducer is not None and not accumulate
+        shared = reducer.share(loss, paddle.static.data("loss_weight", [1], "float32")) if reduces else loss
+        params_grads = [(p, g) for p, g in model.backward(scaler.scaled(shared)) if g is not None]
         precision.check_backward(main)
         update_fetches = {}
         if accumulate:
             _sum_gradients(params_grads)
         else:
-            update_fetches = scaler.apply(model.optimizer, params_grads)
+            update_fetches = scaler.apply(model.optimizer, reducer(params_grads) if reduces else params_grads)
     gradient = Graph(main, startup, tuple(values), _fetches(metrics, {"loss": loss, **update_fetches}), model, metrics)
-    update = _build_update(model.optimizer, params_grads, precision) if accumulate else None
+    update = _build_update(model.optimizer, params_grads, reducer, precision) if accumulate else None
     return TrainGraph(gradient, update, model.optimizer)
 
 
@@ -123,14 +128,14 @@ def _buffer(parameter):
 
 
 def _sum_gradients(params_grads):
-    """Add each gradient, times the batch's number of examples, to its buffer."""
+    """Add each gradient, times the batch's weight (``Model.loss_weight``, its number of examples), to its buffer."""
     examples = paddle.static.data("examples", [1], "float32")
     for parameter, grad in params_grads:
         buffer = _buffer(parameter)
         paddle.assign(buffer + grad * examples, buffer)
 
 
-def _build_update(optimizer, params_grads, precision):
+def _build_update(optimizer, params_grads, reducer, precision):
     """A Program without a batch: the mean gradient over all examples of the step, the update, buffers back to 0."""
     specs = [(p.name, list(p.shape)) for p, _ in params_grads]
     with _program() as (main, startup):
@@ -141,7 +146,7 @@ def _build_update(optimizer, params_grads, precision):
             buffer = _buffer(parameter)
             buffers.append(buffer)
             pairs.append((parameter, buffer * share))
-        fetches = precision.scaler().apply(optimizer, pairs)
+        fetches = precision.scaler().apply(optimizer, reducer(pairs) if reducer else pairs)
         for buffer in buffers:
             paddle.assign(paddle.zeros_like(buffer), buffer)
     return Graph(main, startup, fetches=fetches)

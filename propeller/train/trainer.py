@@ -11,8 +11,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from dataclasses import dataclass, field
-from typing import Callable, NamedTuple
 
 import numpy as np
 import paddle
@@ -20,72 +18,14 @@ import paddle
 from propeller.bundle import write_bundle
 from propeller.errors import UserError
 from propeller.train import amp, program
+from propeller.train.distribution import BUCKET_MB, GradientReducer, Ranks
 from propeller.train.model import RunMode
 from propeller.train.saver import contiguous
+from propeller.train.state import Evaluation, RunConfig, StepSums, TrainState
+
+__all__ = ["Evaluation", "Learner", "RunConfig", "TrainState"]
 
 log = logging.getLogger("propeller.train")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """How a run goes.
-
-    Args:
-        seed: of initial weights and dropout.
-        accumulate: batches whose gradients make one step.
-        log_steps, eval_steps, save_steps: every so many steps; 0: only at the end.
-        best_by: the score of the first evaluation set that picks the best checkpoint, the higher the better.
-        max_steps: end after this step; None: when the batches end.
-        precision: of training, see ``amp.Precision``.
-        place: a Paddle place; None: the CPU.
-    """
-
-    seed: int = 0
-    accumulate: int = 1
-    log_steps: int = 10
-    eval_steps: int = 0
-    save_steps: int = 0
-    best_by: str = "loss"
-    max_steps: int | None = None
-    precision: amp.Precision = amp.FP32
-    place: object = None
-
-
-class Evaluation(NamedTuple):
-    """A data set to evaluate on.
-
-    ``kind`` (``dev``), ``file``, a function that opens its batches, and one that makes the final scores of those that
-    ``Learner.evaluate`` returns, with the ``step``.
-    """
-
-    kind: str
-    file: str
-    open_batches: Callable
-    finish: Callable = dict
-
-
-@dataclass
-class TrainState:
-    """Where a run is; all of it goes into checkpoints."""
-
-    step: int = 0
-    batches: int = 0
-    epoch: int = 0
-    rows: int = 0
-    position: dict | None = None
-    best_score: float | None = None
-    best_step: int | None = None
-    best_epoch: int | None = None
-    evaluated_step: int | None = None
-    saved_step: int | None = None
-    waited: int = 0
-    stop: str | None = None
-    skipped: int = 0  # steps without an update, since a gradient was no number
-    skipped_in_a_row: int = 0
-    last_loss: float = 0.0
-    window: dict = field(default_factory=dict)  # sums over examples since the last report
-    window_examples: int = 0
-    window_steps: int = 0
 
 
 class Learner:
@@ -100,16 +40,20 @@ class Learner:
         paddle.enable_static()
         self.make_model, self.config = make_model, config
         self.place = config.place or paddle.CPUPlace()
+        self.ranks = config.ranks or Ranks()
         self.executor = paddle.static.Executor(self.place)
         self.scope = paddle.static.Scope()
         self._graphs = {}
+        self._spare = None  # what a process without a batch of its own computes, for nothing, beside the others
+        self._asked = None
 
     def train(self, open_batches, epoch_size, saver, evaluations=(), hooks=()):
         """Train until the batches end; continues from the saver's last checkpoint, if there is one.
 
         Args:
             open_batches: called with a position (None: the beginning); gives a context manager over pairs of a batch
-                and the position after it, which has ``epoch``, ``rows`` and ``to_dict()``.
+                and the position after it, which has ``epoch``, ``rows`` and ``to_dict()``. With several ranks a batch
+                is this one's, None where fewer are left than there are ranks; the position is that of all.
             epoch_size: rows of an epoch: at its end a step is made of what gradients there are.
             saver: a ``Saver``.
             evaluations: ``Evaluation`` sets; the first one's score picks the best checkpoint.
@@ -122,7 +66,7 @@ class Learner:
             UserError: the loss is no finite number any more.
         """
         config, graph = self.config, self._train_graph()
-        state, group = self._start(saver), _Group()
+        state, group = self._start(saver), StepSums()
         self._tell(hooks, "before_train", state)
         with open_batches(state.position) as batches:
             self.queue_size, self._reported = batches.queue_size, time.monotonic()
@@ -130,18 +74,19 @@ class Learner:
                 # every batch: its gradients; without accumulation this is the update, too
                 self._run_batch(graph, batch, state, group)
                 state.epoch, state.rows, state.position = position.epoch, position.rows, position.to_dict()
-                if len(group.losses) < config.accumulate and position.rows < epoch_size:
+                if group.turns < config.accumulate and position.rows < epoch_size:
                     continue
-                # every step: the update from all the batches of the step; no number, no step
+                # every step: the update from all the batches of the step, of all ranks; no number, no step
+                state.stop = group.share(self.ranks, self._asked) or state.stop
                 if graph.update:
-                    share = np.array([1.0 / group.examples], "float32")
+                    share = np.array([1.0 / group.weight], "float32")
                     feed = {**graph.optimizer.feed(state.step), "example_share": share}
                     group.skipped = bool(self._run(graph.update, feed).get("skipped"))
                 # with a loss scale: gradients that are no numbers changed nothing, so the step is none
                 if group.skipped:
                     self._skip(state, group)
                     continue
-                self._check(sum(group.losses), state)
+                self._check(group.sums["loss"], state)
                 state.step, state.skipped_in_a_row = state.step + 1, 0
                 group.close(state)
                 # every log_steps: the mean loss and scores since the last time
@@ -176,8 +121,7 @@ class Learner:
         for metric in graph.metrics.values():
             metric.reset()
         total, examples = 0.0, 0
-        for batch, _ in batches:
-            fetched, size = self._run(graph, batch), _examples(batch)
+        for fetched, size in self._in_order(batches, lambda batch: (self._run(graph, batch), _examples(batch))):
             total, examples = total + float(fetched["loss"]) * size, examples + size
             for metric, arrays in _metric_arrays(graph, fetched):
                 metric.update(arrays)
@@ -186,11 +130,26 @@ class Learner:
             scores.update(metric.eval())
         return scores
 
+    def score(self, evaluation, step):
+        """The final scores of an ``Evaluation``, the same on all ranks; the first one makes them."""
+        with evaluation.open_batches() as batches:
+            scores = self.evaluate(batches)
+        if self.ranks.first:
+            scores = evaluation.finish({**scores, "step": step})
+        self.ranks.meet()
+        return self.ranks.from_first(scores)
+
     def predict(self, batches):
-        """Yield (dict of predicted arrays, batch) for pairs of a batch and anything."""
+        """(dict of predicted arrays, batch) for each pair of a batch and a position, all ranks' in the file's order.
+
+        Every rank must take all of them.
+        """
         graph = self._graph(RunMode.PREDICT)
-        for batch, _ in batches:
-            yield self._run(graph, batch), batch
+        return self._in_order(batches, lambda batch: (self._run(graph, batch), batch))
+
+    def ask_to_stop(self, reason):
+        """End the run after a step that all ranks agree on. May be called at any moment, by a signal's handler too."""
+        self._asked = reason
 
     def parameter_shapes(self, mode):
         """name -> shape of the parameters the mode's Program has."""
@@ -213,9 +172,20 @@ class Learner:
     def _train_graph(self):
         if RunMode.TRAIN not in self._graphs:
             self._graphs[RunMode.TRAIN] = program.build_train(
-                self.make_model, self.config.accumulate > 1, precision=self.config.precision
+                self.make_model, self.config.accumulate > 1, self._reducer(), self.config.precision
             )
         return self._graphs[RunMode.TRAIN]
+
+    def _reducer(self):
+        if self.ranks.size == 1:
+            return None
+        return GradientReducer(self.config.bucket_mb or BUCKET_MB[self.ranks.backend])
+
+    def _in_order(self, batches, run):
+        """What ``run`` makes of every batch; with several ranks of all their batches, in the file's order."""
+        if self.ranks.size == 1:
+            return (run(batch) for batch, _ in batches)
+        return self.ranks.in_order(_turns(batches, run))
 
     def _graph(self, mode, ready=True):
         if mode not in self._graphs:
@@ -237,14 +207,29 @@ class Learner:
 
     def _run_batch(self, graph, batch, state, group):
         """Gradients of one batch; dropout is seeded by its number, so a resumed run draws what a whole one does."""
-        paddle.seed(int(np.random.SeedSequence([self.config.seed, state.batches]).generate_state(1)[0]))
-        size = _examples(batch)
+        number = state.batches + group.turns * self.ranks.size + self.ranks.rank
+        paddle.seed(int(np.random.SeedSequence([self.config.seed, number]).generate_state(1)[0]))
+        idle, weight = batch is None, 0
+        if idle and graph.update:
+            group.turns += 1
+            return
+        if idle:  # its Program sums over the ranks: it must run, and its gradients count for nothing
+            batch = self._spare or _blank(graph.gradient.model.inputs)
+        else:
+            weight = graph.gradient.model.loss_weight(batch)
         feed = {name: batch[name] for name in graph.gradient.feeds}
         if graph.update:
-            feed["examples"] = np.array([size], "float32")
+            feed["examples"] = np.array([weight], "float32")
         else:
             feed.update(graph.optimizer.feed(state.step))
+        if self.ranks.size > 1 and not graph.update:
+            feed["loss_weight"] = np.array([weight], "float32")
+            self._spare = batch
         fetched = self._run(dataclasses.replace(graph.gradient, feeds=()), feed)
+        group.skipped = bool(fetched.get("skipped"))
+        if idle:
+            group.turns += 1
+            return
         loss = float(fetched["loss"])
         if not self.config.precision.scaling:
             self._check(loss, state)
@@ -253,9 +238,7 @@ class Learner:
             metric.reset()
             metric.update(arrays)
             scores.update(metric.eval())
-        state.batches += 1
-        group.add(size, loss, scores)
-        group.skipped = bool(fetched.get("skipped"))
+        group.add(_examples(batch), weight, loss, scores)
 
     def _check(self, loss, state):
         if not np.isfinite(loss):
@@ -267,7 +250,7 @@ class Learner:
     def _skip(self, state, group):
         state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
         self.config.precision.scaling.check_skips(self._loss_scale(), state)
-        group.clear()
+        group.clear(state)
 
     def _loss_scale(self):
         return float(program.read(self.scope, amp.SCALE)[0])
@@ -283,7 +266,22 @@ class Learner:
             log.info("continue from step %d, epoch %d, %d rows read in it", state.step, state.epoch, state.rows)
         for part in filter(None, (graph.gradient, graph.update)):
             program.initialise(self.executor, self.scope, part.startup, self.place, self.config.seed)
+        return state if self.ranks.size == 1 else self._start_as_first(state)
+
+    def _start_as_first(self, state):
+        """The first rank's state and variables, on every rank."""
+        self.ranks.meet()
+        state = TrainState(**self.ranks.from_first(dataclasses.asdict(state)))
+        names = list(program.parameters(self._train_graph().gradient.main))
+        if state.step:  # else the moments are those of a new run, alike everywhere
+            names += self._optimizer_variables()
+        self.write(self.ranks.copy_from_first(self.read(names)))
         return state
+
+    def _optimizer_variables(self):
+        graph = self._train_graph()
+        found = program.persistables((graph.update or graph.gradient).main)
+        return [name for name, (_, is_parameter) in found.items() if not is_parameter]
 
     def _report(self, state, hooks):
         means = {name: total / state.window_examples for name, total in state.window.items()}
@@ -310,8 +308,7 @@ class Learner:
         for entry in evaluations:
             begin = time.monotonic()
             self._tell(hooks, "before_evaluation", state, entry)
-            with entry.open_batches() as batches:
-                scores = entry.finish({**self.evaluate(batches), "step": state.step})
+            scores = self.score(entry, state.step)
             record = {"event": entry.kind, "step": state.step, "epoch": state.epoch, "file": entry.file, **scores}
             self._tell(hooks, "on_record", state, {**record, "elapsed": time.monotonic() - begin})
             if score is None:
@@ -329,45 +326,36 @@ class Learner:
         if state.saved_step == state.step:
             return
         state.saved_step = state.step
-        graph = self._train_graph()
-        update = graph.update or graph.gradient
-        kept = [name for name, (_, is_parameter) in program.persistables(update.main).items() if not is_parameter]
-        saver.save(
-            state.step,
-            self.read(program.parameters(graph.gradient.main)),
-            contiguous(self.read(kept)),
-            {**dataclasses.asdict(state), "stop": None},
-        )
-        saver.prune(state.best_step)
+        if self.ranks.first:
+            saver.save(
+                state.step,
+                self.read(program.parameters(self._train_graph().gradient.main)),
+                contiguous(self.read(self._optimizer_variables())),
+                {**dataclasses.asdict(state), "stop": None},
+            )
+            saver.prune(state.best_step)
+        self.ranks.meet()
 
     def _tell(self, hooks, event, state, *facts):
         for hook in hooks:
             getattr(hook, event)(self, state, *facts)
 
 
-class _Group:
-    """The batches of one step: examples, loss and scores, weighted by examples."""
+def _turns(batches, run):
+    """What ``run`` makes of the batches, in lists that belong together: the windows of one rank's long sentences."""
+    turn = []
+    for batch, position in batches:
+        turn.append(run(batch))
+        if not getattr(position, "done", 0):
+            yield turn
+            turn = []
+    if turn:
+        yield turn
 
-    def __init__(self):
-        self.clear()
 
-    def clear(self):
-        self.examples, self.losses, self.sums, self.skipped = 0, [], {}, False
-
-    def add(self, size, loss, scores):
-        self.examples += size
-        self.losses.append(loss)
-        for name, value in {"loss": loss, **scores}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * size
-
-    def close(self, state):
-        """Add the step to the window of the next report, and begin the next step."""
-        for name, value in self.sums.items():
-            state.window[name] = state.window.get(name, 0.0) + value
-        state.window_examples += self.examples
-        state.window_steps += 1
-        state.last_loss = self.sums["loss"] / self.examples
-        self.clear()
+def _blank(inputs):
+    """A batch of zeros, one by one, for a process that never had another."""
+    return {entry.name: np.zeros([size or 1 for size in entry.shape], entry.dtype) for entry in inputs}
 
 
 def _examples(batch):
