@@ -368,7 +368,7 @@ def read_filelist(path) -> list[Shard]:
             prob = -1.0
         if not 0 <= prob < float("inf"):
             raise UserError(
-                f"{path}, line {number}: {line.strip()!r} is not path<TAB>mask_word_prob, the latter from 0"
+                f"{path}, line {number}: {line.strip()!r} is no path<TAB>mask_word_prob; give path, tab and number"
             )
         beside = Path(path).parent / name
         shards.append(Shard(str(beside) if not Path(name).exists() and beside.exists() else name, prob))
