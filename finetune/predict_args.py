@@ -52,7 +52,7 @@ class DataArgs:
     precision: str = flag("fp32", "new: bf16: matrix products in bfloat16, about twice as fast", choices=PRECISIONS)
     num_workers: int = flag(0, "new: processes that tokenise; 0: a thread of this one")
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", choices=("auto", "true", "false"))
-    use_fp16: bool = flag(False, "not in this version; --precision bf16 is")
+    use_fp16: bool = flag(False, "weights are always float32; true is an error, --precision bf16 is the fast way")
     log_file: str = flag(None, "new: write the log to this file as well")
 
 
@@ -159,7 +159,7 @@ def _check(args):
         if getattr(export, name) and not export.save_inference_model_path:
             raise UserError(f"--{name} true is of the inference model: give --save_inference_model_path too")
     if data.use_fp16:
-        raise UserError("--use_fp16 true: not in this version; leave it out, and for speed give --precision bf16")
+        raise UserError("--use_fp16 true: weights are float32; leave it out, and for speed give --precision bf16")
     if not data.do_prediction and not export.save_inference_model_path:
         raise UserError("--do_prediction false leaves nothing to do: give --save_inference_model_path, or leave it out")
     if data.do_prediction and not data.predict_set:

@@ -30,7 +30,7 @@ DOCUMENTS = (*READMES, "docs/architecture.md", "data/README.md", "CHANGELOG.md")
 NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+)\.sh)( --all)?")
 RUN = re.compile(
     r"(export TASK_DATA_PATH=|\. \.venv/bin/activate"
-    r"|python (run_classifier|run_sequence_labeling|run_mrc|ernie_encoder|script/report)\.py |python -m ernie\.convert "
+    r"|python (run_\w+|infer_\w+|ernie_encoder|script/report)\.py |python -m ernie\.convert "
     r"|MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?sh script/(en_glue|zh_task)/"
     r"|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )
@@ -98,7 +98,8 @@ def python(*words, **options):
 
 
 def test_every_flag_exists():
-    programs = ["run_classifier.py", "run_sequence_labeling.py", "run_mrc.py", "ernie_encoder.py", "script/report.py"]
+    programs = [path.name for kind in ("run", "infer", "ernie_encoder") for path in ROOT.glob(f"{kind}*.py")]
+    programs.append("script/report.py")
     helps = [python(*words, "--help").stdout for words in [["-m", "ernie.convert"], *([name] for name in programs)]]
     known = {"--all"}.union(*(re.findall(r"--\w+", text) for text in helps))
     for name in DOCUMENTS:
@@ -117,7 +118,7 @@ def test_every_file_and_link_exists(name):
     for path in re.findall(rf"(?<![\w/$.{{-])({own}\.(?:sh|py|md|tsv|json|txt))\b", text):
         assert (ROOT / path).exists(), f"{name}: {path}"
     for path in re.findall(r"(?<![\w/.-])(requirements[\w-]*\.txt|[a-z_]+\.py)(?![\w/])", text):
-        absent = {"infer_classifyer.py", "distribution.py", "amp.py"}  # named as missing
+        absent = {"distribution.py", "amp.py"}  # named as missing
         assert (
             path in absent or (ROOT / path).exists() or list(ROOT.glob(f"*/{path}")) + list(ROOT.glob(f"*/*/{path}"))
         ), f"{name}: {path}"
@@ -222,7 +223,10 @@ def check_what_is_left(clone, home):
     rows = (run / "predictions.tsv.2.6").read_text().splitlines()
     assert len(rows) == 2
     assert all(re.fullmatch(r"[01]\.0\t\[\S+ +\S+\]", row) for row in rows)
-    assert len((clone / "output/new_predictions.tsv").read_text().splitlines()) == 2
+    header, *rows = (clone / "output/new_predictions.tsv").read_text().splitlines()
+    assert header == "text_a\ttext_b\tlabel\tprob_0\tprob_1"
+    assert len(rows) == 2
+    assert (clone / "output/saved/best_inference_model/bundle.json").is_file()
     assert np.load(clone / "output/mean/cls_emb.npy").shape == (2, 32)
     assert (clone / "output/embeddings/top_layer_emb.npy").is_file()
     assert (clone / "output/more_embeddings/embeddings.json").is_file()
