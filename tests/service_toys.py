@@ -180,6 +180,11 @@ def read_all(connection):
     return b"".join(parts)
 
 
+def children_of(process):
+    """The ids of the processes that a ``Popen`` has started."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
 def wait_until(condition, seconds=30):
     """Wait for something that another thread or process brings about."""
     end = time.monotonic() + seconds

@@ -6,20 +6,15 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
 
-from propeller import runtime
 from propeller.errors import UserError
 from propeller.service.batching import BatchQueue
 from propeller.service.padding import InputSpec
 from propeller.service.server import InferenceServer, RunningServer
 from propeller.service.workers import WorkerPool
-from propeller.tools.start_server import build_parser, parse, share
-from tests.common import ROOT
 from tests.service_toys import (
     DIES,
     HANGS,
@@ -27,6 +22,7 @@ from tests.service_toys import (
     SLOW,
     ask,
     ask_json,
+    children_of,
     connect,
     read_all,
     toy_bundle,
@@ -168,8 +164,7 @@ def refused(url):
 
 def test_nothing_is_left_of_a_killed_server(folder):
     with toy_process(folder, workers=2) as (process, url):
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-        pids = [int(pid) for pid in children.stdout.split()]
+        pids = children_of(process)
         assert len(pids) == 2
         assert health(url) == (200, 2)
         process.kill()
@@ -189,8 +184,7 @@ def test_a_signal_to_the_whole_group_leaves_workers_to_finish(folder):
     with toy_process(folder) as (process, url), concurrent.futures.ThreadPoolExecutor(1) as threads:
         answer = threads.submit(ask_json, url, "/predict", {"texts": [str(SLOW)]})
         wait_until(lambda: b"in_parsing 0.0" in ask(url, "GET", "/metrics")[2] and not answer.done())
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-        for pid in map(int, children.stdout.split()):
+        for pid in children_of(process):
             os.kill(pid, signal.SIGTERM)
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(30) == 0
@@ -230,56 +224,3 @@ def test_workers_killed_again_and_again_under_load(folder):
         assert set(found) <= {200, 503}
         assert found.count(200) > 20
         assert health(server.url) == (200, 2)
-
-
-def start_server(*flags):
-    return subprocess.run(
-        [sys.executable, "-m", "propeller.tools.start_server", *flags],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ([], "-m"),
-        (["-m", "/nowhere"], "/nowhere: no such directory"),
-        (["-m", "x", "--max_batch_sise", "3"], "--max_batch_size"),
-        (["-m", "x", "--workers", "0"], "--workers must be at least 1"),
-        (["-m", "x", "--threads", "-1"], "--threads must be at least 1"),
-        (["-m", "x", "-p", "70000"], "-p 70000"),
-        (["-m", "x", "-p", "web"], "-p"),
-        (["-m", "x", "--deadline_s", "0"], "--deadline_s"),
-        (["-m", "x", "--max_texts", "9", "--queue_size", "8"], "--queue_size 8"),
-        (["-m", "x", "--precision", "int8"], "bf16"),
-        (["-m", "x", "--use_cuda", "yes"], "auto"),
-        (["-m", "x", "--max_connections", "100000000"], "--max_connections"),
-        (["-m", "x", "--host", "no.such.host.invalid"], "not an address"),
-    ],
-    ids=str,
-)
-def test_bad_flags_are_one_line_and_status_2(flags, words):
-    done = start_server(*flags)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert words in line
-
-
-def test_help_is_complete_and_needs_nothing():
-    done = start_server("--help")
-    assert done.returncode == 0
-    for action in build_parser()._actions:
-        assert action.help
-        for option in action.option_strings:
-            assert option in done.stdout
-
-
-def test_cores_are_shared_out():
-    assert [share(None, None, cores) for cores in (1, 2, 8)] == [(1, 1), (2, 1), (8, 1)]
-    assert [share(2, None, cores) for cores in (1, 2, 8)] == [(2, 1), (2, 1), (2, 4)]
-    assert [share(None, 4, cores) for cores in (1, 2, 8)] == [(1, 4), (1, 4), (2, 4)]
-    assert share(3, 5, 2) == (3, 5)
-    assert share(None, None, 8, on_gpu=True) == (1, 8)
-    workers, threads = share(parse(["-m", "x"]).workers, None, runtime.cores())
-    assert workers * threads == runtime.cores()
