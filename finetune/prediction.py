@@ -186,16 +186,20 @@ def table_rows(table):
 def open_output(path):
     """A text file in UTF-8 to write: ``path``, which appears whole or not at all, or standard output (None or -).
 
-    Raises:
-        UserError: it cannot be written.
+    A device or a pipe (/dev/null) is written to; only files are replaced.
     """
     if path in (None, STANDARD):
         sys.stdout.flush()
         with open(sys.stdout.fileno(), "w", encoding="utf8", newline="\n", closefd=False) as file:
             yield file
         return
-    with atomic_text(path) as file:
+    path = Path(path).resolve()  # a link stays, what it points to is replaced
+    with open(path, "w", encoding="utf8", newline="\n") if _is_special(path) else atomic_text(path) as file:
         yield file
+
+
+def _is_special(path):
+    return path.exists() and not path.is_file()
 
 
 def check_output(args):
@@ -207,7 +211,8 @@ def check_output(args):
         raise UserError(f"--output {output}: is a directory; name a file in it")
     if source != STANDARD and Path(output).resolve() == Path(source).resolve():
         raise UserError(f"--output {output}: is the file to predict; name another one")
-    check_writable(Path(output).absolute().parent)
+    if not _is_special(Path(output)):
+        check_writable(Path(output).resolve().parent)
 
 
 def check_writable(folder):

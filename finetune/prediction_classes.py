@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from finetune.predict_args import ClassifyArgs
-from finetune.prediction import Job, open_output, ordered_results, table_rows
+from finetune.prediction import STANDARD, Job, open_output, ordered_results, table_rows
 from propeller.errors import UserError
 from reader.tsv import where
 
@@ -41,7 +41,7 @@ def make_format(model, columns, args):
     """What makes lines of predictions."""
     name = args.script.output_format
     if name == "auto":
-        name = "probs" if args.data.output is None else "tsv"
+        name = "probs" if args.data.output in (None, STANDARD) else "tsv"
     labels = None if model.bundle.task == "regression" else model.labels
     copied = [column for column in columns if column in COPIED] if args.script.copy_columns else []
     return {"tsv": Tsv, "jsonl": JsonLines, "probs": Probabilities}[name](labels, copied)

@@ -238,6 +238,10 @@ def open_model(folder, args, tasks):
                 f"{given.vocab_path}: is not the vocabulary of the inference model, {model.bundle.folder / VOCAB}: "
                 "leave --vocab_path out"
             )
+    if given.max_seq_len not in (None, model.max_seq_len):
+        log.info(
+            "%s was saved with --max_seq_len %d, now %d", model.bundle.folder, model.max_seq_len, given.max_seq_len
+        )
     limit = model.config.max_position_embeddings
     if given.max_seq_len is not None and given.max_seq_len > limit:
         raise UserError(

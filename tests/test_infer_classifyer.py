@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,12 +169,34 @@ def test_standard_input_and_a_reader_that_has_enough(saved, rows):
     assert "Exception ignored" not in log
 
 
+def test_devices_pipes_and_links_stay_what_they_are(saved, rows, tmp_path):
+    given = {"inference_model": saved[0], "predict_set": rows, "output_format": "tsv"}
+    infer(SCRIPT, **given, output=os.devnull)
+    assert not Path(os.devnull).is_file()
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link.tsv", tmp_path / "target.tsv"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True) as cat:
+        infer(SCRIPT, **given, output=pipe)
+        assert cat.communicate()[0] == saved[1]
+    assert pipe.is_fifo()
+    target.write_text("old\n")
+    link.symlink_to(target)
+    infer(SCRIPT, **given, output=link)
+    assert link.is_symlink()
+    assert target.read_text() == saved[1]
+    assert infer(SCRIPT, **given, output="-")[0] == saved[1]
+
+
 def test_a_long_row_is_cut_and_counted(saved, tmp_path):
     path = write_tsv(tmp_path / "long.tsv", [["good " * 200], ["film"], ["good " * 300]], ["text_a"])
     printed, log = infer(SCRIPT, inference_model=saved[0], predict_set=path)
     assert "2 of 3 rows were cut to 24 tokens" in log
     first, _, last = numbers(printed)
     np.testing.assert_allclose(first, last, atol=1e-6)
+    printed, log = infer(SCRIPT, inference_model=saved[0], predict_set=path, max_seq_len=20)
+    assert "was saved with --max_seq_len 24, now 20" in log
+    assert "2 of 3 rows were cut to 20 tokens" in log
+    assert abs(numbers(printed)[0] - first).max() > 1e-6
 
 
 def test_only_an_inference_model(model, checkpoint, data, rows, tmp_path):
