@@ -1,0 +1,268 @@
+"""The processes of one node: started and joined with other nodes by Paddle's launcher, watched here.
+
+from propeller.launch_group import run
+status = run(Plan(("run_classifier.py", "--epoch", "1"), processes=2))
+
+Paddle finds ports, lets nodes meet, sets ranks and devices and starts the processes. What it does when one of them
+fails is not enough here: it looks every two seconds, returns the status of the first rank instead of that of the one
+that failed (-15 where that was stopped), and forgets the processes when it is killed itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from paddle.distributed.launch.context import Context
+from paddle.distributed.launch.context.device import DeviceType
+from paddle.distributed.launch.controllers.collective import CollectiveController
+from paddle.distributed.launch.job.job import Job
+
+from propeller.errors import UserError
+
+LAST_LINES = 20
+LOOK = 0.2  # seconds between looks at rank 0's log and at signals
+LOOK_AT_PEERS = 1.0
+FAILED_GRACE = 3.0  # for the ranks beside one that failed: their collectives cannot end any more
+PEERS_GRACE = 5.0  # for the other nodes to learn of a failure from the node where they meet
+# A mistake in the flags, Ctrl-C, preempted: the same would happen again, or it was meant.
+NOT_AGAIN = (2, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+def run(plan):
+    """Start the processes of a ``propeller.launch.Plan`` and wait for them.
+
+    Returns:
+        0, or the exit status of the first process that failed; 128 + its number after a signal.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGABRT)}
+    try:
+        with tempfile.TemporaryDirectory(prefix="launch") as scratch:
+            return NodeController(plan, scratch).run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _context(plan):
+    """Paddle's launcher takes its settings from a command line; here is one."""
+    words = ["--nproc_per_node", plan.processes, "--nnodes", plan.nodes, "--rank", plan.node, "--log_level", "WARNING"]
+    words += ["--enable_gpu_log", "False"] + (["--master", plan.master] if plan.master else [])
+    argv, sys.argv = sys.argv, ["launch", *map(str, words), *plan.command]
+    try:
+        context = Context(enable_plugin=False)
+    finally:
+        sys.argv = argv
+    if plan.address:
+        context.node.ip = plan.address
+    device = context.node.device
+    device.labels = list(plan.gpus)
+    if plan.gpus:
+        # Paddle counts among the labels; ours are numbers among the visible GPUs already.
+        device.get_selected_devices = lambda devices: list(plan.gpus)
+    else:
+        device._dtype = DeviceType.CPU
+    return context
+
+
+class NodeController(CollectiveController):
+    """Paddle's controller of a node, with a watch of our own. Args: plan; scratch: a folder for Paddle's notes."""
+
+    def __init__(self, plan, scratch):
+        self.plan, self.scratch, self.signals = plan, scratch, []
+        super().__init__(_context(plan))
+
+    def signal_handler(self, number, frame):
+        """Remember a signal for ``watch``; end the wait for other nodes."""
+        self.signals.append(number)
+        self.ctx.status.done()
+
+    def run(self):
+        """Start and watch, again after a failure where that is asked for; returns the status."""
+        for attempt in range(self.plan.max_restarts + 1):
+            # A name of its own for each time: the nodes meet anew.
+            self.job = Job(nnodes=str(self.plan.nodes), mode="collective", jid=f"ernie-{attempt}")
+            if self.plan.nodes > 1:
+                _say(f"waiting for {self.plan.nodes} nodes at {self.plan.master}")
+            self.pod.reset()
+            self.build_pod()
+            if self.signals:
+                status = 128 + self.signals[0]
+                break
+            status = self._start_and_watch()
+            if status == 0 or status in NOT_AGAIN or attempt == self.plan.max_restarts:
+                break
+            _say(f"starting all processes again, {attempt + 1} of {self.plan.max_restarts} times")
+        self.master.stop()
+        return status
+
+    def _start_and_watch(self):
+        plan, ranks = self.plan, []
+        for container in self.pod.containers:
+            rank = int(container.env["PADDLE_TRAINER_ID"])
+            container.outfile = container.errfile = f"{plan.logs}{rank}"
+            container.update_env(
+                OMP_NUM_THREADS=str(plan.threads),
+                ERNIE_LAUNCHER_PID=str(os.getpid()),
+                PADDLE_LOG_DIR=self.scratch,  # where Paddle copies the whole environment to
+            )
+            ranks.append(Rank(rank, container))
+        total = ranks[0].container.env["PADDLE_TRAINERS_NUM"]
+        where = f"GPUs {','.join(plan.gpus)}, nccl" if plan.gpus else f"CPU, gloo, {plan.threads} thread(s) each"
+        _say(f"{len(ranks)} of {total} processes start here ({where}); logs: {plan.logs}{ranks[0].number} and on")
+        group = NodeRanks(ranks)
+        try:
+            for rank in ranks:
+                rank.start(group.ended)
+            return self._watch(group)
+        finally:
+            group.kill()
+
+    def _watch(self, group):
+        """Wait for the end of all, of one that fails, of another node's, or for a signal; returns the status."""
+        looked = time.monotonic()
+        while True:
+            ended = group.wait(LOOK)
+            if ended is not None and ended.status:
+                return self._failed(group, ended)
+            if ended is not None and not group.running:
+                return 0
+            if self.signals:
+                return self._stop(group)
+            if self.plan.nodes > 1 and time.monotonic() - looked > LOOK_AT_PEERS:
+                looked = time.monotonic()
+                found = self.master.client.get_prefix(f"/{self.job.id}/failed")
+                if found:
+                    _say("another node failed; the processes of this one are stopped")
+                    group.stop(signal.SIGTERM, FAILED_GRACE)
+                    return int(next(iter(found.values())))
+
+    def _failed(self, group, rank):
+        said = f"rank {rank.number} ended with exit status {rank.status}"
+        if self.plan.nodes > 1:
+            self.master.client.put(f"/{self.job.id}/failed/{rank.number}", str(rank.status))
+        group.show_new_lines()
+        if not rank.shown:
+            lines = rank.last_lines()
+            print(f"---- the last lines of {rank.path}:", *lines, "----", sep="\n", file=sys.stderr, flush=True)
+        _say(f"{said}; the other ranks are stopped. Its log: {rank.path}" if group.running else f"{said}: {rank.path}")
+        group.stop(signal.SIGTERM, FAILED_GRACE)
+        if self.plan.nodes > 1 and self.master.server:
+            time.sleep(PEERS_GRACE)
+        return rank.status
+
+    def _stop(self, group):
+        """Pass the signal on; kill what is still there after the grace or at a second signal."""
+        number, count = self.signals[0], len(self.signals)
+        grace = self.plan.stop_grace if number == signal.SIGTERM else min(self.plan.stop_grace, 10.0)
+        _say(f"{signal.Signals(number).name}: the processes are told and have {grace:g} s to end")
+        group.stop(number, grace, lambda: len(self.signals) > count)
+        return 128 + number
+
+
+class Rank:
+    """One process: its number, its container, its log."""
+
+    def __init__(self, number, container):
+        self.number, self.container, self.path = number, container, container.outfile
+        self.shown, self.status, self._log = number == 0, None, None
+
+    def start(self, ended):
+        """Start; when it ends, it is put into the queue ``ended``."""
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab") as file:
+                self._begin = file.tell()
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: the log cannot be written ({error.strerror}): give --split_log_path"
+            ) from None
+        if self.shown:
+            self._log = open(self.path, "rb")  # noqa: SIM115 read while the process runs
+            self._log.seek(self._begin)
+        self.container.start()
+        threading.Thread(target=self._wait, args=(ended,), daemon=True).start()
+
+    def _wait(self, ended):
+        self.container.wait()
+        code = self.container.exit_code
+        self.status = 128 - code if code < 0 else code
+        ended.put(self)
+
+    def send(self, number):
+        """A signal to the process, not to those it started: they serve it to its end."""
+        if self.status is None:
+            self._signal(os.kill, number)
+
+    def kill(self):
+        """SIGKILL to the process and all it started: each rank has a process group of its own."""
+        self._signal(os.killpg, signal.SIGKILL)
+
+    def _signal(self, send, number):
+        process = self.container._proc._proc if self.container._proc else None  # no other way to the pid
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                send(process.pid, number)
+
+    def show_new_lines(self):
+        """Copy what came to the log since the last time to standard error."""
+        if self._log is not None:
+            while block := self._log.read(1 << 16):
+                sys.stderr.write(block.decode(errors="replace"))
+            sys.stderr.flush()
+
+    def last_lines(self):
+        """The end of what this run wrote."""
+        with open(self.path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self._begin, size - (1 << 14)))
+            return file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+
+
+class NodeRanks:
+    """The ranks of this node."""
+
+    def __init__(self, ranks):
+        self.ranks, self.ended, self.running = ranks, queue.Queue(), len(ranks)
+
+    def wait(self, seconds):
+        """The next rank to end, or None; new lines of rank 0 are shown meanwhile."""
+        try:
+            rank = self.ended.get(timeout=seconds)
+            self.running -= 1
+        except queue.Empty:
+            rank = None
+        self.show_new_lines()
+        return rank
+
+    def show_new_lines(self):
+        for rank in self.ranks:
+            rank.show_new_lines()
+
+    def stop(self, number, grace, hurry=lambda: False):
+        """Send a signal to all and wait for them; kill them after ``grace`` seconds or when ``hurry`` says so."""
+        for rank in self.ranks:
+            rank.send(number)
+        end = time.monotonic() + grace
+        while self.running and time.monotonic() < end and not hurry():
+            self.wait(LOOK)
+        self.kill()
+
+    def kill(self):
+        """End whatever is left, worker processes too."""
+        for rank in self.ranks:
+            rank.kill()
+        while self.running and any(rank.container._proc for rank in self.ranks):
+            if self.wait(5) is None:
+                break
+
+
+def _say(text):
+    print(f"launcher: {text}", file=sys.stderr, flush=True)
