@@ -25,7 +25,7 @@ FACTS = {
 
 def make_bundle(folder, model, task, **changes):
     """Write a bundle of random weights over the tiny model's vocabulary; returns its folder."""
-    config = ErnieConfig({**CONFIG, "initializer_range": 0.3})
+    config = ErnieConfig(CONFIG)
     vocab = str(model / "vocab.txt")
     facts = {
         "task": task,
@@ -46,8 +46,9 @@ def make_bundle(folder, model, task, **changes):
         facts["flags"] = {name: entry.default for name, entry in SequenceLabelArgs.__dataclass_fields__.items()}
     head = HeadConfig(num_labels=facts["num_labels"])
     learner = Learner(lambda mode: task_class(task)(config, head, mode), RunConfig(seed=3))
-    graph = learner._graph(RunMode.PREDICT, ready=False)
-    learner.executor.run(graph.startup, scope=learner.scope)
+    random = np.random.RandomState(4)
+    shapes = sorted(learner.parameter_shapes(RunMode.PREDICT).items())
+    learner.write({name: random.randn(*shape).astype("float32") * 0.3 for name, shape in shapes})
     return export_bundle(learner, folder, facts, config, vocab)
 
 
