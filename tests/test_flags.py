@@ -98,7 +98,14 @@ ELSEWHERE = {
     "sp_model": "test_tokenization_sentencepiece.py",
     "is_classify": "test_regression.py: test_flags_that_do_not_go_together",
     "is_regression": "test_regression.py: test_a_run_from_beginning_to_end",
-    "use_fp16": "test_bad_input.py: test_flags",
+    "use_fp16": "test_amp.py: test_precisions_that_cannot_be, test_flags_of_the_loss_scale",
+    "use_bf16": "test_amp.py: test_training_in_bf16_follows_fp32",
+    "use_dynamic_loss_scaling": "test_amp.py: test_flags_of_the_loss_scale",
+    "init_loss_scaling": "test_amp.py: test_flags_of_the_loss_scale",
+    "incr_every_n_steps": "test_amp.py: test_flags_of_the_loss_scale",
+    "decr_every_n_nan_or_inf": "test_amp.py: test_flags_of_the_loss_scale",
+    "incr_ratio": "test_amp.py: test_flags_of_the_loss_scale",
+    "decr_ratio": "test_amp.py: test_flags_of_the_loss_scale",
     "use_cuda": "test_bad_input.py: test_flags",
     "diagnostic_save": "test_bad_input.py: test_flags",
     "num_workers": "test_reader.py: the batches are the same whatever it is",
@@ -213,5 +220,7 @@ def test_defaults_are_those_of_2019():
         "save_steps": 10000, "shuffle": True, "skip_steps": 10, "task_id": 0, "tokenizer": "FullTokenizer",
         "test_save": "./checkpoints/test_result", "use_fp16": False, "validation_steps": 1000, "verbose": False,
         "warmup_proportion": 0.1, "weight_decay": 0.01,
+        "use_dynamic_loss_scaling": True, "init_loss_scaling": 102400, "incr_every_n_steps": 100,
+        "decr_every_n_nan_or_inf": 2, "incr_ratio": 2.0, "decr_ratio": 0.8,
     }  # fmt: skip
     assert {name: values[name] for name in recorded} == recorded
