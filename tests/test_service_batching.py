@@ -125,12 +125,12 @@ def test_a_cancelled_request_makes_room(queue):
 
 def test_a_lost_batch_is_retried_row_by_row_and_once(queue):
     good, bad = queue.submit(rows(1), 200), queue.submit(rows(2, 3), 200)
-    queue.put_back(queue.take(0), died=True)
+    queue.put_back(queue.take(0), alone=True, died=True)
     first = queue.take(0)
     assert lengths(first) == [1], "alone, and first again"
     queue.finish(first, "a")
     assert good.future.result() == ["a"]
-    queue.put_back(queue.take(0), died=True)
+    queue.put_back(queue.take(0), alone=True, died=True)
     with pytest.raises(WorkerLost) as error:
         bad.future.result(0)
     assert (error.value.status, error.value.retry_after) == (503, 1)
@@ -141,13 +141,13 @@ def test_a_failing_row_is_looked_for_without_counting_deaths(queue):
     queue.submit(rows(1, 2), 200)
     for _ in range(2):
         batch = queue.take(0)
-        queue.put_back(batch, died=False)
+        queue.put_back(batch, alone=True)
     assert lengths(queue.take(0)) == [1]
 
 
 def test_a_request_that_met_a_death_is_told_to_try_again_when_it_is_late(queue, clock):
     ticket = queue.submit(rows(1), 150)
-    queue.put_back(queue.take(0), died=True)
+    queue.put_back(queue.take(0), alone=True, died=True)
     clock.now = 160
     assert queue.take(0) is None
     with pytest.raises(WorkerLost):

@@ -151,17 +151,18 @@ class BatchQueue:
             _settle(ticket.future, error=error)
             self.cancel(ticket)
 
-    def put_back(self, batch, died):
-        """Return a batch that gave nothing: its instances come next, each alone, since one of them may be the cause.
+    def put_back(self, batch, alone=False, died=False):
+        """Return a batch that gave nothing: its instances come next.
 
         Args:
+            alone: whether each comes alone, since one of them may be the cause.
             died: whether the worker died of it; with the second one an instance's request is told to try again.
         """
         lost = []
         with self._changed:
             self._running -= len(batch)
             for instance in reversed(batch):
-                instance.alone = True
+                instance.alone |= alone
                 instance.attempts += died
                 instance.ticket.met_loss |= died
                 if instance.attempts >= ATTEMPTS:

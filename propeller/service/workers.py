@@ -65,7 +65,7 @@ class WorkerProcess:
             ours.close()
             raise
         self._patience = struct.pack("ll", int(patience_s), 0)
-        self._socket, self.sequence = ours, set()
+        self._socket, self.sequence, self.loaded = ours, set(), False
         self.pipe = Connection(os.dup(ours.fileno()))
         self.pipe.send(task)
 
@@ -81,17 +81,20 @@ class WorkerProcess:
             raise UserError(value)
         if kind == "bug":
             raise RuntimeError(f"a worker could not start:\n{value}")
-        self.sequence = value
+        self.sequence, self.loaded = value, True
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, self._patience)
 
-    def run(self, batch, wanted):
-        """Outputs of a batch.
+    def send(self, batch, wanted):
+        """Give it a batch. Raises OSError: it was dead, or is hung, before it had the batch."""
+        self.pipe.send((batch, wanted))
+
+    def receive(self):
+        """Outputs of the batch.
 
         Raises:
             ModelFailed: the model raised. EOFError, OSError: the process died, or was too long silent.
         """
-        self.pipe.send((batch, wanted))
         kind, value = self.pipe.recv()
         if kind == "bug":
             raise ModelFailed(value)
@@ -104,16 +107,21 @@ class WorkerProcess:
 
     def end(self, at_once=False):
         """Close the socket, which ends the process, and wait for it; returns how it ended, in words."""
-        self.pipe.close()
-        self._socket.close()
         if at_once:
             self.process.kill()
+        else:
+            self._close()
         try:
             status = self.process.wait(END_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()
+        self._close()
         return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+
+    def _close(self):
+        self.pipe.close()
+        self._socket.close()
 
 
 class WorkerPool:
@@ -140,12 +148,12 @@ class WorkerPool:
     @property
     def alive(self):
         """Number of processes that are loaded and running."""
-        return sum(worker is not None and worker.alive for worker in self.workers)
+        return sum(worker is not None and worker.loaded and worker.alive for worker in self.workers)
 
     @property
     def pids(self):
         """Process ids of those."""
-        return [worker.process.pid for worker in self.workers if worker is not None]
+        return [worker.process.pid for worker in self.workers if worker is not None and worker.loaded]
 
     def start(self):
         """Start all processes and wait until they have loaded the model.
@@ -180,17 +188,17 @@ class WorkerPool:
             thread.join(max(0.0, end - time.monotonic()))
         self._stopping.set()
         self.queue.abandon()
+        late = any(thread.is_alive() for thread in self._threads)
         for worker in self.workers:
             if worker is not None:
-                worker.end(at_once=any(thread.is_alive() for thread in self._threads))
+                worker.end(at_once=late)
         for thread in self._threads:
             thread.join()
 
     def _feed(self, number):
         """A thread's life: batches to its process, a new process for one that died."""
         while not self._stopping.is_set():
-            worker = self.workers[number]
-            if not worker.alive and not self._replace(number, worker):
+            if not self.workers[number].alive and not self._replace(number, self.workers[number]):
                 return
             worker = self.workers[number]
             batch = self.queue.take(IDLE_S)
@@ -203,11 +211,15 @@ class WorkerPool:
         begun = time.monotonic()
         try:
             arrays = self.spec.pad([instance.arrays for instance in batch])
-            outputs = worker.run(arrays, _union(instance.wanted for instance in batch))
-            rows = split(outputs, [instance.length for instance in batch], worker.sequence)
+            try:
+                worker.send(arrays, _union(instance.wanted for instance in batch))
+            except OSError:  # not the batch's doing: it goes to the next worker as it is
+                worker.end(at_once=worker.alive)
+                return self.queue.put_back(batch)
+            rows = split(worker.receive(), [instance.length for instance in batch], worker.sequence)
         except ModelFailed as error:
             if len(batch) > 1:  # one row's fault is not the others'
-                self.queue.put_back(batch, died=False)
+                self.queue.put_back(batch, alone=True)
             else:
                 log.error("the model failed on a row of %d tokens:\n%s", batch[0].length, error.message)
                 self.queue.fail(batch, ModelFailed("the model failed on this input"))
@@ -215,7 +227,7 @@ class WorkerPool:
             if isinstance(error, BlockingIOError):
                 log.warning("worker process %d: no answer in %g s: ending it", worker.process.pid, self.patience_s)
             worker.end(at_once=worker.alive)
-            self.queue.put_back(batch, died=True)
+            self.queue.put_back(batch, alone=True, died=True)
         except Exception:
             log.exception("a batch of %d rows failed", len(batch))
             self.queue.fail(batch, ServiceError("the server failed on this input"))
@@ -223,26 +235,25 @@ class WorkerPool:
             self.queue.finish(batch, rows)
             if self.observer:
                 self.observer.batch(len(batch), time.monotonic() - begun)
+        return None
 
     def _replace(self, number, dead):
         """Put a new process in place of a dead one, as often as it takes; False when the pool stops."""
         log.warning("worker process %d %s: starting another", dead.process.pid, dead.end())
-        self.workers[number], pause = None, FIRST_PAUSE_S
-        while not self._stopping.is_set():
+        pause = FIRST_PAUSE_S
+        while not (self._stopping.is_set() or (self.queue.closed and not len(self.queue))):
             if self.observer:
                 self.observer.restarted()
-            worker = None
             try:
-                worker = WorkerProcess(self.task, self.threads, self.patience_s)
+                worker = self.workers[number] = WorkerProcess(self.task, self.threads, self.patience_s)
                 worker.ready()
             except (UserError, RuntimeError, EOFError, OSError) as error:
-                if worker:
-                    worker.end(at_once=True)
+                if self.workers[number] is not dead:
+                    self.workers[number].end(at_once=True)
                 log.error("no new worker yet: %s; trying again in %g s", error or "it died while loading", pause)
                 self._stopping.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
-                self.workers[number] = worker
                 log.info("worker process %d is ready", worker.process.pid)
                 return True
         return False
