@@ -21,7 +21,8 @@ NOT_OF_PREDICTION = ("mrc_language",)
 
 @dataclass(frozen=True)
 class ModelArgs:
-    """model: an inference model alone, or a checkpoint with its vocabulary. What is left out is as the model says"""
+    """model: an inference model alone, or a checkpoint with its vocabulary. What is left out is as the model
+    says; a checkpoint of 2019 does not, then it is what stands in []"""
 
     inference_model: str = flag(None, "new: a folder that --save_inference_model_path wrote; nothing else is needed")
     init_checkpoint: str = flag(None, "a fine-tuned checkpoint (step_N, best, last), or one of 2019")

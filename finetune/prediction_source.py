@@ -105,7 +105,7 @@ def checkpoint_args(args, tasks, temporary):
         init_checkpoint=given.init_checkpoint,
         sp_model=given.sp_model,
         label_map_config=label_map,
-        metric="pearson_and_spearman" if regression else "simple_accuracy",
+        metric=stored.get("metric", "pearson_and_spearman" if regression else "simple_accuracy"),
         is_regression=regression,
         **values,
     )

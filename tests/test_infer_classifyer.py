@@ -151,6 +151,16 @@ def test_regression_is_known_by_its_checkpoint(model, data, tmp_path):
     assert printed_old == printed
 
 
+def test_ranked_answers_keep_their_question(model, data, rows, tmp_path):
+    checkpoint = train(*RUN, model, data, tmp_path / "run", metric="acc_and_f1_and_mrr")
+    given = {"vocab_path": model / "vocab.txt", "save_inference_model_path": tmp_path / "saved"}
+    header, found = table(infer(SCRIPT, **given, init_checkpoint=checkpoint, predict_set=rows, output_format="tsv")[0])
+    assert header == ["qid", "text_a", "label", "prob_0", "prob_1"]
+    assert [row[0] for row in found] == [str(1000 - i) for i in range(90)]
+    described = json.loads((tmp_path / "saved" / "last_inference_model" / "bundle.json").read_text())
+    assert described["meta"]["metric"] == "acc_and_f1_and_mrr"
+
+
 def test_standard_input_and_a_reader_that_has_enough(saved, rows):
     folder, _ = saved
     with open(rows, encoding="utf8") as file:
