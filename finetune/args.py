@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from finetune.metrics import METRICS, RANKING, REGRESSION
 from propeller.errors import UserError
+from propeller.train.distribution import Ranks
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
 IGNORED = {
@@ -105,6 +106,9 @@ class TrainArgs:
     incr_ratio: float = flag(2.0, "fp16: what the loss scale is multiplied by when raised")
     decr_ratio: float = flag(0.8, "fp16: what the loss scale is multiplied by when lowered")
     random_seed: int = flag(0, "seed of row order, new weights and dropout")
+    fuse_grad_size_mb: float = flag(
+        None, "new: megabytes of gradients sent at once to other processes (default: 32 on GPUs, 1 on CPUs)"
+    )
     early_stop: int = flag(0, "new: stop after so many evaluations without a better score; 0: never")
 
 
@@ -135,6 +139,7 @@ class Args(NamedTuple):
     run: RunArgs
     task: object
     ignored: list
+    ranks: Ranks = Ranks()  # the processes that share the work; no flag, the launcher's environment says
 
 
 GROUPS = {"model": ModelArgs, "data": DataArgs, "train": TrainArgs, "run": RunArgs}
@@ -262,6 +267,8 @@ def _check(args):
             raise UserError(f"--{name} must be 0 or more, not {getattr(run, name)}")
     if not 0 <= train.warmup_proportion <= 1:
         raise UserError(f"--warmup_proportion must be between 0 and 1, not {train.warmup_proportion}")
+    if train.fuse_grad_size_mb is not None and train.fuse_grad_size_mb <= 0:
+        raise UserError(f"--fuse_grad_size_mb must be above 0, not {train.fuse_grad_size_mb:g}")
     if train.weight_decay < 0:
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
     if data.queue_size < 1:

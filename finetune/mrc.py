@@ -124,6 +124,7 @@ class ReadingComprehension(FinetuneTask):
             epochs=train.epoch if training else 1,
             bucket_window=args.data.bucket_window if training else 0,
             num_workers=args.data.num_workers,
+            **cls.sharing(args, training),
         )
 
     @classmethod

@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import time
 from pathlib import Path
 
-from ernie.checkpoint import check_vocab, load_params, read_variable, scan_params, write_variable
+from ernie.checkpoint import check_vocab, load_params, read_variable, write_variable
 from ernie.config import ErnieConfig
 from ernie.export import export_bundle
 from ernie.optimization import AdamW, OptimizationConfig
 from finetune import task_class
 from finetune.args import parse, split
-from finetune.lines import SeedLines, all_flags, log_arguments
+from finetune.fingerprint import fingerprint
+from finetune.lines import SeedLines, log_arguments
 from finetune.precision import precision
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
+from propeller.train import distribution
 from propeller.train.hooks import EarlyStopping, ProgressBar
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
 from propeller.train.saver import Saver, read_json
+from propeller.train.shared import SharedSaver
 from propeller.train.trainer import Evaluation, Learner, RunConfig
 from reader.pyreader import PyReader
 from reader.row_encoder import load_label_map
@@ -35,21 +37,15 @@ from tokenization import build_tokenizer
 
 log = logging.getLogger("ernie.finetune")
 
-# Flags that change where a run writes or what it prints, never the weights it ends with.
-NOT_IN_FINGERPRINT = {
-    "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",
-    "num_workers", "queue_size", "token_cache_dir", "ernie_config_path", "vocab_path", "init_pretraining_params",
-    "init_checkpoint", "label_map_config", "train_set", "dev_set", "test_set", "test_save", "diagnostic",
-    "diagnostic_save", "do_train", "do_val", "do_test", "predict_batch_size", "sp_model",
-}  # fmt: skip
-
 
 def main(prog, task_name, argv):
     """Run a fine-tuning script; returns its exit status."""
     task = task_class(task_name)
     args = parse(prog, f"Fine-tune, evaluate, predict. {task.__doc__.splitlines()[0]}", argv, task.flags)
-    bar = runtime.on_terminal()
-    log_setup.setup(args.run.log_file, bar=bar)
+    ranks = distribution.start()
+    args = args._replace(ranks=ranks)
+    bar = runtime.on_terminal() and ranks.size == 1  # with several, standard error goes to files
+    log_setup.setup(args.run.log_file if ranks.first else None, bar=bar)
     log_arguments(args)
     finetuner = Finetuner(task.variant(args), args, bar)
     if args.run.do_train:
@@ -69,7 +65,7 @@ class Finetuner:
     """
 
     def __init__(self, task, args, bar=False):
-        self.task, self.args, self.bar = task, args, bar
+        self.task, self.args, self.bar, self.ranks = task, args, bar, args.ranks
         model = args.model
         self.place = runtime.place(args.run.use_cuda)
         self.precision = precision(args.train, self.place)
@@ -99,11 +95,13 @@ class Finetuner:
     def train(self):
         """Train with evaluation, then predict the test sets; an interrupted run goes on where it was."""
         args, run = self.args, self.args.run
-        saver = Saver(run.checkpoints, write_variable, read_variable, run.keep_checkpoints, self._meta(), self.task.run_files)
+        folder = (run.checkpoints, write_variable, read_variable, run.keep_checkpoints)
+        saver = SharedSaver(self.ranks, lambda: Saver(*folder, self._meta(), self.task.run_files))
         with contextlib.closing(saver):
             reader = self._reader(args.data.train_set, training=True)
             evaluations = self._evaluations()
-            status = saver.claim(self._fingerprint(reader), run.overwrite)
+            known = fingerprint(args, reader, self.config, self.tokenizer, self.label_map)
+            status = saver.claim(known, run.overwrite)
             if status == "finished":
                 log.info(
                     "this run is finished: best checkpoint %s, last %s; --overwrite begins it afresh",
@@ -113,8 +111,8 @@ class Finetuner:
                 return
             learner = self._learner(self._optimization(reader))
             self._load_initial(learner)
-            journal = Journal(run.checkpoints)
-            hooks = [SeedLines(self.task, self.head, reader.num_examples, run.verbose), journal]
+            journal = Journal(run.checkpoints) if self.ranks.first else None
+            hooks = [SeedLines(self.task, self.head, reader.num_examples, run.verbose), *([journal] if journal else [])]
             hooks.append(ProgressBar(self._steps(reader, whole=True), self.bar))
             if args.train.early_stop:
                 hooks.append(EarlyStopping(args.train.early_stop))
@@ -188,6 +186,8 @@ class Finetuner:
                 best_by=self.task.best_by(self.head),
                 precision=self.precision,
                 place=self.place,
+                ranks=self.ranks,
+                bucket_mb=train.fuse_grad_size_mb,
             ),
         )
 
@@ -243,7 +243,7 @@ class Finetuner:
     def _steps(self, reader, whole=False):
         """Steps of the run by the 2019 formula, which the schedule uses; with ``whole``, as many as there will be."""
         train = self.args.train
-        group = train.gradient_accumulation_steps
+        group = train.gradient_accumulation_steps * self.ranks.size
         if train.in_tokens:
             return max(
                 train.epoch * reader.num_examples // (train.batch_size // self.args.model.max_seq_len) // group, 1
@@ -256,7 +256,7 @@ class Finetuner:
         train = self.args.train
         steps = self._steps(reader)
         warmup = int(steps * train.warmup_proportion)
-        log.info("Device count: 1 (%s)", self.place)
+        log.info("Device count: %d (%s)", self.ranks.size, self.place)
         log.info("Num train examples: %d", reader.num_examples)
         log.info("Max train steps: %d", steps)
         log.info("Num warmup steps: %d", warmup)
@@ -313,25 +313,8 @@ class Finetuner:
             log.info("%s was trained with --max_seq_len %d, now %d", folder, stored["max_seq_len"], ours["max_seq_len"])
         return stored
 
-    def _fingerprint(self, reader):
-        """What makes this run this run: flags, data, initial weights; nested dict of plain values."""
-        flags = {f"--{k}": value for k, value in all_flags(self.args).items() if k not in NOT_IN_FINGERPRINT}
-        model = self.args.model
-        source = model.init_checkpoint or model.init_pretraining_params
-        files = [self.args.data.train_set, *(split(self.args.data.dev_set) if self.args.run.do_val else [])]
-        digests = [reader.fingerprint()["sha256"], *(_file_digest(path) for path in files[1:])]
-        return {
-            "flag": flags,
-            "data": {f"{i} {Path(path).name}": digest for i, (path, digest) in enumerate(zip(files, digests))},
-            "initial_weights": {"kind": "init_checkpoint" if model.init_checkpoint else "init_pretraining_params",
-                                "sha256": _digest(source) if source else None},
-            "ernie_config": self.config.to_dict(),
-            "label_map": self.label_map or {},
-            "tokenizer": self.tokenizer.fingerprint,
-        }  # fmt: skip
-
     def _log_reader(self, reader):
-        stats = reader.stats
+        stats = distribution.add_numbers(self.ranks.all_gather(reader.stats))
         if stats["rows"]:
             log.info(
                 "reader: %d rows, %d of them cut to %d tokens, %.1f%% of the batches padding",
@@ -356,17 +339,17 @@ class Finetuner:
             epoch = state.epoch if kind == "last" else state.best_epoch
             log.info("testing with the %s checkpoint, step %d", kind, step)
             if kind == "best":
-                learner.write(saver.parameters(step))
+                learner.load(saver, step)
             for path, save in self._tests():
                 self._predict(learner, path, f"{save}.{epoch}.{step}")
                 if self.task.is_labelled(path):
                     self._score(learner, self._evaluation("test", path), lines, step, epoch, checkpoint=kind)
-        journal.close()
+        if journal:
+            journal.close()
 
     def _score(self, learner, evaluation, lines, step, epoch, **facts):
         begin = time.monotonic()
-        with evaluation.open_batches() as batches:
-            scores = evaluation.finish({**learner.evaluate(batches), "step": step})
+        scores = learner.score(evaluation, step)
         elapsed = time.monotonic() - begin
         record = {"event": evaluation.kind, "step": step, "epoch": epoch, "file": evaluation.file, **scores, **facts}
         lines.on_record(learner, None, {**record, "elapsed": elapsed})
@@ -376,22 +359,10 @@ class Finetuner:
         log.info("testing %s, save to %s", path, save)
         reader = self._reader(path, labelled=False)
         with PyReader(reader.batches, self.args.data.queue_size) as batches:
-            written = self.task.write_predictions(learner.predict(batches), reader, save, self.args)
-        if written != reader.num_examples:
+            outputs = learner.predict(batches)
+            written = self.task.write_predictions(outputs, reader, save, self.args) if self.ranks.first else None
+            for _ in outputs:  # of all ranks, whoever writes
+                pass
+        self.ranks.meet()
+        if self.ranks.first and written != reader.num_examples:
             raise UserError(f"{save}: {written} predictions for {reader.num_examples} rows of {path}")
-
-
-def _digest(directory):
-    """sha256 over the names and bytes of the parameters in a directory."""
-    total = hashlib.sha256()
-    for name, variable in sorted(scan_params(directory).items()):
-        total.update(f"{name} {_file_digest(variable.path)}\n".encode())
-    return total.hexdigest()
-
-
-def _file_digest(path):
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            total.update(block)
-    return total.hexdigest()

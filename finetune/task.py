@@ -115,7 +115,13 @@ class FinetuneTask(Model):
             "epochs": train.epoch if training else 1,
             "bucket_window": args.data.bucket_window if training else 0,
             "num_workers": args.data.num_workers,
+            **cls.sharing(args, training),
         }
+
+    @classmethod
+    def sharing(cls, args, training):
+        """The arguments of a ``BatchReader`` that give this process its share of the batches."""
+        return {"rank": args.ranks.rank, "world_size": args.ranks.size, "even": training}
 
     @classmethod
     def token_cache(cls, args):

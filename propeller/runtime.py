@@ -68,9 +68,11 @@ def place(use_cuda):
     if use_cuda == "true" and not has_gpu:
         why = "this machine shows none" if paddle.is_compiled_with_cuda() else "this Paddle is built for CPUs"
         raise UserError(f"--use_cuda true needs a GPU, but {why}: give --use_cuda auto, or run {INSTALL_GPU}")
-    on_gpu = has_gpu and use_cuda in ("true", "auto")
-    paddle.set_device("gpu" if on_gpu else "cpu")
-    return paddle.CUDAPlace(0) if on_gpu else paddle.CPUPlace()
+    on_gpu = has_gpu and use_cuda in ("true", "auto") and os.environ.get("PADDLE_DISTRI_BACKEND") != "gloo"
+    given = os.environ.get("FLAGS_selected_gpus", "0")  # noqa: SIM112 Paddle's launcher gives each process one
+    number = int(given.split(",")[0] or 0)
+    paddle.set_device(f"gpu:{number}" if on_gpu else "cpu")
+    return paddle.CUDAPlace(number) if on_gpu else paddle.CPUPlace()
 
 
 def on_terminal():

@@ -78,5 +78,7 @@ def open_source(reader):
     with contextlib.ExitStack() as stack:
         cache = None
         if reader.token_cache_dir is not None:
-            cache = stack.enter_context(TokenCache(reader.token_cache_dir, reader.table, reader.encoder))
+            # Of several processes one fills it, and so tokenises the rows of all in the first epoch.
+            fill = reader.rank == 0
+            cache = stack.enter_context(TokenCache(reader.token_cache_dir, reader.table, reader.encoder, fill))
         yield Source(reader.table, reader.encoder, reader.num_workers, cache, stack)

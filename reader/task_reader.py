@@ -89,12 +89,13 @@ class BatchReader:
         bucket_window: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        even: bool = False,
         num_workers: int = 0,
     ):
         self.tokenizer, self.max_seq_len, self.task_id = tokenizer, max_seq_len, task_id
         self.batch_size, self.in_tokens, self.bucket_window = batch_size, in_tokens, bucket_window
         self.shuffle, self.seed, self.epochs = shuffle, seed, epochs
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.even = rank, world_size, even
         self.num_workers = num_workers
         self._check_numbers()
         self.stats = dict.fromkeys(("rows", "truncated", "tokens", "padding"), 0)
@@ -146,7 +147,7 @@ class BatchReader:
 
         Fields, shapes and dtypes of a batch: reader.batching.make_batch; labels are absent with label_kind None, qids
         without a qid column. With several ranks the position is the one after the whole group of batches,
-        the same for all of them.
+        the same for all of them; with `even` the batch is None for ranks that a last, short group has none for.
         """
         return self._batches(ReaderPosition.of(start, self.num_examples))
 
@@ -162,7 +163,7 @@ class BatchReader:
                     continue
                 begin = place if epoch == place.epoch else ReaderPosition(epoch)
                 for rows, after in self._rank_share(self._epoch(order, begin, source)):
-                    yield self._finish(rows), after
+                    yield None if rows is None else self._finish(rows), after
                 self.on_epoch_read(epoch)
 
     def on_epoch_read(self, epoch: int):
@@ -185,7 +186,7 @@ class BatchReader:
         """Of each group of world_size batches this rank's own, with the place behind the group.
 
         A last group that is not full gives its batches to the first ranks and none to the others, so that every row is
-        read. Training in several processes has to even this out here, since all must take the same number of steps.
+        read once; with `even` the others get None, since all must take the same number of steps.
         """
         group = []
         for batch in batches:
@@ -195,6 +196,8 @@ class BatchReader:
                 group = []
         if len(group) > self.rank:
             yield group[self.rank][0], group[-1][1]
+        elif group and self.even:
+            yield None, group[-1][1]
 
     def _epoch(self, order, place, source):
         """(rows of a batch or None where another rank's were not read, place after it), for all ranks' batches."""
@@ -286,6 +289,7 @@ class TaskReader(BatchReader):
         bucket_window: rows within which rows of like length come together, 0: off. Rows that fill no batch go on to the
             next window, so only the last batch of an epoch is short. With shuffle its batches come in random order.
         rank, world_size: of each group of world_size batches, batch `rank` is given out here.
+        even: where a rank has no batch, give out None in its place: for training.
         num_workers: 0: tokenise in the calling thread; n: in n processes.
         token_cache_dir: where ids are kept for later epochs and runs; see reader/token_cache.py.
 

@@ -45,7 +45,7 @@ STALE_SECONDS = 24 * 3600  # an unfinished cache untouched for so long belongs t
 class TokenCache:
     """The cache of one (file, tokenizer, settings), see the module. Raises UserError: the directory cannot be made."""
 
-    def __init__(self, directory, table, encoder):
+    def __init__(self, directory, table, encoder, fill=True):
         self.num_rows = table.num_rows
         self.key = cache_key(table, encoder)
         self.directory = Path(directory)
@@ -67,6 +67,7 @@ class TokenCache:
         self.maps = []
         self.filling = False
         self.off = False  # after a failure to write: the run goes on without it
+        self.fill = fill  # else another process does
 
     def __enter__(self):
         return self
@@ -87,8 +88,10 @@ class TokenCache:
         try:
             self._map()
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("token cache %s is damaged (%s): it is built again", self.path, error)
             self.arrays, self.maps = None, []
+            if not self.fill:
+                return False
+            log.warning("token cache %s is damaged (%s): it is built again", self.path, error)
             shutil.rmtree(self.path, ignore_errors=True)
             self._begin()
             return False
@@ -139,7 +142,7 @@ class TokenCache:
                 mapped.madvise(mmap.MADV_DONTNEED)
 
     def _begin(self):
-        if self.filling:
+        if self.filling or not self.fill:
             return
         self._remove_stale()
         try:

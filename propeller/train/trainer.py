@@ -160,6 +160,14 @@ class Learner:
         """Set variables from name -> array."""
         program.write(self.scope, self.place, arrays)
 
+    def load(self, saver, step):
+        """Set the parameters from the checkpoint of a step; with several ranks the first one reads it."""
+        if self.ranks.first:
+            self.write(saver.parameters(step))
+        if self.ranks.size > 1:
+            self.ranks.meet()
+            self.write(self.ranks.copy_from_first(self.read(program.parameters(self._train_graph().gradient.main))))
+
     def read(self, names):
         """name -> array of variables in the scope."""
         return {name: program.read(self.scope, name) for name in names}
