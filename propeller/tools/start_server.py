@@ -18,6 +18,7 @@ from propeller.errors import UserError, exit_on_user_error
 from propeller.service.limits import Limits
 
 TOKEN = "ERNIE_TOKEN"  # the variable that holds the token, where --token would show it to every user of the machine
+MOST_WORKERS = 8  # unless more are asked for
 TEXTS = {
     "max_batch_size": "rows that run together",
     "max_wait_ms": "milliseconds a batch that is not full waits for more; a client alone never waits",
@@ -50,7 +51,12 @@ def build_parser():
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all [127.0.0.1]")
     parser.add_argument("--token", help=f"what clients must send as a bearer token; better in the variable {TOKEN}")
     group = parser.add_argument_group("workers")
-    group.add_argument("--workers", metavar="N", type=int, help="processes with a model each [cores / threads; GPU: 1]")
+    group.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="processes with a model each [cores / threads, at most 8 by themselves; GPU: 1]",
+    )
     group.add_argument("--threads", metavar="N", type=int, help="threads of each [cores / workers]")
     group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the matrix products [fp32]")
     group.add_argument(
@@ -102,10 +108,10 @@ def share(workers, threads, cores, on_gpu=False):
     """Workers and threads of each, where one or both are to be chosen: together as many as there are cores.
 
     On a CPU several processes of few threads do more together than one of many: a matrix product is shared among
-    threads, what lies between two products is not.
+    threads, what lies between two products is not. Each holds the weights, so on many cores threads are added.
     """
     if workers is None and threads is None:
-        workers = 1 if on_gpu else cores
+        threads = cores if on_gpu else -(-cores // MOST_WORKERS)
     if workers is None:
         workers = 1 if on_gpu else max(1, cores // threads)
     return workers, threads or max(1, cores // workers)
