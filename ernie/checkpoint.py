@@ -11,6 +11,7 @@ the data in row-major order. TensorDesc is a protobuf message: field 1 the data 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from propeller.errors import UserError
-from propeller.files import atomic_directory
+from propeller.files import atomic_directory, file_digest
 
 log = logging.getLogger("ernie.checkpoint")
 
@@ -255,6 +256,14 @@ def iter_params(directory, names=None):
 def read_params(directory, names=None):
     """Read a directory's parameters, or those in ``names``: dict of name -> array. Raises UserError as its parts do."""
     return dict(iter_params(directory, names))
+
+
+def params_digest(directory):
+    """sha256 over the names and bytes of a directory's parameters, as hex."""
+    total = hashlib.sha256()
+    for name, variable in sorted(scan_params(directory).items()):
+        total.update(f"{name} {file_digest(variable.path)}\n".encode())
+    return total.hexdigest()
 
 
 def write_params(directory, arrays, overwrite=False):

@@ -8,13 +8,12 @@ Every flag of the 2019 scripts is taken, with its meaning and default; new ones 
 
 from __future__ import annotations
 
-import argparse
-import difflib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import NamedTuple
 
 from finetune.metrics import METRICS, RANKING, REGRESSION
 from propeller.errors import UserError
+from propeller.flags import FlagParser, add_flags, add_ignored, flag, made, read_flags
 from propeller.train.distribution import Ranks
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
@@ -31,11 +30,6 @@ IGNORED = {
     "max_answer_length": "for reading comprehension only",
     "n_best_size": "for reading comprehension only",
 }
-
-
-def flag(default, text, **options):
-    """A dataclass field that is a flag: its default, its one line of help, options for argparse."""
-    return field(default=default, metadata={"help": text, **options})
 
 
 @dataclass(frozen=True)
@@ -151,75 +145,14 @@ def _ignored(task_flags):
     return {name: why for name, why in IGNORED.items() if name not in own}
 
 
-class FlagParser(argparse.ArgumentParser):
-    """argparse whose errors are UserErrors."""
-
-    def error(self, message):
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
-def boolean(text):
-    """true/false, t/f, yes/no, 1/0 in any case, as in 2019."""
-    if text.lower() in ("true", "t", "yes", "1"):
-        return True
-    if text.lower() in ("false", "f", "no", "0"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-
-
-def _type(annotation):
-    return {"bool": boolean, "int": int, "float": float}.get(annotation, str)
-
-
-def add_flags(parser, group, optional=False, without=()):
-    """Add a section of flags to a parser, from a dataclass of them; with ``optional`` those not given are None."""
-    section = parser.add_argument_group(*[part.strip() for part in group.__doc__.split(":", 1)])
-    for entry in fields(group):
-        if entry.name in without:
-            continue
-        options = dict(entry.metadata)
-        text, bare = options.pop("help"), options.pop("bare", False)
-        if entry.default not in (None, MISSING):
-            shown = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
-            text = f"{text} [{'the model says, else ' if optional else ''}{shown}]"
-        kind = _type(entry.type)
-        if kind is boolean and not bare:
-            options["metavar"] = "true|false"
-        elif kind in (int, float):
-            options["metavar"] = "N" if kind is int else "X"
-        elif "choices" not in options:
-            options["metavar"] = "PATH"
-        if bare:
-            options.update(nargs="?", const=True, metavar="true|false")
-        default = None if optional else entry.default
-        section.add_argument(f"--{entry.name}", type=kind, default=default, help=text, **options)
-
-
 def build_parser(prog, description, task_flags=None):
     """The argparse parser, flags in groups; ``task_flags`` is the dataclass of a task's own, or None."""
     usage = f"{prog} --ernie_config_path PATH --vocab_path PATH [flags]"
     parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
     for group in [*GROUPS.values(), *([task_flags] if task_flags else [])]:
         add_flags(parser, group)
-    section = parser.add_argument_group("ignored", "taken because scripts of 2019 give them; without effect here")
-    for name, why in _ignored(task_flags).items():
-        section.add_argument(f"--{name}", default=MISSING, help=why, metavar="ANY")
+    add_ignored(parser, _ignored(task_flags))
     return parser
-
-
-def read_flags(parser, argv):
-    """name -> value of a command line.
-
-    Raises:
-        UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
-    """
-    found, unknown = parser.parse_known_args(argv)
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"unknown argument {unknown[0]}: {hint}see {parser.prog} --help")
-    return vars(found)
 
 
 def parse(prog, description, argv, task_flags=None):
@@ -229,11 +162,11 @@ def parse(prog, description, argv, task_flags=None):
         UserError: see ``read_flags``; flags that do not go together.
     """
     values = read_flags(build_parser(prog, description, task_flags), argv)
-    made = {
-        key: group(**{entry.name: values[entry.name] for entry in fields(group)}) if group else None
-        for key, group in {**GROUPS, "task": task_flags}.items()
-    }
-    args = Args(**made, ignored=[name for name in _ignored(task_flags) if values[name] is not MISSING])
+    groups = {**GROUPS, "task": task_flags}.items()
+    args = Args(
+        **{key: made(group, values) if group else None for key, group in groups},
+        ignored=[name for name in _ignored(task_flags) if values[name] is not MISSING],
+    )
     _check(args)
     return args
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import NamedTuple
 
-from finetune.args import FlagParser, add_flags, flag, read_flags
 from finetune.embedding import POOLINGS
 from finetune.predict_args import ExportArgs
 from propeller.errors import UserError
+from propeller.flags import FlagParser, add_flags, flag, read_flags
 from propeller.service.predictor import PRECISIONS
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.

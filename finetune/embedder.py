@@ -22,11 +22,11 @@ from finetune import embed_args, predict_args, task_class
 from finetune.embedding import EmbeddingFolder, vectors_of
 from finetune.encoder import Embed, EmbedHead, number_of_layer
 from finetune.inference import InferenceModel
-from finetune.lines import log_values
 from finetune.prediction_source import check_same
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
+from propeller.flags import log_values
 from propeller.train.model import RunMode
 from propeller.train.saver import read_json
 from propeller.train.trainer import Learner, RunConfig
@@ -46,7 +46,7 @@ def main(prog, argv):
     args = embed_args.parse(prog, "Write sentence and token embeddings of a file of rows.", argv)
     bar = runtime.on_terminal()
     log_setup.setup(args.data.log_file, bar=bar)
-    log_values(args.values())
+    log_values(log, args.values())
     if args.ignored:
         why = "; ".join(f"--{name} ({embed_args.IGNORED[name]})" for name in args.ignored)
         log.info("without effect: %s", why)

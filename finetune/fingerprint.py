@@ -5,12 +5,12 @@ known = fingerprint(args, reader, config, tokenizer, label_map)
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from ernie.checkpoint import scan_params
+from ernie.checkpoint import params_digest
 from finetune.args import split
 from finetune.lines import all_flags
+from propeller.files import file_digest
 
 # Flags that change where a run writes or what it prints, never the weights it ends with.
 NOT_IN_FINGERPRINT = {
@@ -36,29 +36,13 @@ def fingerprint(args, reader, config, tokenizer, label_map):
     model = args.model
     source = model.init_checkpoint or model.init_pretraining_params
     files = [args.data.train_set, *(split(args.data.dev_set) if args.run.do_val else [])]
-    digests = [reader.fingerprint()["sha256"], *(_file_digest(path) for path in files[1:])]
+    digests = [reader.fingerprint()["sha256"], *(file_digest(path) for path in files[1:])]
     return {
         "flag": flags,
         "data": {f"{i} {Path(path).name}": digest for i, (path, digest) in enumerate(zip(files, digests))},
         "initial_weights": {"kind": "init_checkpoint" if model.init_checkpoint else "init_pretraining_params",
-                            "sha256": _digest(source) if source else None},
+                            "sha256": params_digest(source) if source else None},
         "ernie_config": config.to_dict(),
         "label_map": label_map or {},
         "tokenizer": tokenizer.fingerprint,
     }  # fmt: skip
-
-
-def _digest(directory):
-    """sha256 over the names and bytes of the parameters in a directory."""
-    total = hashlib.sha256()
-    for name, variable in sorted(scan_params(directory).items()):
-        total.update(f"{name} {_file_digest(variable.path)}\n".encode())
-    return total.hexdigest()
-
-
-def _file_digest(path):
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            total.update(block)
-    return total.hexdigest()

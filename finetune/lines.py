@@ -11,6 +11,7 @@ import dataclasses
 import logging
 
 from finetune.args import GROUPS, IGNORED
+from propeller.flags import log_values
 from propeller.train.hooks import RunHook
 
 log = logging.getLogger("ernie.finetune")
@@ -22,19 +23,9 @@ def all_flags(args):
     return {name: value for group in groups if group for name, value in dataclasses.asdict(group).items()}
 
 
-def log_values(values):
-    """Flags, name -> value, sorted, a line each."""
-    log.info("-----------  Configuration Arguments -----------")
-    for name, value in sorted(values.items()):
-        log.info("%s: %s", name, value)
-    log.info("------------------------------------------------")
-
-
 def log_arguments(args):
     """All flags; and which of those given have no effect."""
-    log_values(all_flags(args))
-    if args.ignored:
-        log.info("without effect: %s", "; ".join(f"--{name} ({IGNORED[name]})" for name in args.ignored))
+    log_values(log, all_flags(args), {name: IGNORED[name] for name in args.ignored})
 
 
 class SeedLines(RunHook):

@@ -13,10 +13,11 @@ import paddle.nn.functional as F
 
 from ernie.modeling import Linear
 from finetune import mrc_answers
-from finetune.args import flag, split
+from finetune.args import split
 from finetune.mrc_scores import LANGUAGES, language_of, score
 from finetune.task import ENCODER_INPUTS, FinetuneTask
 from propeller.errors import UserError
+from propeller.flags import flag
 from propeller.metrics import Metric
 from propeller.train.model import Input
 from reader.squad import SquadReader

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
-from finetune.args import FlagParser, add_flags, flag, read_flags
 from propeller.errors import UserError
+from propeller.flags import FlagParser, add_flags, flag, read_flags
 from propeller.service.predictor import PRECISIONS
 
 # Of a task's own flags those that say nothing of a prediction.

@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from finetune.lines import log_values
 from finetune.predict_args import parse
 from finetune.prediction_source import open_model, prepare_bundle, reading_args
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.files import atomic_text
+from propeller.flags import log_values
 from reader.ordered import in_file_order, ordered_batches
 from reader.pyreader import PyReader
 from reader.sources import CHUNK_ROWS
@@ -54,7 +54,7 @@ def main(prog, name, argv):
     job.check(args)
     bar = runtime.on_terminal() and not (job.prints(args) and sys.stdout.isatty())
     log_setup.setup(args.data.log_file, bar=bar)
-    log_values(args.values())
+    log_values(log, args.values())
     try:
         with contextlib.ExitStack() as stack:
             predict(job, args, bar, stack)

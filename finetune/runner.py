@@ -20,7 +20,6 @@ from finetune import task_class
 from finetune.args import parse, split
 from finetune.fingerprint import fingerprint
 from finetune.lines import SeedLines, log_arguments
-from finetune.precision import precision
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
@@ -28,6 +27,7 @@ from propeller.train import distribution
 from propeller.train.hooks import EarlyStopping, ProgressBar
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
+from propeller.train.precision import precision
 from propeller.train.saver import Saver, read_json
 from propeller.train.shared import SharedSaver
 from propeller.train.trainer import Evaluation, Learner, RunConfig

@@ -20,10 +20,10 @@ import paddle
 import paddle.nn.functional as F
 
 from ernie.modeling import Linear
-from finetune.args import flag
 from finetune.task import ENCODER_INPUTS, FinetuneTask, HeadConfig
 from propeller.errors import UserError
 from propeller.files import atomic_text
+from propeller.flags import flag
 from propeller.metrics import Metric
 from propeller.train.model import Input
 from reader.tagging import TaggingReader

@@ -44,7 +44,7 @@ class FinetuneTask(Model):
     Attributes:
         name: the task's name in ``TASKS`` and in checkpoints.
         head_prefix: what the names of the head's parameters begin with.
-        flags: a frozen dataclass of flags that only this task has (made with ``finetune.args.flag``), or None.
+        flags: a frozen dataclass of flags that only this task has (made with ``propeller.flags.flag``), or None.
         label_kind: how the label column of a TSV is read, see ``TaskReader``.
         run_files: glob patterns of what ``finish_scores`` writes into --checkpoints; --overwrite removes them.
         drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.

@@ -6,6 +6,7 @@ with atomic_directory("output/step_100") as temporary:
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -84,6 +85,15 @@ def _atomic_file(path, mode, **options):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def file_digest(path):
+    """sha256 of a file's content, as hex."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            total.update(block)
+    return total.hexdigest()
 
 
 def _fsync(path):

@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 import pytest
 
-import finetune.precision
+import propeller.train.precision
 from ernie.checkpoint import read_variable, write_variable
 from ernie.config import ErnieConfig
 from ernie.optimization import AdamW, OptimizationConfig, learning_rate_at
@@ -281,8 +281,8 @@ def test_precisions_that_cannot_be(model, data, tmp_path, changes, words):
 @pytest.fixture
 def fp16_in_fp32(monkeypatch):
     """--use_fp16 with its loss scale, in fp32: a CPU computes no fp16."""
-    monkeypatch.setitem(finetune.precision.HALF, "use_fp16", "float32")
-    monkeypatch.setattr(finetune.precision, "check_fp16", lambda place: None)
+    monkeypatch.setitem(propeller.train.precision.HALF, "use_fp16", "float32")
+    monkeypatch.setattr(propeller.train.precision, "check_fp16", lambda place: None)
 
 
 @pytest.mark.parametrize(

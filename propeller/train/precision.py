@@ -17,7 +17,7 @@ def precision(train, place):
     """What training computes in.
 
     Args:
-        train: ``finetune.args.TrainArgs``.
+        train: an object with the flags ``use_fp16``, ``use_bf16`` and those of the loss scale.
         place: the Paddle place it runs on.
 
     Raises:
