@@ -193,6 +193,7 @@ def initialise(executor, scope, startup, place, seed):
         if not has(scope, name):
             write(scope, place, {name: read(fresh, name)})
             taken.append(name)
+        fresh.find_var(name).get_tensor()._clear()  # Paddle keeps the scope, and would keep the values too
     return taken
 
 
