@@ -31,9 +31,12 @@ NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+)\.sh)(
 RUN = re.compile(
     r"(export TASK_DATA_PATH=|\. \.venv/bin/activate"
     r"|python (run_\w+|infer_\w+|ernie_encoder|script/report)\.py |python -m ernie\.convert "
+    r"|python -m propeller\.tools\.start_server |until curl |curl |kill \$!"
     r"|MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?sh script/(en_glue|zh_task)/"
     r"|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )
+
+MODULES = (["-m", "ernie.convert"], ["-m", "propeller.tools.start_server"])
 
 
 def read(name):
@@ -85,7 +88,7 @@ def test_the_two_commands_and_the_warning_are_on_the_first_screen():
         assert "872" in first
 
 
-@pytest.mark.parametrize("program", [["run_classifier.py"], ["-m", "ernie.convert"]])
+@pytest.mark.parametrize("program", [["run_classifier.py"], *MODULES])
 def test_help_needs_nothing_else(program):
     done = python(*program, "--help")
     assert done.returncode == 0, done.stderr
@@ -100,7 +103,7 @@ def python(*words, **options):
 def test_every_flag_exists():
     programs = [path.name for kind in ("run", "infer", "ernie_encoder") for path in ROOT.glob(f"{kind}*.py")]
     programs.append("script/report.py")
-    helps = [python(*words, "--help").stdout for words in [["-m", "ernie.convert"], *([name] for name in programs)]]
+    helps = [python(*words, "--help").stdout for words in [*MODULES, *([name] for name in programs)]]
     known = {"--all"}.union(*(re.findall(r"--\w+", text) for text in helps))
     for name in DOCUMENTS:
         missing = set(re.findall(r"(?<![\w-])--[a-z]\w*", read(name))) - known

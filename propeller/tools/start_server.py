@@ -55,7 +55,7 @@ def build_parser():
         "--workers",
         metavar="N",
         type=int,
-        help="processes with a model each [cores / threads, at most 8 by themselves; GPU: 1]",
+        help=f"processes with a model each [cores / threads, at most {MOST_WORKERS} unless asked for; GPU: 1]",
     )
     group.add_argument("--threads", metavar="N", type=int, help="threads of each [cores / workers]")
     group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the matrix products [fp32]")
