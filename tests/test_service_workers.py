@@ -10,10 +10,11 @@ import threading
 
 import pytest
 
+from propeller import service
 from propeller.errors import UserError
 from propeller.service.batching import BatchQueue
 from propeller.service.padding import InputSpec
-from propeller.service.server import InferenceServer, RunningServer
+from propeller.service.server import RunningServer
 from propeller.service.workers import WorkerPool
 from tests.service_toys import (
     DIES,
@@ -191,11 +192,12 @@ def test_a_signal_to_the_whole_group_leaves_workers_to_finish(folder):
 
 
 def test_the_face_of_propeller(folder):
-    server = InferenceServer(
+    server = service.InferenceServer(
         toy_bundle(folder), handlers="tests.service_toys", factory="tests.service_toys:open_toy", options={"delay": 0.0}
     )
     with server.listen(0, wait=False) as running:
-        assert ask_json(running.url, "/predict", {"texts": ["5"]})[1]["sums"] == [5.0]
+        with service.InferenceClient(running.url) as client:
+            assert client([[5, 6]], [[1, 1]])[0].tolist() == [[11.0]]
     assert refused(running.url)
 
 

@@ -7,14 +7,15 @@ curl -d '{"texts": ["a lovely film"]}' http://127.0.0.1:8113/predict
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
+import warnings
 from dataclasses import fields
 
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
+from propeller.flags import FlagParser, read_flags
 from propeller.service.limits import Limits
 
 TOKEN = "ERNIE_TOKEN"  # the variable that holds the token, where --token would show it to every user of the machine
@@ -32,16 +33,9 @@ TEXTS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are UserErrors."""
-
-    def error(self, message):
-        raise UserError(f"{message}; see --help")
-
-
 def build_parser():
     """The flags."""
-    parser = _Parser(
+    parser = FlagParser(
         prog="python -m propeller.tools.start_server",
         description="Serve a bundle over HTTP: POST /predict, POST /arrays; GET / (a page), /info, /healthz, /metrics.",
         allow_abbrev=False,
@@ -88,13 +82,7 @@ def parse(argv):
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
     """
-    parser = build_parser()
-    found, unknown = parser.parse_known_args(argv)
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"unknown argument {unknown[0]}: {hint}see --help")
+    found = argparse.Namespace(**read_flags(build_parser(), argv))
     for name in ("workers", "threads"):
         value = getattr(found, name)
         if value is not None and value < 1:
@@ -121,6 +109,9 @@ def main(argv):
     """Serve until SIGTERM or SIGINT."""
     found = parse(argv)
     log_setup.setup()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process, which computes nothing; workers have their own
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", message="No ccache found")  # where the text side imports Paddle
     limits = Limits(**{name: getattr(found, name) for name in TEXTS})
     from propeller.service.server import Settings, serve  # uvicorn and the like: not for --help
 
