@@ -1,0 +1,201 @@
+"""Pre-training shards from raw text.
+
+    python -m pretrain.build_data --input 'corpus/*.txt.gz' --output output/shards --vocab_path vocab.txt
+    python -m pretrain.build_data --input wiki.jsonl.zst --output output/en --vocab_path en.txt --segmenter english
+    python -m pretrain.inspect output/shards/shards/news-00000.gz --vocab_path vocab.txt
+
+writes OUTPUT/filelist (path<TAB>mask_word_prob, for train.py --train_filelist), OUTPUT/shards/*.gz and
+OUTPUT/stats.json. Text is plain (UTF-8, a blank line between documents) or JSON lines (`text`, `title`), as it is,
+.gz or .zst. The same text, flags and --seed give the same bytes, however many processes. Killed midway, the same
+command goes on with the files that are not done. What is wrong with the input is one line, file, line and remedy, and
+exit status 2; --on_bad skip leaves it out and counts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import glob
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from pretrain.builder import Plan, build_file, facts_of, names_of
+from pretrain.documents import FORMATS
+from pretrain.engines import Processes, over_ray
+from pretrain.instances import PAIRS
+from pretrain.segment import SEGMENTERS
+from pretrain.shards import Folder
+from propeller.errors import UserError, exit_on_user_error
+from tokenization import TOKENIZERS
+
+log = logging.getLogger("ernie.pretrain")
+TOLD = 5  # bad lines told one by one
+
+
+def truth(text):
+    """true or false, as the flags of the other scripts."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    raise argparse.ArgumentTypeError("give true or false")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pretrain.build_data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    plan = Plan("")
+
+    def flag(group, name, text, kind=None, **options):
+        default = options.pop("default", getattr(plan, name, None))
+        kind = kind or type(default)
+        shown = f" (default {str(default).lower() if kind is truth else default})" if default is not None else ""
+        group.add_argument(f"--{name}", type=kind, default=default, help=text.replace("%", "%%") + shown, **options)
+
+    group = parser.add_argument_group("input and output")
+    group.add_argument("--input", nargs="+", required=True, metavar="FILE", help="files or patterns ('*.txt.gz')")
+    group.add_argument("--output", required=True, help="folder of the shards, their list and the statistics")
+    flag(group, "format", "how the text is given; auto: JSON lines in .json and .jsonl, else plain", choices=FORMATS)
+    flag(group, "title", "a title is the first sentence, or left out", choices=("first", "ignore"))
+    flag(group, "line_break", "a line of a document is a paragraph, or wrapped", choices=("paragraph", "wrap"))
+    flag(
+        group,
+        "on_bad",
+        "bad input stops the build, or is counted and left out",
+        choices=("error", "skip"),
+    )
+    group.add_argument("--overwrite", action="store_true", help="build anew what --output holds of another build")
+    group = parser.add_argument_group("words and pieces")
+    flag(group, "segmenter", f"where words, phrases and entities come from: {', '.join(SEGMENTERS)}, or MODULE:CLASS")
+    group.add_argument("--vocab_path", required=True, help="vocab.txt of the model")
+    flag(group, "tokenizer", "how words become pieces", choices=tuple(TOKENIZERS))
+    flag(group, "do_lower_case", "lower-case the text and strip accents, for uncased vocabularies", truth)
+    flag(group, "sp_model", "sentencepiece model of the last two (default: the *.model beside vocab.txt)", str)
+    group = parser.add_argument_group("instances")
+    pairs = "mixed: half of the second texts are the next ones; positive: all, as generate_neg_sample needs"
+    flag(group, "pairs", pairs, choices=PAIRS)
+    flag(group, "max_seq_len", "longest instance in tokens, [CLS] and [SEP] among them")
+    flag(group, "short_seq_prob", "part of the instances that is made shorter")
+    flag(
+        group,
+        "mask_word_prob",
+        "how likely a file has whole units masked in an epoch: for the list",
+        default=1.0,
+    )
+    flag(group, "seed", "of pairs and lengths")
+    group = parser.add_argument_group("how it is done")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    flag(group, "num_workers", "processes; 0: this one alone", default=cores)
+    flag(
+        group,
+        "engine",
+        "processes here, or a file a task on a Ray cluster",
+        default="local",
+        choices=("local", "ray"),
+    )
+    group.add_argument("--ray_address", help="of a running cluster (default: one of --num_workers processes here)")
+    flag(group, "instances_per_shard", "a shard is closed when it has as many")
+    flag(group, "block_chars", "characters worked on at once; wrong second texts come from among them")
+    return parser
+
+
+def input_files(patterns) -> list:
+    """The files that paths and patterns name, each once, in order. Raises UserError for one that names none."""
+    found = {}
+    for pattern in patterns:
+        names = [pattern]
+        if not Path(pattern).is_file():
+            names = sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))  # noqa: PTH207  (absolute ones too)
+        if not names and Path(pattern).is_dir():
+            raise UserError(f"--input {pattern}: a folder; name the files in it, as with /*")
+        if not names:
+            raise UserError(f"--input {pattern}: no such file; give its path")
+        found.update(dict.fromkeys(names))
+    return list(found)
+
+
+def main(argv=None):
+    """Build; returns the statistics."""
+    args = vars(arguments().parse_args(argv))
+    plan = Plan(**{name: args[name] for name in Plan.__dataclass_fields__})
+    if not 0 <= args["mask_word_prob"] < float("inf"):
+        raise UserError(f"--mask_word_prob {args['mask_word_prob']}: give 0 (pieces) to 1 (whole units)")
+    if args["num_workers"] < 0:
+        raise UserError(f"--num_workers {args['num_workers']}: give 0 or more")
+    paths, folder, begin = input_files(args["input"]), Folder(args["output"]), time.monotonic()
+    with folder.claimed(plan.settings(), args["overwrite"]):
+        names = names_of(paths)
+        records = {name: folder.record(name, facts_of(path)) for path, name in names.items()}
+        missing = [path for path in paths if records[names[path]] is None]
+        if len(missing) < len(paths):
+            log.info("%d of %d files are done already", len(paths) - len(missing), len(paths))
+        if missing:
+            (folder.path / "filelist").unlink(missing_ok=True)
+        for path, record in _build(missing, names, plan, folder.shards, args):
+            records[names[path]] = record
+            stats = record["stats"]
+            log.info("%s: %d documents, %d instances", path, stats.get("documents", 0), stats.get("instances", 0))
+        stats = folder.finish(records, args["mask_word_prob"])
+    _report(stats, folder, time.monotonic() - begin)
+
+
+def _build(paths, names, plan, shards, args):
+    """(path, record) of each file."""
+    if not paths:
+        return
+    if args["engine"] == "ray":
+        tasks = [(str(Path(path).resolve()), names[path], plan, str(shards.resolve())) for path in paths]
+        given = dict(zip((task[0] for task in tasks), paths))
+        plan_path = {"vocab_path": str(Path(plan.vocab_path).resolve())}
+        tasks = [(path, name, dataclasses.replace(plan, **plan_path), folder) for path, name, plan, folder in tasks]
+        for path, record in over_ray(tasks, args["ray_address"], args["num_workers"]):
+            yield given[path], record
+        return
+    told = 0
+
+    def tell(path):
+        def progress(_, problems):
+            nonlocal told
+            for line, text in problems:
+                told += 1
+                if told <= TOLD:
+                    where = f"{path}, line {line}: {text}" if line else text
+                    log.warning("%s: left out%s", where, ", as others will be" * (told == TOLD))
+
+        return progress
+
+    with Processes(args["num_workers"]) as run:
+        for path in paths:
+            yield path, build_file(path, names[path], plan, shards, run, tell(path))
+
+
+def _report(stats, folder, seconds):
+    print(
+        f"{folder.path / 'filelist'}: {stats['shards']} shards of {stats['files']} files in {seconds:.1f} s\n"
+        f"{stats['documents']} documents, {stats['sentences']} sentences; a sentence has {stats['words_per_sentence']} "
+        f"words, {stats['phrases_per_sentence']} phrases, {stats['entities_per_sentence']} entities\n"
+        f"{stats['instances']} instances, {stats['instances_next']} of them with the next text; {stats['tokens']} "
+        f"tokens, {stats['length'].get('mean')} an instance; {100 * stats['unknown_rate']:.2f}% of the pieces are [UNK]"
+    )
+    for name, what in (
+        ("bad_lines", "bad lines"),
+        ("bad_documents", "bad documents"),
+        ("left_over", "texts of one word"),
+    ):
+        if stats[name]:
+            print(f"{stats[name]} {what} left out")
+
+
+def script():
+    """As a program."""
+    from propeller.log import setup
+
+    setup()
+    exit_on_user_error(main)
+
+
+if __name__ == "__main__":
+    sys.exit(script())

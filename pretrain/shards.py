@@ -1,0 +1,201 @@
+"""The folder of a build: shards, what is known of each input file, the list and the statistics.
+
+    OUT/shards/NAME-00000.gz ...      gzip, see reader/shards.py for their lines
+    OUT/shards/NAME.json              written behind the last shard of an input file: it is done, and need not be again
+    OUT/build.json                    settings that decide the shards; other ones are an error here
+    OUT/filelist                      path<TAB>mask_word_prob, written last: it never names a shard that is not whole
+    OUT/stats.json                    of all files together
+
+A shard is written as `.NAME-00000.gz.part` and renamed when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import zlib
+from collections import Counter
+from pathlib import Path
+
+from propeller.errors import UserError
+from propeller.files import write_file
+
+LEVEL = 4  # of compression: a fifth larger than 9, five times as fast
+OURS = re.compile(r".+-\d{5}\.gz|\..+\.gz\.part|.+\.json")
+
+
+def compress(lines) -> bytes:
+    """A gzip member of the lines; members one behind the other are a gzip file. The same bytes in every run."""
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 31)
+    return packer.compress("".join([f"{line}\n" for line in lines]).encode()) + packer.flush()
+
+
+class ShardWriter:
+    """Writes the blocks of one input file to shards of at least `per_shard` instances, but for the last."""
+
+    def __init__(self, folder, name, per_shard):
+        self.folder, self.name, self.per_shard = Path(folder), name, per_shard
+        self.shards, self.file, self.count = [], None, 0
+
+    def write(self, member: bytes, instances: int):
+        """A gzip member that holds so many instances."""
+        if not instances:
+            return
+        if self.file is None:
+            self.shards.append({"path": f"{self.name}-{len(self.shards):05d}.gz", "instances": 0})
+            self.file = open(self._part(), "wb")  # noqa: SIM115  (closed by close or abandon)
+        self.file.write(member)
+        self.shards[-1]["instances"] += instances
+        if self.shards[-1]["instances"] >= self.per_shard:
+            self.close()
+
+    def _part(self):
+        return self.folder / f".{self.shards[-1]['path']}.part"
+
+    def close(self):
+        """Give the last shard its name."""
+        if self.file is not None:
+            self.shards[-1]["bytes"] = self.file.tell()
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+            self._part().replace(self.folder / self.shards[-1]["path"])
+            self.file = None
+
+    def abandon(self):
+        """Remove what is not complete."""
+        if self.file is not None:
+            self.file.close()
+            self._part().unlink()
+            self.file = None
+
+
+class Folder:
+    """OUT. Raises UserError where it holds something else, or a build with other settings."""
+
+    def __init__(self, path):
+        self.path, self.shards = Path(path), Path(path) / "shards"
+
+    @contextlib.contextmanager
+    def claimed(self, settings: dict, overwrite: bool = False):
+        """Keeps other processes out while it is open; makes the folder."""
+        try:
+            self.shards.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "w")  # noqa: SIM115  (below)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another --output") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(f"{self.path}: another build is writing here; wait for it to end") from error
+            self._check(settings, overwrite)
+            yield
+
+    def _check(self, settings, overwrite):
+        mark = self.path / "build.json"
+        if mark.exists() and overwrite:
+            (self.path / "filelist").unlink(missing_ok=True)
+            shutil.rmtree(self.shards)
+            self.shards.mkdir()
+        elif mark.exists():
+            try:
+                before = json.loads(mark.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"{mark}: damaged ({error}); give --overwrite to build anew") from error
+            for name in settings:
+                if before.get(name) != settings[name]:
+                    raise UserError(
+                        f"{self.path}: was built with {name} {before.get(name)!r}, not {settings[name]!r}; give "
+                        "the same, another --output, or --overwrite"
+                    )
+        elif any(self.shards.iterdir()) or (self.path / "filelist").exists():
+            raise UserError(f"{self.path}: holds something else; choose another --output")
+        write_file(mark, (json.dumps(settings, indent=1) + "\n").encode())
+
+    def record(self, name, facts):
+        """The record of a finished input file if its input has these facts and its shards are there, else None."""
+        try:
+            record = json.loads((self.shards / f"{name}.json").read_text(encoding="utf-8"))
+            whole = all((self.shards / each["path"]).stat().st_size == each["bytes"] for each in record["shards"])
+            return record if whole and record["input"] == facts else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def finish(self, records: dict, mask_word_prob: float) -> dict:
+        """Write stats.json and the list, remove what no record names. records: name -> record. Returns the statistics.
+
+        Raises UserError: not one instance.
+        """
+        shards = [shard for name in sorted(records) for shard in records[name]["shards"]]
+        stats = statistics([record["stats"] for record in records.values()])
+        stats.update(files=len(records), shards=len(shards))
+        if not shards:
+            raise UserError(
+                f"{self.path}: no instance produced: {stats['documents']} documents with {stats['sentences']} "
+                f"sentences, {stats['left_over']} left over; give text of two words or more a document"
+            )
+        write_file(self.path / "stats.json", (json.dumps(stats, indent=1) + "\n").encode())
+        keep = {shard["path"] for shard in shards} | {f"{name}.json" for name in records}
+        for path in self.shards.iterdir():
+            if path.name not in keep and OURS.fullmatch(path.name):
+                path.unlink()
+        listed = "".join(f"shards/{shard['path']}\t{mask_word_prob:g}\n" for shard in shards)
+        write_file(self.path / "filelist", listed.encode())
+        return stats
+
+
+def write_record(folder, name, facts, shards, stats):
+    """The record of an input file that is done; returns it."""
+    counts = {str(key): count for key, count in stats.items() if not isinstance(key, int)}
+    counts["lengths"] = {str(key): stats[key] for key in sorted(key for key in stats if isinstance(key, int))}
+    record = {"input": facts, "shards": shards, "stats": counts}
+    write_file(Path(folder) / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
+    return record
+
+
+COUNTED = [
+    "documents",
+    "bad_documents",
+    "bad_lines",
+    "paragraphs",
+    "sentences",
+    "words",
+    "phrases",
+    "entities",
+    "pieces",
+    "unknown",
+    "left_over",
+]
+
+
+def statistics(parts) -> dict:
+    """One dict of the counts of several input files, with the rates that follow from them."""
+    total, lengths = Counter(), Counter()
+    for part in parts:
+        total.update({name: count for name, count in part.items() if name != "lengths"})
+        lengths.update({int(length): count for length, count in part["lengths"].items()})
+    instances, sentences = total["instances"], max(total["sentences"], 1)
+    found = {name: total[name] for name in COUNTED}
+    found.update(instances=instances, instances_next=total["next"], tokens=total["tokens"])
+    found["negatives_of_own_document"] = total["negatives_of_own_document"]
+    found["unknown_rate"] = round(total["unknown"] / max(total["pieces"], 1), 6)
+    for name in ("pieces", "words", "phrases", "entities"):
+        found[f"{name}_per_sentence"] = round(total[name] / sentences, 3)
+    ordered = sorted(lengths)
+    found["length"] = (
+        {"min": ordered[0], "max": ordered[-1], "mean": round(total["tokens"] / instances, 2)} if ordered else {}
+    )
+    for share in (0.5, 0.9):
+        passed = 0
+        for length in ordered:
+            passed += lengths[length]
+            if passed >= share * instances:
+                found["length"][f"p{int(100 * share)}"] = length
+                break
+    found["lengths"] = {str(length): lengths[length] for length in ordered}
+    return found
