@@ -1,7 +1,7 @@
 """Knowledge masking: whole units are chosen and their pieces masked (ERNIE 1.0, arXiv 1904.09223, section 3.2).
 
-    probs, replacements = draw(np.random.RandomState(0), tokens=len(rows.ids), vocab_size=18000)
-    ids, chosen = mask_tokens(rows, level="entity", probs=probs, replacements=replacements, special=special)
+    mark_special(rows, special)
+    ids, tokens = mask_tokens(rows, Draws(bits_at(0), vocab_size=18000), level="entity", mask_id=special.mask)
     schedule = Schedule.parse("basic:0,phrase:100000,entity:200000")      # the paper's three stages
     schedule.level(150000)                                                # "phrase"
 
@@ -66,60 +66,130 @@ class Schedule:
         return [level for first, level in self.stages if first <= step][-1]
 
 
-def draw(random: np.random.RandomState, tokens: int, vocab_size: int):
-    """A number in [0, 1) for every token, float64, and an id in 1..vocab_size - 1, int64: in the order of 2019."""
-    return random.random_sample(tokens), random.randint(1, vocab_size, tokens, dtype=np.int64)
+def bits_at(seed: int, *place: int) -> np.random.Philox:
+    """Random bits of a place (up to three integers) of a run, whatever was drawn elsewhere; cheap to make.
+
+    Philox (Salmon et al. 2011), a counter-based generator: seed is its key, the place the upper words of its counter.
+    """
+    counter = np.zeros(4, np.uint64)
+    counter[1 : len(place) + 1] = place
+    return np.random.Philox(key=np.array([seed, 0], np.uint64), counter=counter)
+
+
+class Draws:
+    """The random numbers for one batch, drawn as they are needed. Args: bits: of `bits_at`; vocab_size: of ids."""
+
+    def __init__(self, bits: np.random.Philox, vocab_size: int):
+        self.bits, self.vocab_size = bits, vocab_size
+
+    def _numbers(self, count):
+        """float64 [count] in [0, 1), of 32 bits each."""
+        return self.bits.random_raw((count + 1) // 2).view(np.uint32)[:count] * 2.0**-32
+
+    def units(self, begins: np.ndarray) -> np.ndarray:
+        """A number in [0, 1) for each unit, float64; begins: int64 [units], its first tokens."""
+        return self._numbers(len(begins))
+
+    def actions(self, tokens: np.ndarray, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """A number in [0, 1) for each token of the chosen units, which says what becomes of it, float64 [tokens].
+
+        Args: tokens: int64 [tokens]; numbers: float64 [units], of the units; sizes: int64 [units], tokens of each.
+        """
+        return self._numbers(len(tokens))
+
+    def others(self, tokens: np.ndarray) -> np.ndarray:
+        """An id from 1 to vocab_size - 1 for each of some tokens."""
+        return 1 + (self._numbers(len(tokens)) * (self.vocab_size - 1)).astype(np.int32)
+
+
+class DrawsOf2019:
+    """The random numbers of 2019: a number and an id for every token of a batch, chosen or not.
+
+    probs: float64 [tokens] in [0, 1); replacements: int64 [tokens]. A unit goes by the number of its first token, which
+    also, as a part of 0.15, says what becomes of that token.
+    """
+
+    def __init__(self, probs: np.ndarray, replacements: np.ndarray):
+        self.probs, self.replacements = probs, replacements
+
+    @classmethod
+    def of(cls, random: np.random.RandomState, tokens: int, vocab_size: int) -> DrawsOf2019:
+        """Drawn in the order of 2019."""
+        return cls(random.random_sample(tokens), random.randint(1, vocab_size, tokens, dtype=np.int64))
+
+    def units(self, begins):
+        """See Draws."""
+        return self.probs[begins]
+
+    def actions(self, tokens, numbers, sizes):
+        """See Draws. Only the first token of a unit has the number of the unit itself."""
+        own = self.probs[tokens]
+        return np.where(own == np.repeat(numbers, sizes), own / CHOSEN, own)
+
+    def others(self, tokens):
+        """See Draws."""
+        return self.replacements[tokens]
+
+
+def mark_special(rows: Instances, special: SpecialIds):
+    """Sees to it that [CLS], [SEP] and [PAD] are special whatever their seg_labels say, in place.
+
+    A word that goes on behind one has no beginning then, and is let alone, as in 2019.
+    """
+    ids = rows.ids
+    rows.units[(ids == special.cls) | (ids == special.sep) | (ids == special.pad)] = SPECIAL
 
 
 def unit_starts(units: np.ndarray, level: str) -> np.ndarray:
-    """bool [tokens]: whether a unit of the level begins at the token; each special token is one of its own."""
-    return (units & LEVELS[level] == 0) | (units & SPECIAL != 0)
+    """bool [tokens]: whether a unit of the level begins at the token; each special token begins one of its own."""
+    return units & LEVELS[level] == 0
 
 
-def mask_tokens(
-    rows: Instances,
-    *,
-    level: str,
-    probs: np.ndarray,
-    replacements: np.ndarray,
-    special: SpecialIds,
-    mask_draw: str = "piece",
-    at_least_one: bool = False,
-):
+def mask_tokens(rows: Instances, draws, *, level: str, mask_id: int, mask_draw="piece", at_least_one=False):
     """What the network gets to see, and which tokens it has to tell.
 
-    A unit is chosen where the number drawn for its first token is at most 0.15. The same number, as a part of 0.15,
-    says what becomes of that piece: above 0.2 [MASK], above 0.1 another piece, else it stays. Each further piece has
-    its own number for that (2019), or with mask_draw "unit" shares its unit's. [CLS], [SEP], [PAD] are never chosen.
+    A unit is chosen where its number is at most 0.15; its special tokens never are. A chosen piece becomes [MASK] where
+    its own number is above 0.2, another piece where it is above 0.1, else it stays; with mask_draw "unit" all pieces of
+    a unit share the number of the first.
 
-    Args: rows: where `knowledge` is False, pieces are masked whatever the level; probs: float [tokens]; replacements:
-        int [tokens]; at_least_one: choose the unit with the lowest number where none is at most 0.15, since a loss over
+    Args: rows: after `mark_special`; where `knowledge` is False, pieces are masked whatever the level; draws: Draws or
+        DrawsOf2019; at_least_one: choose the unit with the lowest number where none is at most 0.15, since a loss over
         nothing is not a number; 2019 did not.
-    Returns: (int32 [tokens], bool [tokens]).
+    Returns: (int32 [tokens], int64 [masked]: the tokens to tell, counted through all rows).
     """
-    ids = rows.ids
-    # 2019 went by ids among pieces and by seg_labels among words; instances agree in both.
-    open_to = (rows.units & SPECIAL == 0) & (ids != special.cls) & (ids != special.sep) & (ids != special.pad)
-    starts = unit_starts(rows.units, level) | ~np.repeat(rows.knowledge, rows.lengths)
-    if len(starts):
-        starts[0] = True
-    first = np.maximum.accumulate(np.where(starts, np.arange(len(ids)), 0))  # [tokens], the first of each one's unit
-    of_unit = probs[first]
-    # A word may go on behind [CLS] where a text was cut: it has no beginning, and is left alone as in 2019.
-    open_to &= rows.units[first] & SPECIAL == 0
-    bound = CHOSEN
-    if at_least_one and open_to.any():
-        bound = max(bound, of_unit[open_to].min())
-    chosen = open_to & (of_unit <= bound)
-    own, whole = (of_unit, np.full(len(ids), CHOSEN)) if mask_draw == "unit" else (probs, np.where(starts, CHOSEN, 1.0))
-    seen = ids.copy()
-    put = chosen & (own > KEPT * whole)
-    seen[put] = np.where(own[put] > REPLACED * whole[put], special.mask, replacements[put])
-    return seen, chosen
+    starts = np.empty(len(rows.ids) + 1, bool)
+    starts[:-1], starts[-1] = unit_starts(rows.units, level), True
+    if not rows.knowledge.all():
+        starts[:-1] |= np.repeat(~rows.knowledge, rows.lengths)
+    starts[0] = True
+    (borders,) = starts.nonzero()  # of units: [units + 1]
+    numbers = draws.units(borders[:-1])
+    units = _ordinary(rows, borders, (numbers <= CHOSEN).nonzero()[0])
+    if at_least_one and not len(units):
+        units = _ordinary(rows, borders, np.arange(len(numbers)))
+        units = units[numbers[units].argmin(keepdims=True)] if len(units) else units
+    begins, sizes = borders[units], borders[units + 1] - borders[units]
+    tokens = ragged_arange(begins, sizes) if len(borders) <= len(rows.ids) else begins
+    if mask_draw == "unit":
+        own = np.repeat(draws.actions(begins, numbers[units], np.ones_like(begins)), sizes)
+    else:
+        own = draws.actions(tokens, numbers[units], sizes)
+    seen = rows.ids.copy()
+    masked = own > REPLACED
+    seen[tokens[masked]] = mask_id
+    other = tokens[(own > KEPT) & ~masked]
+    seen[other] = draws.others(other)
+    return seen, tokens
 
 
-def mask_positions(chosen: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """int64 [masked, 1]: where chosen tokens stand in the padded batch seen as one array of rows * longest tokens."""
-    longest = int(lengths.max(initial=0))
-    flat = ragged_arange(np.arange(len(lengths)) * longest, lengths)
-    return flat[chosen].reshape(-1, 1)
+def _ordinary(rows, borders, units):
+    """Those of the units that do not begin with a special token."""
+    return units[rows.units[borders[units]] & SPECIAL == 0]
+
+
+def mask_positions(tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """int64 [masked, 1]: where tokens, counted through all rows, stand in the padded batch as one array.
+
+    Args: tokens: int64 [masked]; mask: bool [batch, seq], True where a token is.
+    """
+    return mask.reshape(-1).nonzero()[0][tokens].reshape(-1, 1)

@@ -25,8 +25,18 @@ from pathlib import Path
 import numpy as np
 
 from propeller.errors import UserError
-from reader.batching import all_cuts, pad_flat
-from reader.masking import MASK_DRAWS, Schedule, SpecialIds, draw, mask_positions, mask_tokens
+from reader.batching import all_cuts
+from reader.masking import (
+    MASK_DRAWS,
+    Draws,
+    DrawsOf2019,
+    Schedule,
+    SpecialIds,
+    bits_at,
+    mark_special,
+    mask_positions,
+    mask_tokens,
+)
 from reader.negatives import negative_pairs
 from reader.shards import Instances, Limits, parse_lines, read_filelist, read_shard
 
@@ -268,7 +278,7 @@ class PretrainingReader:
 
     def _random(self, *place):
         """The RandomState for a place."""
-        return self._one if self.draws_of_2019 else np.random.RandomState([self.seed, *place])
+        return self._one or np.random.RandomState(bits_at(self.seed, *place))
 
     def _blocks(self, order, at):
         """(block in the order it is given out, where it begins, whether the epoch ends with it)."""
@@ -306,6 +316,7 @@ class PretrainingReader:
                 rows.lines += first
                 rows.files[:] = place
                 rows.knowledge[:] = drawn < shard.mask_word_prob
+                mark_special(rows, self.special)
                 if self.generate_neg_sample and not rows.labels.all():
                     line = int(rows.lines[rows.labels.argmin()]) + 1
                     raise UserError(
@@ -346,30 +357,37 @@ class PretrainingReader:
 
     def _finish(self, rows, after, level):
         """The named, padded, masked batch of rows, the last before the place `after`."""
-        random = self._random(MASK, after.epoch, after.batches)
-        probs, replacements = draw(random, len(rows.ids), self.vocab_size)
-        seen, chosen = mask_tokens(
+        if self.draws_of_2019:
+            draws = DrawsOf2019.of(self._one, len(rows.ids), self.vocab_size)
+        else:
+            draws = Draws(bits_at(self.seed, MASK, after.epoch, after.batches), self.vocab_size)
+        seen, told = mask_tokens(
             rows,
+            draws,
             level=level,
-            probs=probs,
-            replacements=replacements,
-            special=self.special,
+            mask_id=self.special.mask,
             mask_draw=self.mask_draw,
             at_least_one=not self.draws_of_2019,
         )
-        src_ids, mask = pad_flat(seen, rows.lengths, self.special.pad)  # [batch, seq]
-        counts = (len(rows), len(rows.ids), src_ids.size - len(rows.ids), int(chosen.sum()))
+        mask = np.arange(rows.lengths.max(initial=0), dtype=np.int32) < rows.lengths[:, None]  # [batch, seq]
+
+        def padded(values, pad=0):
+            array = np.full(mask.shape, pad, np.int64)
+            array[mask] = values
+            return array
+
+        counts = (len(rows), len(rows.ids), mask.size - len(rows.ids), len(told))
         for name, count in zip(("rows", "tokens", "padding", "masked"), counts):
             self.stats[name] += count
         return {
-            "src_ids": src_ids,
-            "sent_ids": pad_flat(rows.sents, rows.lengths, 0)[0],
-            "pos_ids": pad_flat(rows.positions, rows.lengths, 0)[0],
+            "src_ids": padded(seen, self.special.pad),
+            "sent_ids": padded(rows.sents),
+            "pos_ids": padded(rows.positions),
             "task_ids": np.full(mask.shape, self.task_id, np.int64),
             "input_mask": mask.astype(np.float32),
             "labels": rows.labels.reshape(-1, 1),
-            "mask_label": rows.ids[chosen].astype(np.int64).reshape(-1, 1),
-            "mask_pos": mask_positions(chosen, rows.lengths),
+            "mask_label": rows.ids[told].astype(np.int64).reshape(-1, 1),
+            "mask_pos": mask_positions(told, mask),
         }
 
     def _tell(self, epoch):

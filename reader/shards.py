@@ -34,8 +34,11 @@ ROW_FIELDS = ("lengths", "labels", "lines", "files", "knowledge")
 SPECIAL, WORD, PHRASE, ENTITY = 1, 2, 4, 8
 UNITS = re.compile(rb"\d+-\d+-[pe](?: \d+-\d+-[pe])*")
 TRIPLES = bytes.maketrans(b"-pe", b" 01")
-ASCENDING = b" ".join(b"%d" % number for number in range(1 << 14))  # what position_ids nearly always begins
-CHUNK = 1 << 20  # bytes of text parsed at once
+ASCENDING_MOST = 1 << 13
+ASCENDING = b" ".join(b"%d" % number for number in range(ASCENDING_MOST))  # how position_ids nearly always begins
+ASCENDING_ENDS = np.cumsum([0] + [len(str(number)) + 1 for number in range(ASCENDING_MOST)]) - 1  # of n numbers
+TYPES = 1 << 15
+CHUNK = 1 << 18  # bytes of text parsed at once: numbers in it stay in the processor's cache
 REMAKE = "make the shard again, or take it out of the list"
 
 
@@ -133,18 +136,19 @@ def _parse(lines, numbers, limits) -> Instances:
     if count is not None:
         raise ValueError(f"{count} field{'s' * (count != 1)} parted by ';', not {';'.join(FIELDS[:5])}[;units]")
     columns = list(zip(*(row[:5] for row in rows)))
-    lengths = _lengths(columns)
-    ids = _below(_whole_numbers(columns[0], "token_ids"), limits.vocab_size, "token id", "the vocabulary has")
-    sents = _below(_digits(columns[1], "sentence_type_ids"), limits.sentence_types, "sentence type", "there are")
+    ids, lengths = _numbers(columns[0], "token_ids")
+    _below(ids, limits.vocab_size, "token id", "the vocabulary has")
+    sents = _digits(columns[1], "sentence_type_ids", lengths)
+    _below(sents, min(limits.sentence_types or TYPES, TYPES), "sentence type", "there are")
     positions = _positions(columns[2], lengths)
     _below(positions, limits.positions, "position", "the model has")
-    segs = _seg_labels(columns[3])
+    segs = _digits(columns[3], "seg_labels", lengths)
     labels = b"".join(columns[4])
     if len(labels) != len(rows) or labels.strip(b"01"):
         raise ValueError(f"next_sentence_label is {_shown(columns[4])}: give 1 (the next sentence) or 0")
     return Instances(
         ids=ids,
-        sents=_narrow(sents, "sentence type"),
+        sents=sents.astype(np.int16),
         positions=positions,
         units=_units(rows, segs, lengths),
         lengths=lengths.astype(np.int32),
@@ -155,86 +159,89 @@ def _parse(lines, numbers, limits) -> Instances:
     )
 
 
-def _lengths(columns):
-    """int64 [rows]: numbers in each of the first four fields, which must be equally many."""
-    counts = [np.fromiter((field.count(b" ") for field in column), np.int64, len(column)) for column in columns[:4]]
-    for name, count in zip(FIELDS[1:], counts[1:]):
-        if (count != counts[0]).any():
-            row = int((count != counts[0]).argmax())
-            raise ValueError(
-                f"{counts[0][row] + 1} token_ids but {count[row] + 1} {name}; every token has one of each field"
-            )
-    return counts[0] + 1
-
-
 def _shown(column):
     text = b" ".join(column).decode("utf-8", "backslashreplace")
     return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
-def _whole_numbers(column, name) -> np.ndarray:
-    """int32: the numbers, not negative, of all fields of a column, which hold digits and single blanks only."""
-    text = np.frombuffer(b" ".join(column), np.uint8)
+def _numbers(column, name):
+    """(int32: the numbers, not negative, of all fields of a column; int64 [rows]: how many each has).
+
+    The fields hold digits and single blanks only. Each number is put together from its end, a digit of all at a time.
+    """
+    text = np.frombuffer(b";".join(column) or b" ", np.uint8)
     digits = text - np.uint8(ord("0"))  # wraps around
-    ends = np.append(np.flatnonzero(text == ord(" ")), len(text))
+    ends = np.append(np.flatnonzero(digits > 9), len(text))
+    between = text[ends[:-1]]
+    of_row = between == ord(";")
     sizes = np.diff(ends, prepend=-1) - 1
-    if np.count_nonzero(digits <= 9) + len(ends) - 1 != len(text) or not sizes.all():
+    if not (of_row | (between == ord(" "))).all() or not sizes.all():
         raise ValueError(f"{name} is {_shown(column)}: give whole numbers parted by one blank")
-    if sizes.max() > 9:
+    most = int(sizes.max())
+    if most > 9:
         raise ValueError(f"{name} is {_shown(column)}: a number has more than 9 digits")
-    values = digits[ends - 1].astype(np.int32)
-    digits = np.concatenate([np.zeros(9, np.uint8), digits])
-    for power in range(1, int(sizes.max())):
-        values += digits[ends + (8 - power)] * (sizes > power) * np.int32(10**power)
-    return values
+    padded = np.concatenate([np.zeros(most, np.uint8), digits])
+    values = padded[ends + (most - 1)].astype(np.int32)
+    for power in range(1, most):
+        values += (padded[ends + (most - 1 - power)] * (sizes > power)) * np.int32(10**power)
+    return values, np.diff(np.flatnonzero(of_row), prepend=-1, append=len(ends) - 1)
 
 
-def _digits(column, name) -> np.ndarray:
-    """int: as `_whole_numbers`, faster where every number has one digit."""
-    text = np.frombuffer(b" ".join(column), np.uint8)
-    if len(text) % 2 and (text[1::2] == ord(" ")).all():
-        digits = text[::2] - np.uint8(ord("0"))
-        if (digits <= 9).all():
+def _same_lengths(found, lengths, name):
+    if not np.array_equal(found, lengths):
+        row = int((found != lengths).argmax())
+        raise ValueError(f"{lengths[row]} token_ids but {found[row]} {name}; every token has one of each field")
+
+
+def _digits(column, name, lengths) -> np.ndarray:
+    """int: as `_numbers`, faster where every number has one digit. -1 is read as 9, in seg_labels only.
+
+    Raises ValueError: not of these lengths.
+    """
+    text = b";".join(column)
+    short = np.frombuffer(text.replace(b"-1", b"9") if name == "seg_labels" else text, np.uint8)
+    if len(short) == 2 * lengths.sum() - 1:
+        digits, between = short[::2] - np.uint8(ord("0")), short[1::2]
+        of_row = np.flatnonzero(between == ord(";"))
+        alike = np.array_equal(of_row, np.cumsum(lengths)[:-1] - 1)
+        if alike and (digits <= 9).all() and np.count_nonzero(between == ord(" ")) + len(of_row) == len(between):
             return digits
-    return _whole_numbers(column, name)
-
-
-def _seg_labels(column) -> np.ndarray:
-    """int: 0, 1, or any other number."""
-    return _digits([(b" " + field).replace(b" -1", b" 9")[1:] for field in column], "seg_labels")
+    if name == "seg_labels":
+        column = [(b" " + field).replace(b" -1", b" 9")[1:] for field in column]
+    values, found = _numbers(column, name)
+    _same_lengths(found, lengths, name)
+    return values
 
 
 def _positions(column, lengths) -> np.ndarray:
     """int32; nearly always 0, 1, 2, ... in each row, which a comparison of text shows."""
-    if all(len(field) < len(ASCENDING) and ASCENDING.startswith(field) for field in column):
-        at = np.fromiter((ASCENDING[len(field)] == ord(" ") for field in column), bool, len(column))
-        if at.all():  # each ended where a number does
+    if lengths.max() <= ASCENDING_MOST:
+        sizes = np.fromiter(map(len, column), np.int64, len(column))
+        if (sizes == ASCENDING_ENDS[lengths]).all() and all(map(ASCENDING.startswith, column)):
             return ragged_arange(np.zeros(len(lengths)), lengths).astype(np.int32)
-    return _whole_numbers(column, "position_ids")
+    values, found = _numbers(column, "position_ids")
+    _same_lengths(found, lengths, "position_ids")
+    return values
 
 
 def _below(values, limit, what, owner):
     if limit is not None and values.max(initial=0) >= limit:
-        raise ValueError(f"{what} {values.max()}, but {owner} {limit}; use what the shard was made with")
-    return values
-
-
-def _narrow(values, what):
-    return _below(values, 1 << 15, what, "at most").astype(np.int16)
+        raise ValueError(f"{what} {values.max()}, but {owner} {limit} of them; use what the shard was made with")
 
 
 def _units(rows, segs, lengths) -> np.ndarray:
     """uint8 [tokens]: the bits of every token, from words and the sixth field of those lines that have one."""
     special, word = segs > 1, segs == 1
-    base = np.where(special, SPECIAL, np.where(word, WORD | PHRASE | ENTITY, 0)).astype(np.uint8)
+    base = word * np.uint8(WORD | PHRASE | ENTITY) + special * np.uint8(SPECIAL)
     spans = [(number, row[5]) for number, row in enumerate(rows) if len(row) == 6 and row[5]]
     if not spans:
         return base
     for _, field in spans:
         if not UNITS.fullmatch(field):
             raise ValueError(f"units is {_shown([field])}: give start-end-kind parted by one blank, kind p or e")
-    triples = _whole_numbers([field.translate(TRIPLES) for _, field in spans], "units").astype(np.int64).reshape(-1, 3)
-    row = np.repeat([number for number, _ in spans], [field.count(b" ") + 1 for _, field in spans])
+    triples, counts = _numbers([field.translate(TRIPLES) for _, field in spans], "units")
+    triples = triples.astype(np.int64).reshape(-1, 3)
+    row = np.repeat([number for number, _ in spans], counts // 3)
     _check_spans(triples, lengths[row])
     starts, ends = (triples[:, :2] + offsets_of(lengths)[row][:, None]).T
     entity = triples[:, 2] == 1
@@ -305,36 +312,26 @@ def read_shard(path, skip: int = 0) -> Iterator[tuple[int, list[bytes]]]:
 
     Raises UserError: no such file, no gzip file, damaged or cut; all whole lines before that place have come then.
     """
-    number, rest = 0, b""
-    try:
-        for text in _inflate(path):
-            rest += text
-            if len(rest) < CHUNK:
-                continue
-            end = rest.rfind(b"\n") + 1
-            number, lines = _behind(rest[:end], number, skip)
-            if lines:
-                yield number - len(lines), lines
-            rest = rest[end:]
-        problem = None
-    except ValueError as error:
-        problem, rest = str(error), rest[: rest.rfind(b"\n") + 1]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give the path of a shard, or take it out of the list") from error
-    number, lines = _behind(rest, number, skip)
-    if lines:
-        yield number - len(lines), lines
+    number, parts, problem = 0, [], None  # parts: of text, together no whole line
+    texts = _inflate(path)
+    while texts is not None:
+        try:
+            text = next(texts)
+        except (StopIteration, ValueError) as error:  # what is left is a line of its own, unless the file is broken
+            problem, text, texts = str(error), b"" if str(error) else b"\n" * any(parts), None
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; give a shard's path, or take it out of the list") from error
+        end = text.rfind(b"\n")
+        if end < 0:
+            parts.append(text)
+            continue
+        block = b"".join([*parts, text[:end]])
+        parts = [text[end + 1 :]]
+        begin, number = number, number + block.count(b"\n") + 1
+        if number > skip:
+            yield max(begin, skip), block.split(b"\n")[max(skip - begin, 0) :]
     if problem:
         raise UserError(f"{path}, behind line {number}: the file is {problem}; {REMAKE}")
-
-
-def _behind(text, number, skip):
-    """(number of the line behind the text, those of its lines from line `skip` on); its first line is line `number`."""
-    count = text.count(b"\n") + (not text.endswith(b"\n") and bool(text))
-    if number + count <= skip:
-        return number + count, []
-    lines = text.split(b"\n")
-    return number + count, lines[max(skip - number, 0) : count]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propeller.errors import UserError
-from reader.masking import LEVELS, Schedule, SpecialIds, draw, mask_positions, mask_tokens, unit_starts
+from reader.masking import (
+    LEVELS,
+    Draws,
+    DrawsOf2019,
+    Schedule,
+    SpecialIds,
+    bits_at,
+    mark_special,
+    mask_positions,
+    mask_tokens,
+    unit_starts,
+)
 from reader.shards import SPECIAL, Instances, parse_lines
 from tests.common import GOLDEN, needs_shared
 
 RECORDED = GOLDEN / "2b_pretrain"
 IDS = SpecialIds(pad=0, cls=1, sep=2, mask=3)
-VOCAB = 18000
+TEXT, VOCAB = 18000, 1 << 30  # ids of texts; and so many that no replacement is [MASK] or the piece itself by chance
 
 
 def instances(rows, knowledge=True):
@@ -30,9 +41,20 @@ def instances(rows, knowledge=True):
     return found
 
 
-def mask(found, level, seed=0, **more):
-    probs, replacements = draw(np.random.RandomState(seed), len(found.ids), VOCAB)
-    return mask_tokens(found, level=level, probs=probs, replacements=replacements, special=IDS, **more)
+def mask(found, level, seed=0, as_2019=False, **more):
+    mark_special(found, IDS)
+    draws = Draws(bits_at(seed), VOCAB)
+    if as_2019:
+        draws = DrawsOf2019.of(np.random.RandomState(seed), len(found.ids), VOCAB)
+    seen, tokens = mask_tokens(found, draws, level=level, mask_id=IDS.mask, **more)
+    assert (np.diff(tokens) > 0).all()
+    chosen = np.zeros(len(found.ids), bool)
+    chosen[tokens] = True
+    return seen, chosen
+
+
+def mask_of(found):
+    return np.arange(found.lengths.max()) < found.lengths[:, None]
 
 
 @needs_shared
@@ -41,13 +63,14 @@ def test_masks_are_those_of_2019_for_the_same_draws(number):
     case = json.loads((RECORDED / "mask_exact.json").read_text())[number]
     found = instances([(ids, segs, "") for ids, segs in zip(case["tokens"], case["seg_labels"])])
     found.knowledge[:] = case["mask_word_tags"]
-    probs, replacements = draw(np.random.RandomState(case["np_seed"]), case["total_token_num"], case["vocab_size"])
-    assert probs.tolist() == case["prob_mask"]
-    assert replacements.tolist() == case["replace_ids"]
-    seen, chosen = mask_tokens(found, level="word", probs=probs, replacements=replacements, special=IDS)
+    mark_special(found, IDS)
+    draws = DrawsOf2019.of(np.random.RandomState(case["np_seed"]), case["total_token_num"], case["vocab_size"])
+    assert draws.probs.tolist() == case["prob_mask"]
+    assert draws.replacements.tolist() == case["replace_ids"]
+    seen, tokens = mask_tokens(found, draws, level="word", mask_id=IDS.mask)
     assert seen.tolist() == [token for row in case["out"] for token in row]
-    assert found.ids[chosen].tolist() == case["mask_label"]
-    assert mask_positions(chosen, found.lengths).ravel().tolist() == case["mask_pos"]
+    assert found.ids[tokens].tolist() == case["mask_label"]
+    assert mask_positions(tokens, mask_of(found)).ravel().tolist() == case["mask_pos"]
 
 
 def corpus(rows=19200 // 3, seed=2):
@@ -61,7 +84,7 @@ def corpus(rows=19200 // 3, seed=2):
     goes_on = (random.random_sample(total) < 0.44) & ~special & ~np.roll(special, 1)
     zeros = np.zeros(total, np.int32)
     return Instances(
-        ids=np.where(special, 2, random.randint(4, VOCAB, total)).astype(np.int32),
+        ids=np.where(special, 2, random.randint(4, TEXT, total)).astype(np.int32),
         sents=zeros.astype(np.int16),
         positions=zeros,
         units=np.where(special, SPECIAL, np.where(goes_on, 14, 0)).astype(np.uint8),
@@ -96,13 +119,14 @@ RATIOS += [(f"{part}{what}", f"{part}selected") for part in ("", "first_", "inne
 
 
 @needs_shared
+@pytest.mark.parametrize("as_2019", [False, True])
 @pytest.mark.parametrize("mode", ["mask_char", "mask_word"])
-def test_statistics_are_those_of_2019(mode):
+def test_statistics_are_those_of_2019(mode, as_2019):
     """Each share within four standard errors of the difference of two samples; 2019's text had other word lengths, so
     shares of fully chosen words are compared where those do not matter."""
     recorded = json.loads((RECORDED / "mask_stats.json").read_text())[mode]
     found = corpus()
-    counts = counts_of(found, *mask(found, "word" if mode == "mask_word" else "basic", seed=5))
+    counts = counts_of(found, *mask(found, "word" if mode == "mask_word" else "basic", 5, as_2019))
     assert abs(counts["n_tokens_not_special"] - recorded["n_tokens_not_special"]) < 30_000
     for part, whole in RATIOS:
         if mode == "mask_char" and part == "words_fully_selected":
@@ -183,12 +207,17 @@ def units_by_hand(row, level):
 
 @settings(deadline=None, max_examples=300)
 @given(
-    words_of_rows, st.sampled_from(list(LEVELS)), st.sampled_from(["piece", "unit"]), st.integers(0, 99), st.booleans()
+    words_of_rows,
+    st.sampled_from(list(LEVELS)),
+    st.sampled_from(["piece", "unit"]),
+    st.integers(0, 99),
+    st.booleans(),
+    st.booleans(),
 )
-def test_units_are_never_split_and_labels_restore_the_text(rows, level, mask_draw, seed, some):
+def test_units_are_never_split_and_labels_restore_the_text(rows, level, mask_draw, seed, as_2019, some):
     made = [row_of(words, number) for number, words in enumerate(rows)]
     found = instances(made)
-    seen, chosen = mask(found, level, seed, mask_draw=mask_draw, at_least_one=some)
+    seen, chosen = mask(found, level, seed, as_2019, mask_draw=mask_draw, at_least_one=some)
     assert (seen[~chosen] == found.ids[~chosen]).all()
     assert not np.isin(found.ids[chosen], [0, 1, 2]).any()
     assert chosen.any() or not some or not any(rows)
@@ -204,7 +233,7 @@ def test_units_are_never_split_and_labels_restore_the_text(rows, level, mask_dra
             assert len({bool(chosen[begin + at]) for at in unit}) == 1
             if mask_draw == "unit":
                 assert len({bool(seen[begin + at] == IDS.mask) for at in unit}) == 1
-    places = mask_positions(chosen, found.lengths)
+    places = mask_positions(np.flatnonzero(chosen), mask_of(found))
     padded.reshape(-1)[places.ravel()] = found.ids[chosen]
     for number, (ids, _, _) in enumerate(made):
         assert padded[number].tolist() == ids + [0] * (longest - len(ids))
@@ -223,10 +252,10 @@ def test_files_without_knowledge_mask_pieces_and_the_rest_of_a_cut_word_is_left_
 
 def test_the_lowest_draw_is_chosen_where_none_is_low():
     found = instances([([1, 10, 11, 2, 12, 2], [-1, 0, 1, -1, 0, -1], "")])
-    draws = {"probs": np.array([0.0, 0.9, 0.01, 0.0, 0.95, 0.0]), "replacements": np.full(6, 7)}
+    draws = DrawsOf2019(np.array([0.0, 0.9, 0.01, 0.0, 0.95, 0.0]), np.full(6, 7))
     for some, expected in ((False, []), (True, [1, 2])):
-        seen, chosen = mask_tokens(found, level="word", special=IDS, at_least_one=some, **draws)
-        assert np.flatnonzero(chosen).tolist() == expected
+        seen, tokens = mask_tokens(found, draws, level="word", mask_id=IDS.mask, at_least_one=some)
+        assert tokens.tolist() == expected
     assert seen.tolist() == [1, 3, 11, 2, 12, 2]
     none = instances([([1, 2], [-1, -1], "")])
     assert not mask(none, "word", at_least_one=True)[1].any()
