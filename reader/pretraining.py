@@ -76,7 +76,7 @@ class PretrainingPosition:
     def of(value, num_files: int) -> PretrainingPosition:
         """From None (the beginning), a position or its dict; in a list of num_files files. Raises UserError."""
         if isinstance(value, PretrainingPosition):
-            return value
+            value = value.to_dict()
         kinds = {field.name: type(field.default) for field in dataclasses.fields(PretrainingPosition)}
         value = value or {}
         good = isinstance(value, dict) and all(type(value[name]) is kinds.get(name) for name in value)
@@ -171,6 +171,12 @@ class PretrainingReader:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give {' or '.join(values)}")
         if self.generate_neg_sample and not self.shuffle:
             raise UserError("generate_neg_sample pairs shuffled instances; turn shuffle on")
+        for shard in self.shards if self.on_bad == "error" else ():
+            if not Path(shard.path).is_file():  # rather now than after hours
+                raise UserError(
+                    f"{self.filelist}, line {shard.line}: there is no file {shard.path}; correct the path (from the "
+                    "working folder, or from that of the list) or take it out of the list"
+                )
         if self.draws_of_2019 and self.world_size > 1:
             raise UserError("the draws of 2019 are those of one process; read with one rank")
 
@@ -201,7 +207,8 @@ class PretrainingReader:
         Of a batch src_ids, sent_ids, pos_ids, task_ids are int64 [batch, seq], input_mask float32 [batch, seq], labels
         int64 [batch, 1] (1: the second sentence follows the first), mask_pos int64 [masked, 1] the places of the
         tokens to tell, in the batch seen as one array of batch * seq tokens, mask_label int64 [masked, 1] what they
-        are. A batch without any word has none of these. With several ranks the position is that behind the whole group.
+        are. A batch without any word has none of these. With several ranks the position is that behind the whole group,
+        and the batch None where the run's last group has none for this rank.
         """
         place = PretrainingPosition.of(start, self.num_files)
         if not self.draws_of_2019:
@@ -214,7 +221,7 @@ class PretrainingReader:
         """Of each group of world_size batches this rank's own, masked, with the place behind the group.
 
         Groups go over the ends of epochs. If the last one of the run is not full, the first ranks are given its batches
-        and the others none: a run that counts its steps ends before.
+        and the others None in place of one: all ranks take equally many steps.
         """
         group = []
         for batch in batches:
@@ -222,14 +229,14 @@ class PretrainingReader:
             if len(group) == self.world_size:
                 yield self._own(group, steps)
                 group, steps = [], steps + 1
-        if len(group) > self.rank:
+        if group:
             yield self._own(group, steps)
 
     def _own(self, group, step):
         after, level = group[-1][1], self.schedule.level(step)
         mask_type = "mask_char" if level == "basic" else after.mask_type
         after = dataclasses.replace(after, steps=step + 1, mask_type=mask_type)
-        return self._finish(*group[self.rank], level), after
+        return self._finish(*group[self.rank], level) if self.rank < len(group) else None, after
 
     def _all_batches(self, place):
         """(rows, place behind them) of all ranks' batches."""

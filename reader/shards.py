@@ -336,10 +336,11 @@ def read_shard(path, skip: int = 0) -> Iterator[tuple[int, list[bytes]]]:
 
 @dataclass(frozen=True)
 class Shard:
-    """An entry of a filelist. path; mask_word_prob: how likely whole units are masked in it, in an epoch."""
+    """An entry of a filelist. path; mask_word_prob: how likely whole units are masked in it, in an epoch; line: its."""
 
     path: str
     mask_word_prob: float
+    line: int
 
 
 def read_filelist(path) -> list[Shard]:
@@ -368,7 +369,7 @@ def read_filelist(path) -> list[Shard]:
                 f"{path}, line {number}: {line.strip()!r} is no path<TAB>mask_word_prob; give path, tab and number"
             )
         beside = Path(path).parent / name
-        shards.append(Shard(str(beside) if not Path(name).exists() and beside.exists() else name, prob))
+        shards.append(Shard(str(beside) if not Path(name).exists() and beside.exists() else name, prob, number))
     if not shards:
         raise UserError(f"{path}: the list names no shard; give a line path<TAB>mask_word_prob for each")
     return shards

@@ -16,7 +16,7 @@ from tests.common import ROOT
 from tests.tiny import make_data, make_model, sentences, write_tsv
 
 SIDES = ("torch_peer", "torch_inference", "inference_side", "load")  # started by another one
-COMMANDS = ("peer_trajectory", "sst2_accuracy", "quality", "reader", "inference", *SIDES)
+COMMANDS = ("peer_trajectory", "sst2_accuracy", "quality", "reader", "pretraining_reader", "inference", *SIDES)
 NO_TASK_IDS = {"use_task_id": False}
 
 

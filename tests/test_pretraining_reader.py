@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmark import pretraining_reader as measured
 from propeller.errors import UserError
 from reader.pretraining import PretrainingReader
 from reader.pyreader import PyReader
@@ -266,3 +268,31 @@ def test_negative_pairs_are_of_sentences_that_do_not_follow_each_other(tmp_path)
     shard(tmp_path / "part-1.gz", [instance(0, 2), instance(1, 2), instance(2, 2, label=0)])
     with pytest.raises(UserError, match=r"part-1.gz, line 3: next_sentence_label is 0, but generate_neg_sample"):
         list(reader_of(path, shuffle=True, generate_neg_sample=True, on_bad="skip").batches())
+
+
+def test_memory_does_not_grow_with_the_shard(tmp_path):
+    """40 MB of text through a buffer of 50 instances."""
+    lines = "".join(f"{instance(number, 60)}\n" for number in range(50)).encode()
+    with gzip.open(tmp_path / "big.gz", "wb", compresslevel=1) as file:
+        for _ in range(40 * 2**20 // len(lines)):
+            file.write(lines)
+    (tmp_path / "list").write_text(f"{tmp_path / 'big.gz'}\t1\n")
+    reader = reader_of(tmp_path / "list", max_seq_len=256, batch_size=16, shuffle=True, shuffle_buffer=50)
+    tracemalloc.start()
+    try:
+        for _ in reader.batches():
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert reader.stats["rows"] == 50 * (40 * 2**20 // len(lines))
+    assert peak < 12 * 2**20
+
+
+def test_the_plain_loop_it_is_measured_against_gives_the_same_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(measured, "ROWS", 300)
+    measured.make_shard(tmp_path / "made.gz", 500)
+    work = measured.Work(tmp_path, tmp_path / "made.gz", 500)
+    work.check()
+    assert work.tokens == sum(len(row[0]) for row in work.plain) > 20_000
+    assert min(work.mask_ours(), work.mask_plain(), work.read_ours(), work.read_plain()) > 0
