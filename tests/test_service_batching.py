@@ -71,6 +71,18 @@ def test_a_full_queue_refuses_a_request_whole(queue):
         queue.submit(rows(*[1] * 11), 200)
 
 
+def test_what_cannot_be_done_in_time_is_refused_at_once(queue, clock):
+    queue.submit(rows(1, 1, 1, 1), 1000)
+    batch = queue.take(0)
+    clock.now += 40  # ten seconds a row, of which a quarter is believed at first
+    queue.finish(batch, "abcd")
+    queue.submit(rows(1, 1, 1), deadline=clock.now + 5)
+    queue.submit(rows(1, 1), deadline=clock.now + 5)
+    with pytest.raises(Overloaded, match="not be done in time"):
+        queue.submit(rows(1), deadline=clock.now + 14)
+    queue.submit(rows(1), deadline=clock.now + 16)
+
+
 def test_the_longest_waiting_leads_and_its_likes_go_with_it(queue):
     queue.submit(rows(50), 200)
     queue.submit(rows(7, 300, 48, 9, 52, 47), 200)

@@ -1,12 +1,14 @@
 """Clients that are slow, idle, many or ill-behaved: the server answers or ends them, and goes on for the others."""
 
 import contextlib
+import gc
 import json
 import socket
 import time
 
 import pytest
 
+from propeller.service.connections import BoundedProtocol
 from tests.service_toys import ask, ask_json, connect, read_all, toy_server, wait_until
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -164,6 +166,17 @@ def test_an_answer_that_is_not_taken_is_dropped(folder):
         connection.sendall(b"GET /page/large.txt HTTP/1.1\r\n\r\n")
         wait_until(lambda: len(server.table) == 1)
         wait_until(lambda: len(server.table) == 0)
+
+
+def test_nothing_is_kept_of_a_connection_that_is_gone(folder):
+    def kept():
+        gc.collect()
+        return sum(isinstance(thing, BoundedProtocol) and thing.table is server.table for thing in gc.get_objects())
+
+    with toy_server(folder) as server:
+        for _ in range(20):
+            ask(server.url, "POST", "/predict", b"{")
+        wait_until(lambda: kept() == 0, 10)
 
 
 def test_idle_connections_make_room(folder):

@@ -47,7 +47,7 @@ class Instance:
 
     arrays: name -> 1-D array; length: of those whose length varies; place: its number in the ticket; wanted: names of
     the outputs to give, None for all; since: when it came; alone: whether it must not share a batch again; attempts:
-    workers that had it and died.
+    workers that had it and died; taken: when a worker took it.
     """
 
     arrays: dict
@@ -58,6 +58,7 @@ class Instance:
     since: float
     alone: bool = False
     attempts: int = 0
+    taken: float = 0.0
 
 
 class BatchQueue:
@@ -75,7 +76,8 @@ class BatchQueue:
         self._pending = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._running = 0  # instances that workers have
+        self._running = self._batches = 0  # instances, and batches of them, that workers have
+        self._seconds = 0.0  # that a row takes of late, over all workers
         self._open = 0  # waiting or running
         self._peaks = [0, 0]  # most open at once: since the time below, and in the span before
         self._peak_since = clock()
@@ -93,7 +95,7 @@ class BatchQueue:
             wanted: names of the outputs to give, None for all.
 
         Raises:
-            Overloaded: they do not fit now. TooLarge: they never would.
+            Overloaded: they do not fit now, or would not be done by the deadline. TooLarge: they never fit.
         """
         if len(instances) > self.size:
             raise TooLarge(f"the request makes {len(instances)} rows, the server takes {self.size}: split it")
@@ -106,6 +108,9 @@ class BatchQueue:
                 raise WorkerLost("the server is stopping: try again")
             if len(self._pending) + len(instances) > self.size:
                 raise Overloaded("the server has more to do than its queue holds: try again later")
+            ahead = len(self._pending) + self._running + len(instances)
+            if len(self._pending) >= self.max_batch_size and now + self._seconds * ahead > deadline:
+                raise Overloaded("what the server has to do first will not be done in time: try again later")
             for place, (arrays, length) in enumerate(instances):
                 self._pending.append(Instance(arrays, length, ticket, place, wanted, now))
             self._open += len(instances)
@@ -124,7 +129,7 @@ class BatchQueue:
                     head = self._pending[0]
                     due = max(head.since, begun) + self.max_wait_s
                     if now >= due or head.alone or self._closed or len(self._pending) >= self._expected(now):
-                        return self._pick()
+                        return self._pick(now)
                     wait = due - now
                 else:
                     wait = begun + timeout - now
@@ -134,6 +139,9 @@ class BatchQueue:
 
     def finish(self, batch, outputs):
         """Give a batch its outputs: a list, one entry an instance."""
+        with self._changed:
+            seconds = (self.clock() - batch[0].taken) / len(batch) / max(1, self._batches)
+            self._seconds += (seconds - self._seconds) / 4
         for instance, value in zip(batch, outputs):
             ticket = instance.ticket
             with self._changed:
@@ -161,6 +169,7 @@ class BatchQueue:
         lost = []
         with self._changed:
             self._running -= len(batch)
+            self._batches -= 1
             for instance in reversed(batch):
                 instance.alone |= alone
                 instance.attempts += died
@@ -205,6 +214,7 @@ class BatchQueue:
     def _release(self, count):
         with self._changed:
             self._running -= count
+            self._batches -= 1
             self._open -= count
 
     def _remember_peak(self, now):
@@ -230,7 +240,7 @@ class BatchQueue:
         self._open -= len(self._pending) - len(kept)
         self._pending = kept
 
-    def _pick(self):
+    def _pick(self, now):
         head = self._pending[0]
         others = [] if head.alone else [instance for instance in list(self._pending)[1:] if not instance.alone]
         others.sort(key=lambda instance: abs(instance.length - head.length))
@@ -244,6 +254,9 @@ class BatchQueue:
         taken = set(map(id, batch))
         self._pending = deque(instance for instance in self._pending if id(instance) not in taken)
         self._running += len(batch)
+        self._batches += 1
+        for instance in batch:
+            instance.taken = now
         return batch
 
 

@@ -126,10 +126,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc):
         self.table.leave(self)
-        for timer in (self._timer, self._cutter):
-            if timer:
-                timer.cancel()
-        super().connection_lost(exc)
+        super().connection_lost(exc)  # closes the transport, which sets a timer
+        self._stop_timer()
+        if self._cutter:
+            self._cutter.cancel()
 
     def data_received(self, data):
         if self.transport.is_closing():
