@@ -8,7 +8,8 @@
 #          (one process a GPU) or single; FP16 true or false; REPEATS how many seeds, 1..REPEATS.
 # Flags:   the recipe's own, then the user's "$@", which therefore win. What this file adds is put before both.
 # Paths:   nothing changes the working directory, so a relative path means what it means where the user stands.
-# Today one process runs on one device whatever LAUNCH says; the recipe's total batch is kept by accumulating gradients.
+# Multi-process recipes start one process a GPU, on as many as are there (at most GPUS), or DEVICES=cpu:N on N cores; where
+# there are fewer than GPUS, the recipe's total batch is kept by accumulating gradients.
 # shellcheck shell=sh
 set -eu
 
@@ -18,7 +19,7 @@ ROOT=${HERE%/script/*}
 
 : "${MODEL_PATH:=}" "${TASK_DATA_PATH:=}" "${OUTPUT:=$ROOT/output}"
 : "${DEVICES:=auto}" "${KEEP_BATCH:=1}" "${DRY_RUN:=0}"
-PROCESSES=1 # one, until there is a launcher: see the head of this file
+PROCESSES=1 BACKEND= # see choose_devices
 
 usage() {
     cat <<EOF
@@ -28,11 +29,11 @@ usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of $PROGRAM, which win ove
   TASK_DATA_PATH  the folder that holds this task's data
   OUTPUT          where the results go, as \$OUTPUT/$NAME/seed_<n>/   ($OUTPUT)
   SEEDS           the seeds to run, as in SEEDS=1 or SEEDS="1 2 3"   ($(seeds))
-  DEVICES         auto, cpu, or GPU numbers as in DEVICES=0   ($DEVICES)
+  DEVICES         auto, cpu, cpu:N for N processes on N cores, or GPU numbers as in DEVICES=0,1   ($DEVICES)
   KEEP_BATCH      0: do not make up for missing GPUs by accumulating gradients   ($KEEP_BATCH)
   USE_FP16        true or false: mixed precision   (${USE_FP16:-$FP16})
   PYTHON          the Python that runs   (.venv's, else python3)
-  DRY_RUN         1: print the commands instead of running them
+  DRY_RUN         1, or the flag --dry_run: print the commands instead of running them
 
 EOF
 }
@@ -115,7 +116,9 @@ check_facts() {
     esac
     case "$DEVICES" in
     auto | cpu) ;;
-    *[!0-9,]* | ,* | *, | *,,*) die 2 "DEVICES=$DEVICES: auto, cpu, or GPU numbers as in 0,1" ;;
+    cpu:0* | cpu: | cpu:*[!0-9]*) die 2 "DEVICES=$DEVICES: cpu:N with a number of processes from 1, as in cpu:2" ;;
+    cpu:*) ;;
+    *[!0-9,]* | ,* | *, | *,,*) die 2 "DEVICES=$DEVICES: auto, cpu, cpu:N, or GPU numbers as in 0,1" ;;
     esac
 }
 
@@ -141,34 +144,48 @@ visible_gpus() {
     esac
 }
 
-# choose_devices: sets USE_CUDA and says what is left unused.
+# choose_devices: sets USE_CUDA, PROCESSES and BACKEND, and says what is left unused.
 choose_devices() {
     case $DEVICES in
     auto) USE_CUDA=auto ;; # a GPU if this Paddle and this machine have one: Python decides
     cpu) USE_CUDA=false ;;
+    cpu:*) USE_CUDA=false PROCESSES=${DEVICES#cpu:} BACKEND=gloo ;;
     *) USE_CUDA=true CUDA_VISIBLE_DEVICES=$DEVICES && export CUDA_VISIBLE_DEVICES ;;
     esac
     [ "$USE_CUDA" = false ] && return
     gpus=$(visible_gpus)
-    if [ "$gpus" -gt "$PROCESSES" ]; then
-        say "$NAME: $gpus GPUs are visible, $PROCESSES is used: this version trains in one process on one device"
+    if [ "$LAUNCH" = multi-process ] && [ "$gpus" -gt 1 ]; then
+        PROCESSES=$gpus BACKEND=nccl
+        [ "$PROCESSES" -le "$GPUS" ] || PROCESSES=$GPUS
+        [ "$PROCESSES" -gt 1 ] || BACKEND=
+        # Fewer, where only so divide the recipe's total batch evenly.
+        while [ "$KEEP_BATCH" = 1 ] && [ $((GPUS % PROCESSES)) != 0 ]; do PROCESSES=$((PROCESSES - 1)); done
     fi
+    [ "$gpus" -le "$PROCESSES" ] || say "$NAME: $gpus GPUs are visible, $PROCESSES used"
 }
 
-# keep_batch FLAGS...: sets ACCUMULATE so that the total batch stays what the recipe was tuned for, and says so.
+# keep_batch FLAGS...: sets ACCUMULATE, or BATCH for each of more processes than GPUs, so that the total batch stays what
+# the recipe was tuned for, and says so.
 keep_batch() {
-    ACCUMULATE=1
-    [ "$GPUS" -gt "$PROCESSES" ] || return 0
-    batch=$(last_value --batch_size "$@")
+    ACCUMULATE=1 BATCH=
+    [ "$GPUS" != "$PROCESSES" ] || return 0
+    batch=$(last_value --batch_size "$@") each=
     total="$((GPUS * batch)) ($GPUS GPUs x $batch)"
-    if [ "$KEEP_BATCH" = 1 ]; then
-        ACCUMULATE=$(((GPUS + PROCESSES - 1) / PROCESSES))
-        [ -n "$(last_value --gradient_accumulation_steps "$@")" ] ||
-            say "$NAME: the total batch stays $total:" \
-                "a step accumulates $ACCUMULATE batches of $batch (KEEP_BATCH=0 turns this off)"
-    else
+    [ "$PROCESSES" = 1 ] || each=" in each of $PROCESSES processes"
+    if [ "$KEEP_BATCH" = 0 ]; then
         say "$NAME: KEEP_BATCH=0: the total batch is $((PROCESSES * batch)), not $total"
+        return
     fi
+    if [ "$PROCESSES" -gt "$GPUS" ]; then
+        BATCH=$(((GPUS * batch + PROCESSES - 1) / PROCESSES)) how="batches of"
+        [ $((BATCH * PROCESSES)) = $((GPUS * batch)) ] || total="near $total, at $((BATCH * PROCESSES))"
+    else
+        ACCUMULATE=$(((GPUS + PROCESSES - 1) / PROCESSES)) how="a step accumulates"
+        [ $((GPUS % PROCESSES)) = 0 ] || total="near $total, at $((ACCUMULATE * PROCESSES * batch))"
+        [ "$ACCUMULATE" = 1 ] || how="$how $ACCUMULATE batches of"
+    fi
+    [ -n "$(last_value --gradient_accumulation_steps "$@")" ] ||
+        say "$NAME: the total batch stays $total: $how ${BATCH:-$batch}$each (KEEP_BATCH=0 turns this off)"
 }
 
 # test_saves TEST_SETS FOLDER: one prediction file for every file of a comma-separated list.
@@ -183,7 +200,7 @@ test_saves() (
     printf '%s\n' "$list"
 )
 
-# run_seed SEED FLAGS...: one process; its exit status is the recipe's if it is not 0.
+# run_seed SEED FLAGS...: one command, of one process or several; its exit status is the recipe's if it is not 0.
 run_seed() {
     seed=$1 checkpoints=$OUTPUT/$NAME/seed_$1
     shift
@@ -197,13 +214,19 @@ run_seed() {
         set -- --diagnostic_save "$checkpoints/diagnostic_out.tsv" "$@"
         do_test=true
     fi
-    set -- "$PYTHON_FOUND" "$ROOT/$PROGRAM" --use_cuda "$USE_CUDA" --use_fp16 "${USE_FP16:-$FP16}" \
+    set -- "$ROOT/$PROGRAM" --use_cuda "$USE_CUDA" --use_fp16 "${USE_FP16:-$FP16}" \
         --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
         --init_pretraining_params "$MODEL_PATH/params" --do_train true --do_val true --do_test "$do_test" \
         --lr_scheduler linear_warmup_decay --random_seed "$seed" --gradient_accumulation_steps "$ACCUMULATE" \
-        --checkpoints "$checkpoints" --log_file "$checkpoints/train.log" "$@"
+        --checkpoints "$checkpoints" --log_file "$checkpoints/train.log" "$@" \
+        ${BATCH:+--batch_size "$BATCH"}
+    if [ -n "$BACKEND" ]; then
+        set -- "$ROOT/finetune_launch.py" --nproc_per_node "$PROCESSES" --backend "$BACKEND" --print_config false \
+            --split_log_path "$checkpoints/log" "$@"
+    fi
+    set -- "$PYTHON_FOUND" "$@"
     if [ "$DRY_RUN" = 1 ]; then
-        quoted "OMP_NUM_THREADS=$OMP_NUM_THREADS" "$@"
+        quoted ${OMP_NUM_THREADS:+"OMP_NUM_THREADS=$OMP_NUM_THREADS"} "$@"
         return
     fi
     say "$NAME: seed $seed (of $(seeds)), results in $(last_value --checkpoints "$@")"
@@ -252,6 +275,10 @@ recipe() {
     PYTHON_FOUND=$(project_python) || exit $?
     check_facts
     for word in "$@"; do
+        shift
+        [ "$word" = --dry_run ] && DRY_RUN=1 || set -- "$@" "$word"
+    done
+    for word in "$@"; do
         case $word in
         -h | --help)
             usage
@@ -261,13 +288,15 @@ recipe() {
         esac
     done
     check_paths "$@"
-    # Paddle takes one thread unless told otherwise; nproc respects the cores this process may use.
-    OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)}
-    export OMP_NUM_THREADS
     case "$(seeds):$(last_value --checkpoints "$@")" in
     *' '*:?*) die 2 "--checkpoints would be one folder for several seeds: set SEEDS=1, or use OUTPUT=DIR" ;;
     esac
     choose_devices
+    if [ -z "$BACKEND" ]; then # the launcher shares the cores out by itself
+        # Paddle takes one thread unless told otherwise; nproc respects the cores this process may use.
+        OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)}
+        export OMP_NUM_THREADS
+    fi
     keep_batch "$@"
     for seed in $(seeds); do
         run_seed "$seed" "$@"

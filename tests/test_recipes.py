@@ -16,6 +16,7 @@ import pytest
 
 from finetune import task_class
 from finetune.args import parse
+from propeller.launch import build_parser
 from tests.common import FIXTURES, ROOT, SHARED
 from tests.shell import SCRIPT, clean_environment, executable, shell
 
@@ -48,8 +49,9 @@ def dry_run(recipe, *flags, **settings):
 
 
 def flags_of(words):
-    """``{flag: value}`` of a command, the last of a flag given twice, as argparse takes it."""
-    start = next(index for index, word in enumerate(words) if word.startswith("--"))
+    """``{flag: value}`` of a command, the last of a flag given twice, as argparse takes it; not the launcher's."""
+    script = [index for index, word in enumerate(words) if word.endswith(".py")][-1:]
+    start = script[0] + 1 if script else next(index for index, word in enumerate(words) if word.startswith("--"))
     rest = words[start:]
     assert len(rest) % 2 == 0, rest
     return {flag[2:]: value for flag, value in zip(rest[::2], rest[1::2])}
@@ -253,7 +255,14 @@ def test_extra_flags_come_last_and_win():
         (SST2, {"DEVICES": "cpu"}, 8, "stays 256 (8 GPUs x 32): a step accumulates 8 batches of 32"),
         (SST2, {"DEVICES": "cpu", "KEEP_BATCH": 0}, 1, "the total batch is 32, not 256 (8 GPUs x 32)"),
         (SST2, {"CUDA_VISIBLE_DEVICES": "0"}, 8, "stays 256"),
-        (SST2, {"DEVICES": "0,1,2"}, 8, "3 GPUs are visible, 1 is used"),
+        (SST2, {"DEVICES": "0,1,2"}, 4, "3 GPUs are visible, 2 used"),
+        (SST2, {"DEVICES": "0,1,2", "KEEP_BATCH": 0}, 1, "the total batch is 96, not 256 (8 GPUs x 32)"),
+        (SST2, {"DEVICES": "0,1,2,3,4,5,6,7"}, 1, ""),
+        (SST2, {"DEVICES": "0,1,2,3,4,5,6,7,8"}, 1, "9 GPUs are visible, 8 used"),
+        (SST2, {"DEVICES": "cpu:2"}, 4, "a step accumulates 4 batches of 32 in each of 2 processes"),
+        (SST2, {"DEVICES": "cpu:3"}, 3, "stays near 256 (8 GPUs x 32), at 288"),
+        (SST2, {"DEVICES": "cpu:1"}, 8, "stays 256"),
+        (CHNSENTICORP, {"DEVICES": "0,1"}, 1, "2 GPUs are visible, 1 used"),
         (CHNSENTICORP, {"DEVICES": "cpu"}, 1, ""),
         (CHNSENTICORP, {"DEVICES": "0"}, 1, ""),
     ],
@@ -269,9 +278,45 @@ def test_the_total_batch_is_kept_on_fewer_devices(recipe, settings, accumulated,
 def test_gpus_are_counted_as_the_driver_lists_them(tmp_path):
     executable(tmp_path / "nvidia-smi", 'echo "GPU 0: A (UUID: 1)"; echo "GPU 1: A (UUID: 2)"\n')
     _, said = dry_run(SST2, SEEDS=1, PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert "2 GPUs are visible" in said
+    assert "a step accumulates 4 batches of 32 in each of 2 processes" in said
     _, said = dry_run(SST2, SEEDS=1, PATH=f"{tmp_path}:{os.environ['PATH']}", DEVICES="cpu")
-    assert "visible" not in said
+    assert "processes" not in said
+
+
+LAUNCHER = str(ROOT / "finetune_launch.py")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_recipes_of_several_gpus_go_through_the_launcher(recipe):
+    """A process a GPU on as many as are there; its flags are those the launcher knows."""
+    (words, *_), _ = dry_run(recipe, DEVICES="0,1", OUTPUT="/o")
+    if "LAUNCH=single" in recipe.read_text(encoding="utf-8"):
+        assert LAUNCHER not in words
+        return
+    assert words[1] == LAUNCHER
+    assert "OMP_NUM_THREADS" not in words[0], "the launcher shares the cores out"
+    args = build_parser("finetune_launch.py").parse_args(words[2:])
+    assert (args.nproc_per_node, args.backend, args.print_config) == ("2", "nccl", False)
+    assert args.split_log_path == f"{flags_of(words)['checkpoints']}/log"
+    assert "--use_cuda" in args.training_script_args
+
+
+def test_cores_as_devices_train_in_several_processes():
+    """Also where the hyper-parameters are for one GPU: then each process has its part of the batch."""
+    for recipe, batch in ((SST2, 32), (CHNSENTICORP, 12)):
+        (words, *_), _ = dry_run(recipe, DEVICES="cpu:2", SEEDS=1)
+        args = build_parser("finetune_launch.py").parse_args(words[2:])
+        assert (args.nproc_per_node, args.backend) == ("2", "gloo")
+        assert flags_of(words)["use_cuda"] == "false"
+        assert int(flags_of(words)["batch_size"]) == batch
+
+
+def test_dry_run_is_a_flag_too(fake_python):
+    done = run_recipe(SST2, "--dry_run", "--epoch", "1", **fake_python)
+    assert done.returncode == 0, done.stderr
+    assert not recorded(fake_python)
+    assert len(done.stdout.splitlines()) == 5
+    assert all(flags_of(shlex.split(line))["epoch"] == "1" for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize(("devices", "use_cuda"), [("auto", "auto"), ("cpu", "false"), ("0", "true")])
@@ -295,7 +340,15 @@ def test_fp16_is_overridden():
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("SEEDS", "1,2"), ("DEVICES", "gpu"), ("KEEP_BATCH", "yes"), ("USE_FP16", "maybe"), ("PYTHON", "/no/such/python")],
+    [
+        ("SEEDS", "1,2"),
+        ("DEVICES", "gpu"),
+        ("DEVICES", "cpu:0"),
+        ("DEVICES", "cpu:x"),
+        ("KEEP_BATCH", "yes"),
+        ("USE_FP16", "maybe"),
+        ("PYTHON", "/no/such/python"),
+    ],
 )
 def test_a_setting_with_a_wrong_value_is_refused(setting, value):
     done = run_recipe(SST2, **{"DRY_RUN": 1, "MODEL_PATH": "/m", "TASK_DATA_PATH": "/d", setting: value})

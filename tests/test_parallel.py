@@ -1,0 +1,241 @@
+"""Training in two processes over gloo: the steps, weights, scores and files of one process.
+
+python -m pytest tests/test_parallel.py
+"""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ernie.checkpoint import read_params
+from propeller.train.distribution import GradientReducer, Ranks, add_numbers, pack, unpack
+from tests.common import ROOT
+from tests.tagged import IOB
+from tests.tiny import flags, make_data, make_model, sentences, write_tsv
+
+TOY = str(ROOT / "tests" / "parallel_toy.py")
+NO_DROPOUT = str(ROOT / "tests" / "no_dropout.py")
+
+
+def run(words, log, status=0):
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == status, done.stderr
+    log.write_text(done.stderr)
+    return done.stderr
+
+
+def launched(folder, processes):
+    if processes == 1:
+        return []
+    launcher = [str(ROOT / "finetune_launch.py"), "--print_config", "false", "--backend", "gloo"]
+    return [*launcher, "--nproc_per_node", str(processes), "--split_log_path", str(folder / "log")]
+
+
+def train_toy(folder, processes, **given):
+    """-> for each rank its arrays (``losses``, ``predicted``, weights) and what it said."""
+    folder.mkdir(exist_ok=True)
+    run([*launched(folder, processes), TOY, str(folder), json.dumps(given)], folder / "said")
+    ranks = []
+    for rank in range(processes):
+        with np.load(folder / f"rank{rank}.npz") as arrays:
+            ranks.append(({**arrays}, json.loads((folder / f"rank{rank}.json").read_text())))
+    return ranks
+
+
+@pytest.mark.parametrize(
+    ("processes", "given", "alone"),
+    [
+        # 20 rows: batches of 7, 7 and 6, so the last step of an epoch has one for the first rank only; with dropout
+        (2, {"size": 7}, {"size": 7, "accumulate": 2}),
+        pytest.param(
+            2, {"size": 3, "accumulate": 2, "bucket_mb": 1e-6}, {"size": 3, "accumulate": 4}, marks=pytest.mark.slow
+        ),
+        # a rank that never has a batch
+        pytest.param(3, {"size": 10}, {"size": 10, "accumulate": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_steps_are_those_of_one_process(tmp_path, processes, given, alone):
+    ((wanted, said),) = train_toy(tmp_path / "alone", 1, **alone)
+    found = train_toy(tmp_path / "shared", processes, **given)
+    for arrays, other in found:
+        np.testing.assert_allclose(arrays["losses"], wanted["losses"], atol=1e-5)
+        for name in ("toy_w", "toy_b"):
+            np.testing.assert_allclose(arrays[name], wanted[name], atol=1e-6)
+            np.testing.assert_array_equal(arrays[name], found[0][0][name], err_msg="alike on all ranks, bit for bit")
+        np.testing.assert_array_equal(arrays["predicted"], wanted["predicted"], err_msg="in the order of the file")
+        assert other["scores"]["data_num"] == said["scores"]["data_num"] == 20
+        assert other["scores"]["acc"] == said["scores"]["acc"]
+        assert other["state"] == found[0][1]["state"]
+        for key in ("step", "batches", "epoch", "rows", "position", "best_step", "best_score", "window_examples"):
+            assert other["state"][key] == said["state"][key]
+    checkpoint = read_params(tmp_path / "shared" / "run" / "last")
+    np.testing.assert_array_equal(checkpoint["toy_w"], found[0][0]["toy_w"])
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_another_number_of_processes(tmp_path):
+    ((whole, _),) = train_toy(tmp_path / "whole", 1, size=3, accumulate=2)
+    train_toy(tmp_path / "moved", 2, size=3, max_steps=5)
+    ((arrays, said),) = train_toy(tmp_path / "moved", 1, size=3, accumulate=2, max_steps=8)
+    assert said["state"]["step"] == 8
+    np.testing.assert_allclose(arrays["losses"], whole["losses"][5:8], atol=1e-5)
+    for arrays, _ in train_toy(tmp_path / "moved", 2, size=3):
+        np.testing.assert_allclose(arrays["losses"], whole["losses"][8:], atol=1e-5)
+        np.testing.assert_allclose(arrays["toy_w"], whole["toy_w"], atol=1e-6)
+
+
+def test_all_ranks_stop_at_one_step(tmp_path):
+    """The last rank is asked after its step 3, and tells the others with the next one."""
+    for _, said in train_toy(tmp_path, 2, size=3, ask=3):
+        assert said["state"]["step"] == 4
+        assert said["state"]["stop"] == "the last rank was asked"
+
+
+def test_values_travel_without_pickle():
+    value = {
+        "text": "ä\u4e2d", "none": None, "numbers": [1, 2.5, True, float("inf")], "empty": {},
+        "ids": np.arange(6).reshape(2, 3), "half": np.zeros((0, 4), "float16"), "one": np.float32(1.5),
+        "3": np.int64(4), "turned": np.arange(6.0).reshape(2, 3).T, "nested": [{"x": np.ones(2, bool)}],
+    }  # fmt: skip
+    found = unpack(pack(value))
+    assert list(found) == list(value)
+    for name in ("ids", "half", "turned"):
+        np.testing.assert_array_equal(found[name], value[name])
+        assert found[name].dtype == value[name].dtype
+    assert (found["one"], found["3"]) == (1.5, 4)
+    assert found["nested"][0]["x"].tolist() == [True, True]
+    assert {key: found[key] for key in ("text", "none", "numbers", "empty")} == {
+        key: value[key] for key in ("text", "none", "numbers", "empty")
+    }
+    with pytest.raises(TypeError, match="Python objects"):
+        pack(np.array([object()]))
+
+
+def test_turns_come_in_the_order_of_the_file():
+    class Three(Ranks):
+        """Rank 0 of three; what the others have is known."""
+
+        size = 3
+        others = [[["b"], ["e"], None], [["c", "C"], None, None]]
+
+        def all_gather(self, value):
+            return [value, *(other.pop(0) for other in self.others)]
+
+    assert list(Three().in_order([["a", "A"], ["d"]])) == ["a", "A", "b", "c", "C", "d", "e"]
+
+
+def test_numbers_are_added_by_name():
+    assert add_numbers([{"a": 1, "b": 0.5}, {}, {"a": 2, "c": 1}]) == {"a": 3, "b": 0.5, "c": 1}
+
+
+def test_buckets_are_full_or_one_large_gradient_each():
+    def grad(size, dtype="float32"):
+        return (size, SimpleNamespace(shape=[size], dtype=dtype))
+
+    pairs = [grad(100), grad(600), grad(200), grad(5000), grad(300), grad(10, "float16")]
+    found = GradientReducer(1000 * 4 / 2**20).buckets(pairs)
+    assert [[size for size, _ in bucket] for bucket in found] == [[10], [300], [5000], [200, 600, 100]]
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory):
+    """A model without dropout."""
+    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return make_model(tmp_path_factory.mktemp("steady") / "model", **off)
+
+
+def both(task, folder, make_flags):
+    """A run of a task in one process and in two, with half the batch each; their standard errors."""
+    outputs = []
+    for processes in (1, 2):
+        words = [*launched(folder / str(processes), processes), NO_DROPOUT, task]
+        (folder / str(processes)).mkdir(parents=True, exist_ok=True)
+        outputs.append(
+            run([*words, *make_flags(folder / str(processes), 32 // processes)], folder / f"{processes}.said")
+        )
+    return outputs
+
+
+def journal(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("speed", "elapsed", "queue_size", "file")} for line in lines]
+
+
+def assert_alike(folder, steps):
+    """Losses within 1e-5, weights within 1e-4; a bias of the keys changes no loss, so Adam moves it by noise."""
+    one, two = (journal(folder / name / "run") for name in "12")
+    assert [line["step"] for line in one] == [line["step"] for line in two]
+    assert max(line["step"] for line in one) == steps
+    for line, other in zip(one, two):
+        assert line == pytest.approx(other, abs=1e-5)
+    one, two = (read_params(folder / name / "run" / "last") for name in "12")
+    for name in one:
+        if not name.endswith("key_fc.b_0"):
+            np.testing.assert_allclose(one[name], two[name], atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_classification_equals_one_process(steady, tmp_path):
+    """50 steps and more; 109 rows: each epoch ends with a step of 13 rows, which the second rank has none of."""
+    data = make_data(tmp_path / "data")
+    write_tsv(data / "train.tsv", sentences(109, 1))
+    given = {"epoch": 13, "skip_steps": 1, "learning_rate": 1e-3, "predict_batch_size": 3}
+    _, said = both(
+        "classify", tmp_path, lambda folder, size: flags(steady, data, folder / "run", batch_size=size, **given)
+    )
+    assert_alike(tmp_path, 52)
+    assert "Device count: 2" in said
+    predictions = [
+        [(label, [float(v) for v in probs.strip("[]").split()]) for label, probs in
+         (line.split("\t") for line in (tmp_path / name / "run" / "test_out.tsv.12.52").read_text().splitlines())]
+        for name in "12"
+    ]  # fmt: skip
+    assert [label for label, _ in predictions[0]] == [label for label, _ in predictions[1]]
+    np.testing.assert_allclose(*[[probs for _, probs in rows] for rows in predictions], atol=1e-5)
+    second = (tmp_path / "2" / "log" / "job.log.1").read_text()
+    assert "[dev evaluation]" in second, "its log lines are in a file of its own"
+    assert "saved checkpoint" not in second
+
+
+@pytest.mark.slow
+def test_tagging_equals_one_process(steady, tmp_path):
+    """Its loss is a mean over places: numerator and denominator are those of all ranks. Long sentences in windows."""
+    random = np.random.RandomState(3)
+    words = ["good", "bad", "film", "story", "the"]
+    tags = {"good": "B-PER", "bad": "B-LOC"}
+
+    def rows(count, length):
+        made = [random.choice(words, length(i)) for i in range(count)]
+        return [("\x02".join(row), "\x02".join(tags.get(word, "O") for word in row)) for row in made]
+
+    data = tmp_path / "data"
+    data.mkdir()
+    write_tsv(data / "train.tsv", rows(90, lambda i: 9), ("text_a", "label"))
+    for name in ("dev", "test"):
+        write_tsv(data / f"{name}.tsv", rows(23, lambda i: 4 + 11 * (i % 4 == 1)), ("text_a", "label"))
+    (tmp_path / "map.json").write_text(json.dumps(IOB))
+    given = {"label_map_config": tmp_path / "map.json", "num_labels": len(IOB), "max_seq_len": 11, "epoch": 17,
+             "skip_steps": 1, "predict_batch_size": 3, "learning_rate": 1e-3}  # fmt: skip
+    both("sequence_label", tmp_path, lambda folder, size: flags(steady, data, folder / "run", batch_size=size, **given))
+    assert_alike(tmp_path, 51)
+    files = [(tmp_path / name / "run" / "test_out.tsv.16.51").read_text().splitlines() for name in "12"]
+    assert len(files[0]) == 23
+    for one, two in zip(*files):
+        one, two = one.split("\t"), two.split("\t")
+        assert (one[:2], one[3]) == (two[:2], two[3])
+
+
+@pytest.mark.slow
+def test_a_rank_with_a_bad_row_ends_the_run_with_its_message(steady, tmp_path):
+    data = make_data(tmp_path / "data")
+    rows = sentences(40, 1)
+    rows[10] = ("neither", "good film")
+    write_tsv(data / "train.tsv", rows)
+    words = flags(steady, data, tmp_path / "run", shuffle="false", token_cache_dir="off")
+    said = run([*launched(tmp_path, 2), NO_DROPOUT, "classify", *words], tmp_path / "said", status=2)
+    assert "train.tsv, line 12" in said
+    assert "ended with exit status 2" in said
