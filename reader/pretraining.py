@@ -51,8 +51,8 @@ BUFFER_OF_2019 = 1000
 class PretrainingPosition:
     """Where to continue, the same for all ranks and for any number of them.
 
-    epoch: from 0; rows, batches: given out in it by all ranks together; steps: batches a rank was given in the whole
-    run; file, line: where the block begins, in the epoch's order of files, from 0; block: its number in the epoch;
+    epoch: from 0; rows, batches: given out in it by all ranks together; steps: batches of all ranks in the whole run;
+    file, line: where the block begins, in the epoch's order of files, from 0; block: its number in the epoch;
     done: instances of it given out; ended: whether the epoch is. path, mask_type: of the last instance, for the log.
     """
 
@@ -98,12 +98,14 @@ class PretrainingReader:
         shuffle: of files and of instances within the buffer; shuffle_buffer: instances. False: as they stand.
         generate_neg_sample: to each buffer add as many pairs of sentences that do not follow each other; shards must
             hold such pairs only that do.
-        units: what is masked where a file masks whole units: a level, or levels by steps, see masking.Schedule.
+        units: what is masked where a file masks whole units: a level, or levels by steps, see masking.Schedule; a step
+            is a batch of every rank.
         mask_draw: "piece": each piece of a chosen unit becomes [MASK], another or itself on its own (2019); "unit":
             all alike.
         rank, world_size: of each group of world_size batches, batch `rank` is given out here. All ranks read all
             lines: files need not be as many as ranks, all ranks are given equally many batches but for the last group
-            of a run, and a run can go on with another number of them.
+            of an epoch, and a run can go on with another number of them.
+        even: where a rank has no batch, give out None in its place: for training.
         on_bad: "error": a bad line or file raises UserError; "skip": it is counted, told and left out.
         draws_of_2019: draw all from one RandomState(mask_seed) in the order of 2019: per file which units, per buffer
             of one file its order, per batch its masks; batches go over the ends of epochs. The same seeds give the
@@ -133,6 +135,7 @@ class PretrainingReader:
         mask_draw: str = "piece",
         rank: int = 0,
         world_size: int = 1,
+        even: bool = False,
         on_bad: str = "error",
         draws_of_2019: bool = False,
         mask_seed: int = 0,
@@ -146,7 +149,7 @@ class PretrainingReader:
         self.shuffle_buffer = BUFFER_OF_2019 if draws_of_2019 else shuffle_buffer
         self.generate_neg_sample, self.on_bad = generate_neg_sample, on_bad
         self.schedule, self.mask_draw = Schedule.parse(units), mask_draw
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.even = rank, world_size, even
         self.draws_of_2019, self.mask_seed = draws_of_2019, mask_seed
         self._check()
         counted = ("rows", "tokens", "padding", "masked", "too_long", "bad_lines", "bad_files", "negatives", "missed")
@@ -220,23 +223,24 @@ class PretrainingReader:
     def _share(self, batches, steps):
         """Of each group of world_size batches this rank's own, masked, with the place behind the group.
 
-        Groups go over the ends of epochs. If the last one of the run is not full, the first ranks are given its batches
-        and the others None in place of one: all ranks take equally many steps.
+        A last group of an epoch that is not full gives its batches to the first ranks and none to the others, so that
+        every instance is read once; with `even` the others get None, since all must take the same number of steps.
         """
         group = []
         for batch in batches:
             group.append(batch)
-            if len(group) == self.world_size:
-                yield self._own(group, steps)
-                group, steps = [], steps + 1
-        if group:
-            yield self._own(group, steps)
-
-    def _own(self, group, step):
-        after, level = group[-1][1], self.schedule.level(step)
-        mask_type = "mask_char" if level == "basic" else after.mask_type
-        after = dataclasses.replace(after, steps=step + 1, mask_type=mask_type)
-        return self._finish(*group[self.rank], level) if self.rank < len(group) else None, after
+            after = batch[1]
+            if len(group) < self.world_size and not after.ended:
+                continue
+            level = self.schedule.level(steps // self.world_size)
+            steps += len(group)
+            mask_type = "mask_char" if level == "basic" else after.mask_type
+            after = dataclasses.replace(after, steps=steps, mask_type=mask_type)
+            if len(group) > self.rank:
+                yield self._finish(*group[self.rank], level), after
+            elif self.even:
+                yield None, after
+            group = []
 
     def _all_batches(self, place):
         """(rows, place behind them) of all ranks' batches."""

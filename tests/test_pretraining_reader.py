@@ -66,6 +66,10 @@ def numbers_of(batch):
     return (restored(batch)[:, 1] - 10).tolist()
 
 
+def masked(batch):
+    return batch["src_ids"].tolist(), batch["mask_pos"].tolist(), batch["mask_label"].tolist()
+
+
 def assert_same(found, expected):
     assert len(found) == len(expected)
     for (batch, position), (other, other_position) in zip(found, expected):
@@ -140,18 +144,21 @@ def test_every_instance_once_an_epoch_and_exact_restarts(tmp_path, files, kind, 
         seen = [n for batch in own for n, next_one in zip(numbers_of(batch), batch["labels"]) if next_one]
         assert sorted(seen) == sorted(n % 50 for n in range(total))
         assert [at.ended for _, at in alone if at.epoch == epoch] == [False] * (len(own) - 1) + [True]
-    # Ranks are given the batches of one process in turn: what they see is disjoint, and all of it.
-    level = {at.steps: at for _, at in alone}
-    assert sorted(level) == list(range(1, len(alone) + 1))
-    for place, (batch, _) in enumerate(alone):
-        of_rank = ranks[place % world][place // world][0]
-        for name in ("labels", "sent_ids", "pos_ids", "input_mask"):
-            np.testing.assert_array_equal(of_rank[name], batch[name])
-        np.testing.assert_array_equal(restored(of_rank), restored(batch))
-    assert sum(map(len, ranks)) == len(alone)
-    assert max(map(len, ranks)) - min(map(len, ranks)) <= 1
-    for places in zip(*([at for _, at in own] for own in ranks)):
-        assert len(set(places)) == 1  # any rank's may be stored
+    # Ranks are given the batches of an epoch in turn: what they see is disjoint, and all of it.
+    assert [at.steps for _, at in alone] == list(range(1, len(alone) + 1))
+    given = {(at.epoch, at.batches): batch for batch, at in alone}
+    for rank, own in enumerate(ranks):
+        for batch, at in own:
+            number = (at.batches - 1) // world * world + rank + 1
+            other = given.pop((at.epoch, number))
+            for name in ("labels", "sent_ids", "pos_ids", "input_mask"):
+                np.testing.assert_array_equal(batch[name], other[name])
+            np.testing.assert_array_equal(restored(batch), restored(other))
+    assert not given
+    even = [list(reader_of(path, **flags, rank=rank, world_size=world, even=True).batches()) for rank in range(world)]
+    for own, with_none in zip(ranks, even):
+        assert [at for _, at in with_none] == [at for _, at in even[0]]  # any rank's may be stored
+        assert_same([pair for pair in with_none if pair[0] is not None], own)
     for rank, own in enumerate(ranks):
         if not own:
             continue
@@ -168,15 +175,16 @@ def test_every_instance_once_an_epoch_and_exact_restarts(tmp_path, files, kind, 
 def test_a_run_goes_on_with_another_number_of_ranks(tmp_path, files, buffer, before, after, data):
     path = make_list(tmp_path, files)
     flags = {"shuffle": True, "shuffle_buffer": buffer, "epochs": 2, "max_seq_len": 90}
-    alone = [sorted(numbers_of(batch)) for batch, _ in reader_of(path, **flags).batches()]
-    first = list(reader_of(path, **flags, world_size=before).batches())
-    k = data.draw(st.integers(0, len(first) - 1))
+    alone = {(at.epoch, at.batches): masked(batch) for batch, at in reader_of(path, **flags).batches()}
+    first = [at for _, at in reader_of(path, **flags, world_size=before).batches()]
+    stop = data.draw(st.sampled_from(first))
     rest = {}
     for rank in range(after):
-        own = reader_of(path, **flags, rank=rank, world_size=after).batches(start=first[k][1])
-        for number, (batch, _) in enumerate(own):
-            rest[number * after + rank] = sorted(numbers_of(batch))
-    assert [rest[number] for number in sorted(rest)] == alone[(k + 1) * before :]
+        for batch, at in reader_of(path, **flags, rank=rank, world_size=after).batches(start=stop):
+            done = stop.batches if at.epoch == stop.epoch else 0
+            group = (at.batches - done - 1) // after
+            rest[at.epoch, done + group * after + rank + 1] = masked(batch)
+    assert rest == {place: batch for place, batch in alone.items() if place > (stop.epoch, stop.batches)}
 
 
 def test_two_runs_are_equal_also_through_the_queue_and_other_seeds_differ(tmp_path):
