@@ -62,7 +62,7 @@ class English(Segmenter):
 
 
 def _kind(word):
-    """ " " white space, "." punctuation, "9" begins with a digit, "N" with a capital, "s" stop word, "w" another word."""
+    # blank: white space, full stop: a mark, 9: digits first, N: a capital first, s: a stop word, w: any other
     first = word[0]
     if not first.isalnum():
         return " " if first.isspace() else "."

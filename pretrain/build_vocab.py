@@ -1,0 +1,150 @@
+"""A vocabulary of word pieces from raw text.
+
+    python -m pretrain.build_vocab --input 'corpus/*.txt' --output output/vocab.txt --size 8000
+
+Its first lines are [PAD], [CLS], [SEP], [MASK], [UNK], as released ERNIE vocabularies begin; then the characters that
+text has at least --min_count times, by falling count, each as a word and (other than Chinese ones and punctuation,
+which always stand alone) as ## inside of one; then longer pieces of words as WordPiece training finds them (Schuster
+and Nakajima 2012; the `tokenizers` library), most useful first, up to --size. Text is read as pretrain.build_data
+reads it; give --segmenter pre-segmented where words stand apart and may have tags, which are then no text. The same
+input gives the same vocabulary. Memory grows with the number of different words, at most --max_words: rare ones are
+forgotten beyond it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections import Counter
+
+from pretrain.build_data import input_files, truth
+from pretrain.documents import FORMATS, Source, documents
+from pretrain.segment import build_segmenter
+from propeller.errors import UserError, exit_on_user_error
+from propeller.files import write_file
+from tokenization import BasicTokenizer
+from tokenization_basic import char_kind
+
+SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
+LONGEST = 100  # characters of a word; longer ones are [UNK] to the tokenizer
+log = logging.getLogger("ernie.pretrain")
+
+
+def count_words(paths, source=Source(), do_lower_case=True, segmenter=None, max_words=4_000_000) -> Counter:  # noqa: B008
+    """How often each word of BasicTokenizer is in the files. Raises UserError: file, line, remedy."""
+    basic, counts = BasicTokenizer(do_lower_case), Counter()
+    for path in paths:
+        for document in documents(path, source):
+            texts = document.paragraphs
+            if segmenter:
+                try:
+                    found = segmenter.paragraphs(texts)
+                except UserError as error:
+                    raise UserError(f"{path}, line {document.line}: document: {error}") from error
+                texts = ["".join(sentence.words) for paragraph in found for sentence in paragraph]
+            for text in texts:
+                counts.update(basic.tokenize(text))
+        if len(counts) > max_words:
+            _forget(counts, max_words)
+    return counts
+
+
+def _forget(counts, most):
+    least = 1
+    while len(counts) > most:
+        for word in [word for word, count in counts.items() if count <= least]:
+            del counts[word]
+        least *= 2
+
+
+def build(counts: Counter, size: int, min_count: int = 2) -> list:
+    """The vocabulary: at most `size` tokens. counts: word -> how often. Raises UserError: no words, a small size."""
+    if size <= len(SPECIAL):
+        raise UserError(f"--size {size}: give more than the {len(SPECIAL)} special tokens")
+    chars, inside = Counter(), set()
+    for word, count in counts.items():
+        if len(word) <= LONGEST:
+            for char in word:
+                chars[char] += count
+            inside.update(word[1:])
+    kept = sorted((char for char in chars if chars[char] >= min_count), key=lambda char: (-chars[char], char))
+    if not kept:
+        raise UserError(f"no character occurs {min_count} times in the text; give more text, or a smaller --min_count")
+    tokens = [token for char in kept for token in ((char, f"##{char}") if char in inside else (char,))]
+    tokens = tokens[: size - len(SPECIAL)]
+    room = size - len(SPECIAL) - len(tokens)
+    return [*SPECIAL, *tokens, *(_longer_pieces(counts, set(kept), room, min_count) if room > 0 else [])]
+
+
+def _longer_pieces(counts, kept, room, min_count):
+    """The pieces of two characters or more that training finds, in its order."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    words = {
+        word: count
+        for word, count in counts.items()
+        if 1 < len(word) <= LONGEST and count >= min_count and all(char in kept for char in word)
+    }
+    alphabet = {char for word in words for char in word}
+    if not words:
+        return []
+    model = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=room + 2 * len(alphabet), min_frequency=min_count, show_progress=False, special_tokens=[]
+    )
+    # The trainer counts words itself: counts are halved until a pass over them is short.
+    shift = max(sum(words.values()) // 20_000_000, 1)
+    model.train_from_iterator((" ".join([word] * max(words[word] // shift, 1)) for word in sorted(words)), trainer)
+    found = sorted(model.get_vocab().items(), key=lambda item: item[1])
+    return [token for token, _ in found if len(token[2:] if token.startswith("##") else token) > 1][:room]
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pretrain.build_vocab",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--input", nargs="+", required=True, metavar="FILE", help="files or patterns")
+    parser.add_argument("--output", required=True, help="vocab.txt to write")
+    parser.add_argument("--size", type=int, default=8000, help="most tokens (default 8000)")
+    parser.add_argument("--min_count", type=int, default=2, help="rarer characters and words are left out (default 2)")
+    parser.add_argument("--max_words", type=int, default=4_000_000, help="most words counted (default 4000000)")
+    parser.add_argument("--do_lower_case", type=truth, default=True, help="lower-case the text (default true)")
+    parser.add_argument("--format", default="auto", choices=FORMATS, help="as in pretrain.build_data")
+    parser.add_argument(
+        "--segmenter", default="none", choices=("none", "pre-segmented"), help="whether words have tags (default none)"
+    )
+    return parser
+
+
+def main(argv=None):
+    """Write the vocabulary."""
+    args = arguments().parse_args(argv)
+    segmenter = build_segmenter(args.segmenter) if args.segmenter != "none" else None
+    source = Source(format=args.format)
+    counts = count_words(input_files(args.input), source, args.do_lower_case, segmenter, args.max_words)
+    tokens = build(counts, args.size, args.min_count)
+    write_file(args.output, "".join(f"{token}\n" for token in tokens).encode())
+    known = set(tokens)
+    unknown = sum(count for word, count in counts.items() if not all(c in known or f"##{c}" in known for c in word))
+    cjk = sum(len(token) == 1 and char_kind(token) == "cjk" for token in tokens)
+    print(
+        f"{args.output}: {len(tokens)} tokens, {cjk} of them Chinese characters, from {sum(counts.values())} words; "
+        f"{100 * unknown / max(sum(counts.values()), 1):.2f}% of these will be [UNK]"
+    )
+
+
+def script():
+    """As a program."""
+    from propeller.log import setup
+
+    setup()
+    exit_on_user_error(main)
+
+
+if __name__ == "__main__":
+    sys.exit(script())

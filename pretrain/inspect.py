@@ -1,0 +1,126 @@
+"""Shows what is in a shard, and how it would be masked.
+
+    python -m pretrain.inspect output/shards/shards/news-00000.gz --vocab_path vocab.txt --number 3 --units entity
+
+An instance is its pieces, words parted by blanks and the pieces of a word by a middle dot, its units (p: phrase, e:
+entity), whether the second text is the next, and the text once more as the network would see it: [MASK] or another
+piece in place of what it has to tell, marked by ‹›. --seed draws other masks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+
+from pretrain.build_data import truth
+from propeller.errors import UserError, exit_on_user_error
+from reader.masking import LEVELS, MASK_DRAWS, Draws, SpecialIds, bits_at, mark_special, mask_tokens
+from reader.shards import Limits, parse_lines, read_shard
+from tokenization import TOKENIZERS, build_tokenizer
+
+
+def instances(path, vocab_size, start=0, number=None, on_bad="error"):
+    """(line number from 1, its fields as text, Instances of one row) of a shard. Raises UserError: file, line, remedy.
+
+    on_bad: "skip" gives (line number, what is wrong, None) for a bad line.
+    """
+    limits = Limits(vocab_size=vocab_size)
+    found = ((first + place, line) for first, lines in read_shard(path, start) for place, line in enumerate(lines))
+    for place, line in itertools.islice(found, number):
+        row, problems = parse_lines([line], limits)
+        if problems and on_bad == "error":
+            raise UserError(f"{path}, line {place + 1}: {problems[0][1]}")
+        yield place + 1, problems[0][1] if problems else line.decode().strip().split(";"), None if problems else row
+
+
+def words_line(tokens, begins) -> str:
+    """The tokens as text: blanks between words, a middle dot between pieces of one."""
+    text = ""
+    for token, begin in zip(tokens, begins):
+        text += (" " if begin and text else "·" if text else "") + token
+    return text
+
+
+def shown(tokenizer, fields, row) -> str:
+    """Lines about an instance: its texts, words and units."""
+    tokens = tokenizer.convert_ids_to_tokens(row.ids.tolist())
+    segs = [int(seg) for seg in fields[3].split(" ")]
+    second = int(row.sents.argmax()) if row.sents.any() else len(tokens)
+    begins = [seg != 1 for seg in segs]
+    text = [f"  A  {words_line(tokens[:second], begins[:second])}"]
+    if second < len(tokens):
+        text.append(f"  B  {words_line(tokens[second:], begins[second:])}")
+    units = []
+    for unit in fields[5].split(" ") if len(fields) > 5 and fields[5] else []:
+        start, end, kind = unit.split("-")
+        units.append(f"{kind}:{'·'.join(tokens[int(start) : int(end)])}")
+    text.append(f"  units  {'  '.join(units) or 'words only'}")
+    return "\n".join(text)
+
+
+def masked(tokenizer, row, level, mask_draw, bits) -> str:
+    """The instance as the network would see it; bits: of reader.masking.bits_at."""
+    special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+    row.knowledge[:] = True
+    mark_special(row, special)
+    draws = Draws(bits, len(tokenizer.vocab))
+    options = {"level": level, "mask_id": special.mask, "mask_draw": mask_draw, "at_least_one": True}
+    ids, chosen = mask_tokens(row, draws, **options)
+    tokens = tokenizer.convert_ids_to_tokens(ids.tolist())
+    for place in chosen.tolist():
+        tokens[place] = f"‹{tokens[place]}›"
+    return " ".join(tokens)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pretrain.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shard", metavar="SHARD", help="a .gz shard")
+    parser.add_argument("--vocab_path", required=True, help="vocab.txt it was built with")
+    parser.add_argument(
+        "--tokenizer", default="FullTokenizer", choices=tuple(TOKENIZERS), help="what it was built with"
+    )
+    parser.add_argument("--do_lower_case", type=truth, default=True, help="as it was built (default true)")
+    parser.add_argument("--start", type=int, default=1, help="first line shown, from 1")
+    parser.add_argument("--number", type=int, default=5, help="lines shown; 0: all (default 5)")
+    parser.add_argument(
+        "--units", default="entity", choices=tuple(LEVELS), help="what is masked whole (default entity)"
+    )
+    parser.add_argument(
+        "--mask_draw", default="piece", choices=MASK_DRAWS, help="see reader/masking.py (default piece)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the masks (default 0)")
+    parser.add_argument("--on_bad", default="error", choices=("error", "skip"), help="of bad lines (default error)")
+    return parser
+
+
+def main(argv=None):
+    """Print the instances."""
+    args = arguments().parse_args(argv)
+    if args.start < 1 or args.number < 0 or args.seed < 0:
+        raise UserError("--start is 1 or more, --number and --seed 0 or more")
+    tokenizer = build_tokenizer(args.tokenizer, args.vocab_path, args.do_lower_case, for_cn=False)
+    bad, seen = 0, 0
+    found = instances(args.shard, len(tokenizer.vocab), args.start - 1, args.number or None, args.on_bad)
+    for line, fields, row in found:
+        if row is None:
+            print(f"line {line}: {fields}")
+            bad += 1
+            continue
+        seen += 1
+        label = "B follows A" if row.labels[0] else "B is from elsewhere"
+        print(f"line {line}: {row.lengths[0]} tokens, next_sentence_label {row.labels[0]} ({label})")
+        print(shown(tokenizer, fields, row))
+        bits = bits_at(args.seed, line)
+        print(f"  masked by {args.units}  {masked(tokenizer, row, args.units, args.mask_draw, bits)}\n")
+    if bad:
+        print(f"{bad} bad lines")
+    if not seen and not bad:
+        raise UserError(f"{args.shard}: no line {args.start}; give a smaller --start, or a shard with instances")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
