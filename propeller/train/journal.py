@@ -8,46 +8,73 @@ journal.draw()                            # checkpoints/curves.png
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
-from propeller.files import write_file
+from propeller.train.events import EventFiles
 from propeller.train.hooks import RunHook
 
-NOT_CURVES = ("event", "step", "epoch", "file", "data_num", "queue_size", "elapsed", "speed", "checkpoint")
+log = logging.getLogger("propeller.train")
+
+NOT_CURVES = ("event", "step", "epoch", "file", "data_num", "batch_num", "queue_size", "elapsed", "speed", "checkpoint")
 
 
 class Journal(RunHook):
     """Appends records to ``metrics.jsonl`` and to event files under ``events/``.
 
     A record is a flat dict with ``event`` (``train``, ``dev``, ``test``) and ``step``; its numbers become curves.
+    A run outlives its journal: what cannot be written, on a full disk say, is missing from it, and said in one line.
     """
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self.path = self.folder / "metrics.jsonl"
-        self._events, self._purge_step = None, None
+        self._events, self._failing = EventFiles(self.folder / "events"), set()
 
-    def _cut_back(self, step):
-        """Drop what came after the checkpoint that the run continues from."""
-        if self.path.exists():
-            self._purge_step = step + 1
-            kept = [line for line in self._lines() if line["step"] <= step and line["event"] != "test"]
-            write_file(self.path, "".join(_dump(line) for line in kept).encode())
+    def _cut_back(self, state):
+        """Drop what came after the checkpoint that the run continues from; shortening takes no room on the disk."""
+        if not self.path.exists():
+            return
+        self._events.purge_step = state.step + 1
+        end = 0
+        for line, after in self._lines():
+            done = line["step"] < state.step or (
+                line["step"] == state.step and (line["event"] == "train" or state.evaluated_step == state.step)
+            )
+            if not done or line["event"] == "test":
+                break
+            end = after
+        os.truncate(self.path, end)
 
     def _lines(self):
-        if not self.path.exists():
-            return []
-        lines = []
-        for text in self.path.read_text(encoding="utf8").splitlines():
+        """(record, its end in bytes) of the lines of metrics.jsonl."""
+        end = 0
+        for text in self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else ():
+            end += len(text)
             try:
-                lines.append(json.loads(text))
+                record = json.loads(text)
             except ValueError:
-                break  # the line a kill cut short; nothing follows it
-        return lines
+                return  # the line a kill cut short; nothing follows it
+            if text.endswith(b"\n"):
+                yield record, end
+
+    def _try(self, path, act, *args):
+        """``act(*args)``; a disk that cannot be written is no reason to lose a run."""
+        try:
+            result = act(*args)
+        except OSError as error:
+            if path not in self._failing:
+                log.warning("%s: not written (%s), and the run goes on: make room", path, error.strerror or error)
+            self._failing.add(path)
+            return None
+        if path in self._failing:
+            log.info("%s: written again; what came meanwhile is missing", path)
+            self._failing.discard(path)
+        return result
 
     def before_train(self, learner, state):
-        self._cut_back(state.step)
+        self._try(self.path, self._cut_back, state)
 
     def on_record(self, learner, state, record):
         self.write(record)
@@ -57,39 +84,32 @@ class Journal(RunHook):
         self.draw()
 
     def write(self, record):
-        """Append one record; it is on disk when this returns."""
-        with open(self.path, "a", encoding="utf8") as file:
-            file.write(_dump(record))
-            file.flush()
-            os.fsync(file.fileno())
-        writer = self._writer()
-        for name, value in _curves(record):
-            writer.add_scalar(f"{record['event']}/{name}", value, record["step"])
+        """Append one record; it is on disk when this returns, unless that was said to fail."""
+        self._try(self.path, self._append, record)
+        self._try(self._events.folder, self._events.write, record["event"], record["step"], dict(_curves(record)))
 
-    def _writer(self):
-        if self._events is None:
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(str(self.folder / "events"), purge_step=self._purge_step)
-        return self._events
+    def _append(self, record):
+        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        with open(self.path, "ab", buffering=0) as file:
+            begin = file.seek(0, os.SEEK_END)
+            try:
+                written = file.write(line)
+                if written < len(line):  # a part fitted; the error comes with the next byte
+                    file.write(line[written:])
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(begin)  # no half a line between others
+                raise
 
     def close(self):
-        """Flush the event files."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        """Close the event files."""
+        self._events.close()
 
     def draw(self):
-        """Draw the curves; returns the picture's path, or None when there is nothing to draw."""
-        lines = self._lines()
-        panels = _panels(lines)
-        if not panels:
-            return None
-        return _draw(panels, self.folder / "curves.png")
-
-
-def _dump(record):
-    return json.dumps(record, ensure_ascii=False) + "\n"
+        """Draw the curves; returns the picture's path, or None when there is nothing to draw, or no room."""
+        panels = _panels([record for record, _ in self._lines()])
+        path = self.folder / "curves.png"
+        return self._try(path, _draw, panels, path) if panels else None
 
 
 def _curves(record):
@@ -129,6 +149,10 @@ def _draw(panels, path):
         axes.legend()
     FigureCanvasAgg(figure)
     temporary = path.with_name(".curves.new.png")
-    figure.savefig(temporary, dpi=110)
-    temporary.replace(path)
+    try:
+        figure.savefig(temporary, dpi=110)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     return path

@@ -18,15 +18,20 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from propeller.errors import UserError
-from propeller.files import atomic_directory, write_file
+from propeller.files import atomic_directory, is_full, write_file
 
 log = logging.getLogger("propeller.train")
 
 OWN_FILES = ("run.json", "metrics.jsonl", "curves.png", "best", "last", "events")
 FORMAT = 1
+
+
+class DiskFull(UserError):
+    """There was no room for a checkpoint; those before are as they were."""
 
 
 def write_json(path, value):
@@ -76,8 +81,10 @@ class Saver:
         """Let other processes train into the folder."""
         self._lock.close()
 
-    def claim(self, fingerprint, overwrite=False):
+    def claim(self, fingerprint, overwrite=False, explain=str):
         """Begin or continue the run with this fingerprint: ``new``, ``resume`` or ``finished``.
+
+        ``explain`` may put the words for a difference better.
 
         A run that has no checkpoint yet has nothing to lose: another one may take its folder.
 
@@ -93,7 +100,7 @@ class Saver:
             difference = first_difference(stored.get("fingerprint", {}), fingerprint)
             if difference:
                 raise UserError(
-                    f"{self.folder} holds another run: {difference}; "
+                    f"{self.folder} holds another run: {explain(difference)}; "
                     "choose another --checkpoints, or give --overwrite to begin afresh"
                 )
             return "finished" if stored.get("finished") else "resume"
@@ -134,26 +141,47 @@ class Saver:
         Args:
             parameters, optimizer_state: name -> array.
             state: JSON-able dict, what else it takes to continue.
+
+        Raises:
+            DiskFull: nothing was written.
         """
+        try:
+            self._save(step, parameters, optimizer_state, state)
+        except (OSError, UserError) as error:
+            if not is_full(error):
+                raise
+            why = os.strerror((error.__cause__ or error).errno)
+            there = f"the last one is {self.path(self.steps()[-1])}" if self.steps() else "there is none before it"
+            raise DiskFull(
+                f"{self.path(step)}: no checkpoint written ({why}), {there}: "
+                "make room, or give a smaller --keep_checkpoints"
+            ) from error
+        log.info("saved checkpoint %s", self.path(step))
+
+    def _save(self, step, parameters, optimizer_state, state):
         with atomic_directory(self.path(step), overwrite=True) as folder:
             for name, array in parameters.items():
                 self.write_variable(folder / name, array)
             training = folder / "training_state"
             training.mkdir()
-            save_file(optimizer_state, training / "optimizer.safetensors")
+            _save_arrays(training / "optimizer.safetensors", optimizer_state)
             write_json(training / "state.json", state)
             files = [path for path in folder.rglob("*") if path.is_file()]
             sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(files)}
             write_json(folder / "checkpoint.json", {**self.meta, "format": FORMAT, "step": step, "files": sizes})
         self.link("last", step)
-        log.info("saved checkpoint %s", self.path(step))
 
     def link(self, name, step):
-        """Make ``name`` point to the step's checkpoint, in one move."""
+        """Make ``name`` point to the step's checkpoint, in one move; on a full disk it stays as it is."""
         fresh = self.folder / f".{name}.new"
         fresh.unlink(missing_ok=True)
-        fresh.symlink_to(f"step_{step}")
-        fresh.replace(self.folder / name)
+        try:
+            fresh.symlink_to(f"step_{step}")
+            fresh.replace(self.folder / name)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            log.warning("%s: the link stays as it was (%s): make room", self.folder / name, error.strerror)
 
     def prune(self, best=None):
         """Remove all but the last ``keep`` checkpoints and the best one."""
@@ -166,14 +194,32 @@ class Saver:
     def restore(self):
         """The newest checkpoint that is whole: (parameters, optimiser state, state), or None.
 
-        A damaged one is passed over, said in one line.
+        A damaged one is passed over, said in one line, and put aside as ``step_N.damaged``: it must not count among
+        the last ones that are kept.
         """
+        damaged = []
         for step in reversed(self.steps()):
             try:
-                return self._read(step)
+                found = self._read(step)
             except UserError as error:
                 log.warning("checkpoint passed over: %s", error)
+                damaged.append(step)
+                continue
+            self._put_aside(damaged, step, found[-1].get("best_step"))
+            return found
+        self._put_aside(damaged)
         return None
+
+    def _put_aside(self, damaged, step=None, best=None):
+        for name in damaged:
+            aside = self.folder / f"step_{name}.damaged"
+            shutil.rmtree(aside, ignore_errors=True)
+            self.path(name).rename(aside)
+        for name, target in (("last", step), ("best", best)) if damaged else ():
+            if target is not None and self.path(target).is_dir():
+                self.link(name, target)
+            else:
+                (self.folder / name).unlink(missing_ok=True)
 
     def parameters(self, step):
         """name -> array of a step's parameters."""
@@ -184,7 +230,9 @@ class Saver:
         described = folder / "checkpoint.json"
         if not described.is_file():
             raise UserError(f"{folder}: checkpoint.json is missing: not a checkpoint of this program")
-        files = read_json(described)["files"]
+        files = read_json(described).get("files")
+        if not isinstance(files, dict):
+            raise UserError(f"{described}: names no files: the checkpoint is damaged")
         for name, size in files.items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != size:
@@ -193,10 +241,32 @@ class Saver:
 
     def _read(self, step):
         parameters = self.parameters(step)
-        training = self.path(step) / "training_state"
-        if not training.is_dir():
-            raise UserError(f"{self.path(step)}: no training_state: training cannot continue from it")
-        return parameters, load_file(training / "optimizer.safetensors"), read_json(training / "state.json")
+        return parameters, *read_training_state(self.path(step))
+
+
+def read_training_state(folder):
+    """(optimiser state, name -> array; the loop's state, a dict) of a checkpoint.
+
+    Raises:
+        UserError: it has none.
+    """
+    training = Path(folder) / "training_state"
+    if not training.is_dir():
+        raise UserError(f"{folder}: no training_state: training cannot continue from it")
+    try:
+        return load_file(training / "optimizer.safetensors"), read_json(training / "state.json")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{training}: cannot be read ({error}): the checkpoint is damaged") from error
+
+
+def _save_arrays(path, arrays):
+    try:
+        save_file(arrays, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))  # all it says of what the system said
+        if number is None:
+            raise
+        raise OSError(int(number.group(1)), os.strerror(int(number.group(1))), str(path)) from None
 
 
 def first_difference(stored, given, prefix=""):

@@ -19,8 +19,9 @@ from propeller.bundle import write_bundle
 from propeller.errors import UserError
 from propeller.train import amp, program
 from propeller.train.distribution import BUCKET_MB, GradientReducer, Ranks
+from propeller.train.faults import Stopped
 from propeller.train.model import RunMode
-from propeller.train.saver import contiguous
+from propeller.train.saver import DiskFull, contiguous
 from propeller.train.state import Evaluation, RunConfig, StepSums, TrainState
 
 __all__ = ["Evaluation", "Learner", "RunConfig", "TrainState"]
@@ -45,39 +46,45 @@ class Learner:
         self.scope = paddle.static.Scope()
         self._graphs = {}
         self._spare = None  # what a process without a batch of its own computes, for nothing, beside the others
-        self._asked = None
+        self._asked = None  # why this process is to stop
+        self._stopping = None  # why all do, agreed on
+        self.progress = 0  # runs of Programs so far: who watches sees whether it still grows
 
-    def train(self, open_batches, epoch_size, saver, evaluations=(), hooks=()):
+    def train(self, open_batches, epoch_size, saver, evaluations=(), hooks=(), begin=None):
         """Train until the batches end; continues from the saver's last checkpoint, if there is one.
 
         Args:
             open_batches: called with a position (None: the beginning); gives a context manager over pairs of a batch
                 and the position after it, which has ``epoch``, ``rows`` and ``to_dict()``. With several ranks a batch
                 is this one's, None where fewer are left than there are ranks; the position is that of all.
-            epoch_size: rows of an epoch: at its end a step is made of what gradients there are.
+            epoch_size: rows of an epoch: at its end a step is made of what gradients there are. None: positions have
+                ``ended`` instead, whether the epoch is.
             saver: a ``Saver``.
             evaluations: ``Evaluation`` sets; the first one's score picks the best checkpoint.
             hooks: ``RunHook`` objects.
+            begin: the ``TrainState`` to begin from where the saver has no checkpoint; None: step 0.
 
         Returns:
             the ``TrainState`` at the end.
 
         Raises:
-            UserError: the loss is no finite number any more.
+            UserError: the loss is no finite number any more; the last checkpoint cannot be written.
+            faults.Stopped: asked for by ``ask_to_stop``; the checkpoint of the last step is written.
         """
         config, graph = self.config, self._train_graph()
-        state, group = self._start(saver), StepSums()
+        state, group = self._start(saver, begin), StepSums()
         self._tell(hooks, "before_train", state)
+        self._make_up_evaluation(state, evaluations, saver, hooks)
         with open_batches(state.position) as batches:
             self.queue_size, self._reported = batches.queue_size, time.monotonic()
-            for batch, position in batches:
+            for batch, position in () if self._is_over(state) else batches:
                 # every batch: its gradients; without accumulation this is the update, too
                 self._run_batch(graph, batch, state, group)
                 state.epoch, state.rows, state.position = position.epoch, position.rows, position.to_dict()
-                if group.turns < config.accumulate and position.rows < epoch_size:
+                if group.turns < config.accumulate and not _ends_epoch(position, epoch_size):
                     continue
                 # every step: the update from all the batches of the step, of all ranks; no number, no step
-                state.stop = group.share(self.ranks, self._asked) or state.stop
+                self._stopping = group.share(self.ranks, self._asked)
                 if graph.update:
                     share = np.array([1.0 / group.weight], "float32")
                     feed = {**graph.optimizer.feed(state.step), "example_share": share}
@@ -100,12 +107,14 @@ class Learner:
                     self._save(state, saver)
                 # every step: what hooks have hung in; one of them, or max_steps, may end the run
                 self._tell(hooks, "after_step", state)
-                if state.stop or state.step == config.max_steps:
+                if self._is_over(state):
                     break
         # at the end: evaluation and checkpoint of the last step
         self._evaluate_all(state, evaluations, saver, hooks)
-        self._save(state, saver)
+        self._save(state, saver, last=True)
         self._tell(hooks, "after_train", state)
+        if self._stopping:
+            raise Stopped(self._stopping, state)
         return state
 
     def evaluate(self, batches):
@@ -148,8 +157,22 @@ class Learner:
         return self._in_order(batches, lambda batch: (self._run(graph, batch), batch))
 
     def ask_to_stop(self, reason):
-        """End the run after a step that all ranks agree on. May be called at any moment, by a signal's handler too."""
+        """Stop after a step that all ranks agree on, or in the evaluation or prediction that is under way.
+
+        May be called at any moment, by a signal's handler too. ``train`` writes a checkpoint, leaves evaluation to the
+        run that continues, and raises ``faults.Stopped``; ``evaluate``, ``score`` and ``predict`` just raise it.
+        """
         self._asked = reason
+
+    def _is_over(self, state):
+        return bool(self._stopping or state.stop) or (
+            self.config.max_steps is not None and state.step >= self.config.max_steps
+        )
+
+    def _make_up_evaluation(self, state, evaluations, saver, hooks):
+        """The evaluation that was due after the step of the checkpoint, where the run was stopped before its end."""
+        if self.config.eval_steps and state.step == state.saved_step and state.step % self.config.eval_steps == 0:
+            self._evaluate_all(state, evaluations, saver, hooks)
 
     def parameter_shapes(self, mode):
         """name -> shape of the parameters the mode's Program has."""
@@ -191,9 +214,15 @@ class Learner:
 
     def _in_order(self, batches, run):
         """What ``run`` makes of every batch; with several ranks of all their batches, in the file's order."""
-        if self.ranks.size == 1:
-            return (run(batch) for batch, _ in batches)
-        return self.ranks.in_order(_turns(batches, run))
+        found = (
+            (self._asked or run(batch) for batch, _ in batches)
+            if self.ranks.size == 1
+            else self.ranks.in_order(_turns(batches, run, lambda: self._asked))
+        )
+        for item in found:
+            if isinstance(item, str):  # why one of the ranks was asked to stop, in its place among the results
+                raise Stopped(item)
+            yield item
 
     def _graph(self, mode, ready=True):
         if mode not in self._graphs:
@@ -211,6 +240,7 @@ class Learner:
         fetched = self.executor.run(
             graph.main, feed=feed, fetch_list=[graph.fetches[name] for name in names], scope=self.scope
         )
+        self.progress += 1
         return dict(zip(names, fetched))
 
     def _run_batch(self, graph, batch, state, group):
@@ -263,10 +293,10 @@ class Learner:
     def _loss_scale(self):
         return float(program.read(self.scope, amp.SCALE)[0])
 
-    def _start(self, saver):
+    def _start(self, saver, begin):
         """Variables from the last checkpoint, what it lacks from the startup Programs; the state to go on from."""
         graph, restored = self._train_graph(), saver.restore()
-        state = TrainState()
+        state = begin or TrainState()
         if restored:
             parameters, optimizer_state, stored = restored
             self.write({**parameters, **optimizer_state})
@@ -310,8 +340,27 @@ class Learner:
         self._reported = time.monotonic()
 
     def _evaluate_all(self, state, evaluations, saver, hooks):
-        if not evaluations or state.evaluated_step == state.step:
+        if self._stopping or not evaluations or state.evaluated_step == state.step:
             return
+        try:
+            score = self._scores(state, evaluations, hooks)
+        except Stopped as stopped:
+            self._stopping = stopped.reason
+            return
+        state.evaluated_step = state.step
+        improved = state.best_score is None or score > state.best_score
+        if improved:
+            before = state.best_score, state.best_step, state.best_epoch
+            state.best_score, state.best_step, state.best_epoch = score, state.step, state.epoch
+            if self._save(state, saver):
+                saver.link("best", state.step)
+            else:  # the disk is full: the best one is the best of those that are there
+                state.best_score, state.best_step, state.best_epoch = before
+        self._tell(hooks, "after_evaluation", state, score, improved)
+        self._reported = time.monotonic()
+
+    def _scores(self, state, evaluations, hooks):
+        """Evaluate on all sets; the score that picks the best checkpoint."""
         score = None
         for entry in evaluations:
             begin = time.monotonic()
@@ -321,44 +370,56 @@ class Learner:
             self._tell(hooks, "on_record", state, {**record, "elapsed": time.monotonic() - begin})
             if score is None:
                 score = -scores["loss"] if self.config.best_by == "loss" else scores[self.config.best_by]
-        state.evaluated_step = state.step
-        improved = state.best_score is None or score > state.best_score
-        if improved:
-            state.best_score, state.best_step, state.best_epoch = score, state.step, state.epoch
-            self._save(state, saver)
-            saver.link("best", state.step)
-        self._tell(hooks, "after_evaluation", state, score, improved)
-        self._reported = time.monotonic()
+        return score
 
-    def _save(self, state, saver):
+    def _save(self, state, saver, last=False):
+        """Write a checkpoint; whether there is one. A full disk is an error for the ``last`` one only."""
         if state.saved_step == state.step:
-            return
-        state.saved_step = state.step
+            return True
+        before, state.saved_step, full = state.saved_step, state.step, None
         if self.ranks.first:
-            saver.save(
-                state.step,
-                self.read(program.parameters(self._train_graph().gradient.main)),
-                contiguous(self.read(self._optimizer_variables())),
-                {**dataclasses.asdict(state), "stop": None},
-            )
-            saver.prune(state.best_step)
+            try:
+                saver.save(
+                    state.step,
+                    self.read(program.parameters(self._train_graph().gradient.main)),
+                    contiguous(self.read(self._optimizer_variables())),
+                    {**dataclasses.asdict(state), "stop": None},
+                )
+                saver.prune(state.best_step)
+            except DiskFull as error:
+                full = str(error)
         self.ranks.meet()
+        full = self.ranks.from_first(full)
+        if full is None:
+            return True
+        state.saved_step = before
+        if last:
+            raise UserError(f"{full}, and run again to continue from there")
+        log.warning("%s; training goes on", full)
+        return False
 
     def _tell(self, hooks, event, state, *facts):
         for hook in hooks:
             getattr(hook, event)(self, state, *facts)
 
 
-def _turns(batches, run):
-    """What ``run`` makes of the batches, in lists that belong together: the windows of one rank's long sentences."""
+def _turns(batches, run, asked):
+    """What ``run`` makes of the batches, in lists that belong together: the windows of one rank's long sentences.
+
+    The reason to stop, where ``asked`` gives one, stands in the place of what would have been made.
+    """
     turn = []
     for batch, position in batches:
-        turn.append(run(batch))
+        turn.append(asked() or run(batch))
         if not getattr(position, "done", 0):
             yield turn
             turn = []
     if turn:
         yield turn
+
+
+def _ends_epoch(position, epoch_size):
+    return position.ended if epoch_size is None else position.rows >= epoch_size
 
 
 def _blank(inputs):

@@ -1,0 +1,178 @@
+"""The flags of train.py: one frozen dataclass a concern, and argparse made from them.
+
+    args = parse("train.py", "Pre-train", sys.argv[1:])
+    args.data.train_filelist, args.train.num_train_steps
+
+Every flag of the 2019 train.py is taken, with its meaning and default; new ones say so in ``--help``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, asdict, dataclass
+from typing import NamedTuple
+
+from propeller.errors import UserError
+from propeller.flags import FlagParser, add_flags, add_ignored, flag, made, read_flags
+from propeller.train.distribution import Ranks
+
+# Taken because scripts of 2019 give them; there is nothing left for them to do.
+IGNORED = {"use_fast_executor": "there is one executor", "is_distributed": "the launcher tells"}
+
+
+@dataclass(frozen=True)
+class ModelArgs:
+    """model: the network, its vocabulary, the weights it starts from"""
+
+    ernie_config_path: str = flag(None, "ernie_config.json of the model", required=True)
+    vocab_path: str = flag(None, "vocab.txt that the shards were made with", required=True)
+    init_checkpoint: str = flag(
+        None,
+        "go on from a checkpoint of train.py (step_N, best, last): weights, moments, step and so learning rate, but "
+        "not its place in the data; of a params/ without training_state the weights alone",
+    )
+    init_pretraining_params: str = flag(None, "new: start at step 0 from the weights of a params/ or a checkpoint")
+    weight_sharing: bool = flag(True, "the word embedding is the output layer of the masked words too")
+    max_seq_len: int = flag(512, "longer instances are left out, and counted in the log")
+    task_id: int = flag(0, "new: id for the task embedding, in models with use_task_id")
+    tokenizer: str = flag(
+        "FullTokenizer",
+        "new: how the text of --predict_mask becomes tokens",
+        choices=("FullTokenizer", "CharTokenizer", "SentencepieceTokenizer", "WordsegTokenizer"),
+    )
+    sp_model: str = flag(None, "new: sentencepiece model of the last two (default: the *.model beside vocab.txt)")
+    do_lower_case: bool = flag(True, "new: lower-case the text of --predict_mask, for uncased vocabularies")
+
+
+@dataclass(frozen=True)
+class DataArgs:
+    """data: filelists with lines path<TAB>mask_word_prob, a gzip shard each; pretrain.build_data makes them"""
+
+    train_filelist: str = flag("", "shards to train on")
+    valid_filelist: str = flag("", "shards to validate on, every --validation_steps; the lowest loss is the best")
+    test_filelist: str = flag("", "shards of --do_test")
+    generate_neg_sample: bool = flag(False, "add pairs of sentences that do not follow each other; shards have none")
+    mask_units: str = flag(
+        "entity",
+        "new: what is masked whole: basic (pieces), word, phrase, entity, or by steps, as in "
+        "basic:0,phrase:100000,entity:200000",
+        metavar="UNITS",
+    )
+    mask_draw: str = flag(
+        "piece", "new: [MASK], another or the same: for each piece (2019) or each unit", choices=("piece", "unit")
+    )
+    shuffle: bool = flag(True, "new: shards and instances in random order, anew each epoch")
+    shuffle_buffer: int = flag(10000, "new: instances that are shuffled together")
+    on_bad: str = flag("error", "new: a bad line or shard ends the run, or is counted", choices=("error", "skip"))
+    queue_size: int = flag(50, "new: batches made ready ahead of the device")
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """training: hyper-parameters"""
+
+    epoch: int = flag(100, "passes over the shards; --num_train_steps may end the run before")
+    batch_size: int = flag(16, "instances a batch in one process; tokens with --in_tokens, padding too")
+    in_tokens: bool = flag(False, "count a batch in tokens (2019 did, whatever this said)")
+    num_train_steps: int = flag(1000000, "steps of the run, at which the linear decay reaches 0")
+    warmup_steps: int = flag(5000, "steps the learning rate rises in; 0: it is constant")
+    gradient_accumulation_steps: int = flag(1, "new: batches whose gradients make one step")
+    learning_rate: float = flag(1e-4, "peak learning rate")
+    lr_scheduler: str = flag(
+        "linear_warmup_decay", "how the rate changes", choices=("linear_warmup_decay", "noam_decay")
+    )
+    weight_decay: float = flag(0.01, "decoupled decay; not for biases and layer norms")
+    use_fp16: bool = flag(False, "matrix products in fp16, on a GPU, with a loss scale; weights stay fp32")
+    use_bf16: bool = flag(False, "new: matrix products in bf16, on a GPU or a CPU; needs no loss scale")
+    init_loss_scaling: float = flag(102400.0, "fp16: loss scale of the first step")
+    use_dynamic_loss_scaling: bool = flag(True, "fp16: let the loss scale follow the gradients; false: it stays")
+    incr_every_n_steps: int = flag(100, "fp16: good steps in a row after which the loss scale is raised")
+    decr_every_n_nan_or_inf: int = flag(2, "fp16: skipped steps in a row after which it is lowered, to 1 at least")
+    incr_ratio: float = flag(2.0, "fp16: what the loss scale is multiplied by when raised")
+    decr_ratio: float = flag(0.8, "fp16: what the loss scale is multiplied by when lowered")
+    random_seed: int = flag(0, "new: seed of order, masks, new weights and dropout")
+    fuse_grad_size_mb: float = flag(
+        None, "new: megabytes of gradients sent at once to other processes (default: 32 on GPUs, 1 on CPUs)"
+    )
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """run: what is done, where it goes, how often"""
+
+    do_test: bool = flag(False, "do not train: score --init_checkpoint on --test_filelist")
+    predict_mask: str = flag(
+        None,
+        "new: do not train: fill the [MASK]s of a sentence, or of each line of a file (-: standard input), "
+        "with --init_checkpoint",
+        metavar="TEXT|PATH",
+    )
+    top: int = flag(5, "new: fillings that --predict_mask prints")
+    checkpoints: str = flag("checkpoints", "folder of this run; the same command again continues it")
+    overwrite: bool = flag(False, "new: begin afresh in --checkpoints, whatever run it holds", bare=True)
+    keep_checkpoints: int = flag(3, "new: last checkpoints to keep, besides the best; 0: all, as in 2019")
+    save_steps: int = flag(10000, "steps between checkpoints; 0: at the end only")
+    validation_steps: int = flag(1000, "steps between validations; 0: at the end only")
+    skip_steps: int = flag(10, "steps between lines of the log")
+    verbose: bool = flag(False, "log both losses and how full the batches are, too")
+    log_file: str = flag(None, "new: write the log to this file as well")
+    use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", choices=("auto", "true", "false"))
+
+
+class Args(NamedTuple):
+    """All flags of a run."""
+
+    model: ModelArgs
+    data: DataArgs
+    train: TrainArgs
+    run: RunArgs
+    ignored: dict
+    ranks: Ranks = Ranks()  # the processes that share the work; no flag, the launcher's environment says
+
+    def values(self):
+        """name -> value of every flag."""
+        return {name: value for group in self[:4] for name, value in asdict(group).items()}
+
+
+GROUPS = {"model": ModelArgs, "data": DataArgs, "train": TrainArgs, "run": RunArgs}
+
+
+def parse(prog, description, argv):
+    """Flags from a command line.
+
+    Raises:
+        UserError: see ``read_flags``; flags that do not go together.
+    """
+    usage = f"{prog} --ernie_config_path PATH --vocab_path PATH [flags]"
+    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    for group in GROUPS.values():
+        add_flags(parser, group)
+    add_ignored(parser, IGNORED)
+    values = read_flags(parser, argv)
+    ignored = {name: why for name, why in IGNORED.items() if values[name] is not MISSING}
+    args = Args(**{key: made(group, values) for key, group in GROUPS.items()}, ignored=ignored)
+    _check(args)
+    return args
+
+
+def _check(args):
+    """What no single flag can tell."""
+    run, data, model, train = args.run, args.data, args.model, args.train
+    trains = not run.do_test and run.predict_mask is None
+    if run.do_test and run.predict_mask is not None:
+        raise UserError("--do_test true with --predict_mask: give one of them")
+    if trains and not data.train_filelist:
+        raise UserError("training needs --train_filelist: lines path<TAB>mask_word_prob, see data/README.md")
+    if not trains and not model.init_checkpoint:
+        what = "--do_test true" if run.do_test else "--predict_mask"
+        raise UserError(f"{what} needs --init_checkpoint: the checkpoint of train.py to use")
+    if run.do_test and not data.test_filelist:
+        raise UserError("--do_test true needs --test_filelist")
+    least = {"epoch": 1, "batch_size": 1, "num_train_steps": 1, "gradient_accumulation_steps": 1, "warmup_steps": 0}
+    bounds = [(train, least), (run, {"top": 1, "skip_steps": 1, "keep_checkpoints": 0, "save_steps": 0})]
+    bounds += [(run, {"validation_steps": 0}), (data, {"queue_size": 1}), (train, {"random_seed": 0})]
+    for group, names in bounds:
+        for name, low in names.items():
+            if getattr(group, name) < low:
+                raise UserError(f"--{name} must be {low} or more, not {getattr(group, name)}")
+    if train.weight_decay < 0:
+        raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")

@@ -1,0 +1,50 @@
+"""The record of what a pre-training run is made from, by which a folder knows its run.
+
+known = fingerprint(args, config, tokenizer, reader, validation)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ernie.checkpoint import params_digest
+
+# Flags that change where a run writes or what it prints, never the weights it ends with.
+NOT_IN_FINGERPRINT = {
+    "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",
+    "queue_size", "ernie_config_path", "vocab_path", "init_pretraining_params", "init_checkpoint", "train_filelist",
+    "valid_filelist", "test_filelist", "fuse_grad_size_mb", "do_test", "predict_mask", "top", "tokenizer", "sp_model",
+    "do_lower_case",
+}  # fmt: skip
+
+
+def fingerprint(args, config, tokenizer, reader, validation=None):
+    """What makes this run this run: flags, shards, initial weights; nested dict of plain values.
+
+    Args:
+        args: ``pretrain.args.Args``.
+        config: ``ErnieConfig``.
+        reader, validation: of the training and of the validation shards, the latter may be None.
+    """
+    flags = {f"--{name}": value for name, value in args.values().items() if name not in NOT_IN_FINGERPRINT}
+    # What a step is made of, whoever computes it: the same run may go on in another number of processes.
+    flags["--gradient_accumulation_steps"] *= args.ranks.size
+    model = args.model
+    source = model.init_checkpoint or model.init_pretraining_params
+    return {
+        "flag": flags,
+        "train_shards": _shards(reader),
+        "valid_shards": _shards(validation) if validation else {},
+        "initial_weights": {
+            "kind": "init_checkpoint" if model.init_checkpoint else "init_pretraining_params",
+            "sha256": params_digest(source) if source else None,
+        },
+        "ernie_config": config.to_dict(),
+        "tokenizer": tokenizer.fingerprint,
+    }
+
+
+def _shards(reader):
+    """Of each shard its file's name, not its path: data that was moved is the same."""
+    facts = reader.fingerprint()["files"]
+    return {f"{i} {Path(fact['path']).name}": {**fact, "path": None} for i, fact in enumerate(facts)}

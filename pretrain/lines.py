@@ -1,0 +1,69 @@
+"""The log lines of the 2019 train.py, which scrapers read: their wording and fields stay.
+
+learner.train(..., hooks=[SeedLines(task, reader.num_files)])
+# epoch: 1, progress: 1/1, step: 30, loss: 10.540648, ppl: 19106.925781, next_sent_acc: 0.625000, speed: 0.849662
+#   steps/s, file: ./data/demo_train_set.gz, mask_type: mask_word
+"""
+
+from __future__ import annotations
+
+import logging
+
+from propeller.train.hooks import RunHook
+
+log = logging.getLogger("ernie.pretrain")
+
+
+class SeedLines(RunHook):
+    """The log lines of the 2019 train.py, word for word. Loss, ppl and accuracy are means since the last line.
+
+    Args:
+        task: the ``PretrainTask`` class.
+        num_files: shards in the training list.
+        stats: the reader's counters, for ``verbose``; None: no such line.
+    """
+
+    def __init__(self, task, num_files, stats=None):
+        self.task, self.num_files, self.stats = task, num_files, stats
+
+    def on_record(self, learner, state, record):
+        if record["event"] == "train":
+            self._train(learner, state, record)
+        else:
+            speed = record["batch_num"] / max(record["elapsed"], 1e-9)
+            line = self.task.evaluation_line(record)
+            where = (record["epoch"] + 1, record["step"])
+            log.info("[validation_set] epoch: %d, step: %d, %s, speed: %f steps/s", *where, line, speed)
+
+    def _train(self, learner, state, record):
+        place = state.position
+        log.info("feed_queue size %d", learner.queue_size())
+        log.info("current learning_rate:%f", record["learning_rate"])
+        log.info(
+            "epoch: %d, progress: %d/%d, step: %d, %s, speed: %f steps/s, file: %s, mask_type: %s",
+            record["epoch"] + 1,
+            place["file"] + 1,
+            self.num_files,
+            record["step"],
+            self.task.training_line(record),
+            record["speed"],
+            place["path"],
+            place["mask_type"],
+        )
+        if "loss_scale" in record:
+            log.info("loss scale: %g, skipped steps: %d", record["loss_scale"], record["skipped_steps"])
+        if self.stats is not None:
+            self._more(record)
+
+    def _more(self, record):
+        losses = ", ".join(f"{name}: {record[name]:f}" for name in sorted(record) if name.endswith("_loss"))
+        stats = self.stats
+        share = 100.0 / max(stats["tokens"] + stats["padding"], 1)
+        log.info(
+            "%s; read so far: %d instances, %d tokens, %.1f%% masked, %.1f%% of the batches padding",
+            losses,
+            stats["rows"],
+            stats["tokens"],
+            100.0 * stats["masked"] / max(stats["tokens"], 1),
+            share * stats["padding"],
+        )

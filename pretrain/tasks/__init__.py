@@ -1,0 +1,1 @@
+"""Pre-training tasks, one file each; ``pretrain.TASKS`` names them."""
