@@ -7,7 +7,6 @@ Counted is what ``ernie.modeling`` and Paddle 3.3 keep, tensor by tensor; not co
 Programs (some 400 MiB on a CPU), the batches that wait in the queue and the workspace of matrix kernels.
 ``benchmark/memory.py`` measures beside it. A GPU has not been measured.
 """
-"""
 
 from __future__ import annotations
 
