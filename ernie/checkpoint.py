@@ -147,7 +147,8 @@ def write_variable(path, array):
     with open(path, "wb") as file:
         file.write(_PREFIX.pack(0, 0, 0, len(description)))
         file.write(description)
-        array.astype(dtype, copy=False).tofile(file)
+        # Not tofile: on a full disk its error does not say so.
+        file.write(array.astype(dtype, copy=False).reshape(-1).view(np.uint8))
         file.flush()
         os.fsync(file.fileno())
 

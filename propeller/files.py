@@ -6,6 +6,7 @@ with atomic_directory("output/step_100") as temporary:
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -13,6 +14,9 @@ import tempfile
 from pathlib import Path
 
 from propeller.errors import UserError
+
+# No space, no quota, no larger file allowed: what goes away again when somebody makes room.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -85,6 +89,11 @@ def _atomic_file(path, mode, **options):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_full(error):
+    """Whether an OSError, or a UserError made from one, says that there is no room on the disk."""
+    return getattr(error, "errno", None) in FULL or getattr(error.__cause__, "errno", None) in FULL
 
 
 def file_digest(path):

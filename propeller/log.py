@@ -22,12 +22,26 @@ class _AboveBar(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+class _File(logging.FileHandler):
+    """Appends to a file; a disk that is full is said once, not with a traceback for every line."""
+
+    failing = False
+
+    def handleError(self, record):  # noqa: N802 logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.failing:
+            self.failing = True
+            print(f"{self.baseFilename}: not written ({error.strerror}): make room", file=sys.stderr, flush=True)
+
+
 def setup(log_file=None, bar=False):
     """Send the project's loggers to standard error and to ``log_file``, which is appended to."""
     handlers = [_AboveBar() if bar else logging.StreamHandler(sys.stderr)]
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf8"))
+        handlers.append(_File(log_file, encoding="utf8"))
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Paddle turns on everybody's notes
     for name in LOGGERS:
         logger = logging.getLogger(name)

@@ -118,7 +118,7 @@ class WorkerPool:
         for pipe in self.pipes:
             pipe.close()
         for process in self.processes:
-            process.terminate()
+            process.kill()  # it holds nothing that could be lost
         for process in self.processes:
             process.join()
             process.close()
@@ -142,7 +142,9 @@ def _main_module_hidden():
 
 def work(pipe, encoder, path, size, mtime_ns):
     """The worker process: (rows, begin, size) in, ("rows", EncodedRows) out; ("user" | "bug", message) at an error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us
+    # Ctrl-C, and a scheduler's SIGTERM to all, are the parent's to handle: it wants batches to its last step.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the processes are the parallelism
     try:
         with open_unchanged(path, size, mtime_ns) as fd:

@@ -42,8 +42,14 @@ class EarlyStopping(RunHook):
     def __init__(self, patience):
         self.patience = patience
 
+    def before_train(self, learner, state):
+        self._stop(state)  # the run was killed between its end and that of the program
+
     def after_evaluation(self, learner, state, score, improved):
         state.waited = 0 if improved else state.waited + 1
+        self._stop(state)
+
+    def _stop(self, state):
         if state.waited >= self.patience:
             state.stop = f"no better score in {self.patience} evaluations"
 

@@ -6,8 +6,12 @@ saver.claim(fingerprint)                        # "new" on every rank
 
 from __future__ import annotations
 
+import re
+
 from propeller.errors import UserError
 from propeller.train.saver import first_difference
+
+BATCHES = re.compile(r"--gradient_accumulation_steps was (\d+), now (\d+)")
 
 
 class SharedSaver:
@@ -34,8 +38,25 @@ class SharedSaver:
                 difference = first_difference(given[0], other)
                 if difference:
                     raise UserError(f"rank {rank} is given another run than rank 0: {difference}")
-        status = self.saver.claim(fingerprint, overwrite) if self.saver else None
+        status = self.saver.claim(fingerprint, overwrite, self._explain) if self.saver else None
         return self.ranks.from_first(status)
+
+    def _explain(self, difference):
+        """Of a step made of more or fewer batches, how it comes about here and what keeps it as it was."""
+        found = BATCHES.search(difference)
+        if not found:
+            return difference
+        was, now = int(found.group(1)), int(found.group(2))
+        size = self.ranks.size
+        remedy = (
+            f"in {size} process(es) give --gradient_accumulation_steps {was // size}"
+            if was % size == 0
+            else f"run it in a number of processes that divides {was}"
+        )
+        return (
+            f"its step has {was} batches (processes x --gradient_accumulation_steps), this one's {now} "
+            f"({size} x {now // size}): to continue it {remedy}"
+        )
 
     def restore(self):
         """See ``Saver.restore``; None on the other ranks, whose state comes from the first (``Learner.train``)."""
