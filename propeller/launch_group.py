@@ -51,10 +51,13 @@ def run(plan):
             signal.signal(number, handler)
 
 
-def _context(plan):
-    """Paddle's launcher takes its settings from a command line; here is one."""
+def _context(plan, scratch):
+    """Paddle's launcher takes its settings from a command line; here is one.
+
+    ``scratch`` is for what it writes down: the whole environment, several times, secrets too.
+    """
     words = ["--nproc_per_node", plan.processes, "--nnodes", plan.nodes, "--rank", plan.node, "--log_level", "WARNING"]
-    words += ["--enable_gpu_log", "False"] + (["--master", plan.master] if plan.master else [])
+    words += ["--log_dir", scratch, "--enable_gpu_log", "False"] + (["--master", plan.master] if plan.master else [])
     argv, sys.argv = sys.argv, ["launch", *map(str, words), *plan.command]
     try:
         context = Context(enable_plugin=False)
@@ -76,8 +79,8 @@ class NodeController(CollectiveController):
     """Paddle's controller of a node, with a watch of our own. Args: plan; scratch: a folder for Paddle's notes."""
 
     def __init__(self, plan, scratch):
-        self.plan, self.scratch, self.signals = plan, scratch, []
-        super().__init__(_context(plan))
+        self.plan, self.signals = plan, []
+        super().__init__(_context(plan, scratch))
 
     def signal_handler(self, number, frame):
         """Remember a signal for ``watch``; end the wait for other nodes."""
@@ -111,7 +114,6 @@ class NodeController(CollectiveController):
             container.update_env(
                 OMP_NUM_THREADS=str(plan.threads),
                 ERNIE_LAUNCHER_PID=str(os.getpid()),
-                PADDLE_LOG_DIR=self.scratch,  # where Paddle copies the whole environment to
             )
             ranks.append(Rank(rank, container))
         total = ranks[0].container.env["PADDLE_TRAINERS_NUM"]

@@ -67,10 +67,12 @@ def test_flags_that_do_not_go_together(words, visible, message):
 
 def start(folder, *words, **environment):
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_"))}
+    here = folder / "here"
+    here.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, str(ROOT / "finetune_launch.py"), "--print_config", "false", "--split_log_path",
          str(folder / "log"), *words],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**kept, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**kept, **environment}, cwd=here,
     )  # fmt: skip
 
 
@@ -118,6 +120,7 @@ def test_each_process_is_told_its_place_and_rank_0_is_shown(tmp_path):
     assert "rank 0 done" in output
     assert "rank 1" not in output
     assert sorted(path.name for path in (tmp_path / "log").iterdir()) == ["job.log.0", "job.log.1"], "nothing else"
+    assert not (tmp_path / "here" / "log").exists(), "Paddle's own, with the environment in it"
 
 
 @pytest.mark.parametrize(("what", "status"), [("die", 7), ("killed", 128 + 9)])

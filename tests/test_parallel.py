@@ -171,6 +171,10 @@ def assert_alike(folder, steps):
     assert [line["step"] for line in one] == [line["step"] for line in two]
     assert max(line["step"] for line in one) == steps
     for line, other in zip(one, two):
+        if line["event"] == "train":  # precision and recall are means over batches, which are halves here
+            line, other = (
+                {key: entry[key] for key in ("step", "epoch", "loss", "learning_rate")} for entry in (line, other)
+            )
         assert line == pytest.approx(other, abs=1e-5)
     one, two = (read_params(folder / name / "run" / "last") for name in "12")
     for name in one:

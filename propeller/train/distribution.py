@@ -158,7 +158,7 @@ def start():
 
     backend = "gloo" if os.environ.get("PADDLE_DISTRI_BACKEND") == "gloo" else "nccl"
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):  # a table of Paddle's flags
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):  # a table of Paddle's flags
         paddle.distributed.init_parallel_env()
     ranks = ParallelRanks(backend)
     log.info("process %d of %d, %s", ranks.rank, ranks.size, backend)
