@@ -122,6 +122,11 @@ class RunArgs:
     verbose: bool = flag(False, "log the reader's queue and the learning rate too")
     log_file: str = flag(None, "new: write the log to this file as well")
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", choices=("auto", "true", "false"))
+    hang_timeout: float = flag(
+        None,
+        "new: end a run that had no batch for so many seconds, all stacks in the logs; 0: never (default: 1800 in "
+        "several processes, 0 in one)",
+    )
 
 
 class Args(NamedTuple):
@@ -204,6 +209,8 @@ def _check(args):
         raise UserError(f"--fuse_grad_size_mb must be above 0, not {train.fuse_grad_size_mb:g}")
     if train.weight_decay < 0:
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
+    if run.hang_timeout is not None and run.hang_timeout < 0:
+        raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
     if data.queue_size < 1:
         raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
 

@@ -18,6 +18,7 @@ NOT_IN_FINGERPRINT = {
     "num_workers", "queue_size", "token_cache_dir", "ernie_config_path", "vocab_path", "init_pretraining_params",
     "init_checkpoint", "label_map_config", "train_set", "dev_set", "test_set", "test_save", "diagnostic",
     "diagnostic_save", "fuse_grad_size_mb", "do_train", "do_val", "do_test", "predict_batch_size", "sp_model",
+    "hang_timeout",
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.train import distribution
+from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
@@ -116,17 +117,18 @@ class Finetuner:
             hooks.append(ProgressBar(self._steps(reader, whole=True), self.bar))
             if args.train.early_stop:
                 hooks.append(EarlyStopping(args.train.early_stop))
-            state = learner.train(
-                lambda position: PyReader(lambda: reader.batches(position), args.data.queue_size),
-                reader.num_examples,
-                saver,
-                evaluations,
-                hooks,
-            )
-            if state.stop:
-                log.info("stopped early at step %d: %s", state.step, state.stop)
-            self._log_reader(reader)
-            self._test_last_and_best(learner, saver, state, journal)
+            with guarded(learner, run.hang_timeout):
+                state = learner.train(
+                    lambda position: PyReader(lambda: reader.batches(position), args.data.queue_size),
+                    reader.num_examples,
+                    saver,
+                    evaluations,
+                    hooks,
+                )
+                if state.stop:
+                    log.info("stopped early at step %d: %s", state.step, state.stop)
+                self._log_reader(reader)
+                self._test_last_and_best(learner, saver, state, journal)
             saver.finish(steps=state.step, best_step=state.best_step)
             log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
 

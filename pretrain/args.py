@@ -116,6 +116,11 @@ class RunArgs:
     verbose: bool = flag(False, "log both losses and how full the batches are, too")
     log_file: str = flag(None, "new: write the log to this file as well")
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", choices=("auto", "true", "false"))
+    hang_timeout: float = flag(
+        None,
+        "new: end a run that had no batch for so many seconds, all stacks in the logs; 0: never (default: 1800 in "
+        "several processes, 0 in one)",
+    )
 
 
 class Args(NamedTuple):
@@ -167,6 +172,8 @@ def _check(args):
         raise UserError(f"{what} needs --init_checkpoint: the checkpoint of train.py to use")
     if run.do_test and not data.test_filelist:
         raise UserError("--do_test true needs --test_filelist")
+    if run.hang_timeout is not None and run.hang_timeout < 0:
+        raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
     least = {"epoch": 1, "batch_size": 1, "num_train_steps": 1, "gradient_accumulation_steps": 1, "warmup_steps": 0}
     bounds = [(train, least), (run, {"top": 1, "skip_steps": 1, "keep_checkpoints": 0, "save_steps": 0})]
     bounds += [(run, {"validation_steps": 0}), (data, {"queue_size": 1}), (train, {"random_seed": 0})]

@@ -14,7 +14,7 @@ NOT_IN_FINGERPRINT = {
     "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",
     "queue_size", "ernie_config_path", "vocab_path", "init_pretraining_params", "init_checkpoint", "train_filelist",
     "valid_filelist", "test_filelist", "fuse_grad_size_mb", "do_test", "predict_mask", "top", "tokenizer", "sp_model",
-    "do_lower_case",
+    "do_lower_case", "hang_timeout",
 }  # fmt: skip
 
 

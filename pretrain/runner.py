@@ -24,6 +24,7 @@ from propeller.errors import UserError
 from propeller.files import write_file
 from propeller.flags import log_values
 from propeller.train import distribution
+from propeller.train.faults import guarded
 from propeller.train.hooks import ProgressBar
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
@@ -106,14 +107,15 @@ class Pretrainer:
                 return
             learner = self._learner(self._optimization())
             begin = self._load_initial(learner)
-            state = learner.train(
-                lambda position: PyReader(lambda: reader.batches(position), args.data.queue_size),
-                None,
-                saver,
-                evaluations,
-                self._hooks(reader),
-                begin,
-            )
+            with guarded(learner, run.hang_timeout):
+                state = learner.train(
+                    lambda position: PyReader(lambda: reader.batches(position), args.data.queue_size),
+                    None,
+                    saver,
+                    evaluations,
+                    self._hooks(reader),
+                    begin,
+                )
             self._log_end(reader, state)
             saver.finish(steps=state.step, best_step=state.best_step)
             if self.ranks.first:

@@ -26,6 +26,7 @@ from paddle.distributed.launch.controllers.collective import CollectiveControlle
 from paddle.distributed.launch.job.job import Job
 
 from propeller.errors import UserError
+from propeller.train.faults import HUNG
 
 LAST_LINES = 20
 LOOK = 0.2  # seconds between looks at rank 0's log and at signals
@@ -150,10 +151,14 @@ class NodeController(CollectiveController):
         said = f"rank {rank.number} ended with exit status {rank.status}"
         if self.plan.nodes > 1:
             self.master.client.put(f"/{self.job.id}/failed/{rank.number}", str(rank.status))
+        if rank.status not in NOT_AGAIN:
+            group.ask_for_stacks()
         group.show_new_lines()
         if not rank.shown:
             lines = rank.last_lines()
             print(f"---- the last lines of {rank.path}:", *lines, "----", sep="\n", file=sys.stderr, flush=True)
+        if rank.status == HUNG:
+            said += ": no step for too long (--hang_timeout); the logs say what each rank was doing"
         _say(f"{said}; the other ranks are stopped. Its log: {rank.path}" if group.running else f"{said}: {rank.path}")
         group.stop(signal.SIGTERM, FAILED_GRACE)
         if self.plan.nodes > 1 and self.master.server:
@@ -203,6 +208,14 @@ class Rank:
         if self.status is None:
             self._signal(os.kill, number)
 
+    def ask_for_stacks(self):
+        """Have a process that knows how (``propeller.train.faults``) print what its threads are doing to its log."""
+        with contextlib.suppress(OSError, AttributeError, IndexError):
+            status = Path(f"/proc/{self.container._proc._proc.pid}/status").read_text()
+            caught = int(status.split("SigCgt:")[1].split()[0], 16)
+            if caught >> (signal.SIGUSR1 - 1) & 1:  # others it would kill
+                self.send(signal.SIGUSR1)
+
     def kill(self):
         """SIGKILL to the process and all it started: each rank has a process group of its own."""
         self._signal(os.killpg, signal.SIGKILL)
@@ -243,6 +256,11 @@ class NodeRanks:
             rank = None
         self.show_new_lines()
         return rank
+
+    def ask_for_stacks(self):
+        """The stacks of the ranks that still run go to their logs: one of them may be why another failed."""
+        for rank in self.ranks:
+            rank.ask_for_stacks()
 
     def show_new_lines(self):
         for rank in self.ranks:

@@ -34,6 +34,7 @@ def main(folder, given):
 
     ranks = distribution.start()
     from ernie.checkpoint import read_variable, write_variable
+    from propeller.train.faults import Stopped
     from propeller.train.hooks import RunHook
     from propeller.train.model import RunMode
     from propeller.train.saver import Saver
@@ -67,7 +68,14 @@ def main(folder, given):
     evaluation = Evaluation("dev", "dev.tsv", opened(3, 1, own))
     saver = SharedSaver(ranks, lambda: Saver(folder / "run", write_variable, read_variable, 0))
     saver.claim({"seed": 7})
-    state = learner.train(opened(size, epochs, lambda all_: shares(all_, ranks)), 20, saver, [evaluation], [Watch()])
+    shared = opened(size, epochs, lambda all_: shares(all_, ranks))
+    try:
+        state = learner.train(shared, 20, saver, [evaluation], [Watch()])
+    except Stopped as stopped:
+        said = {"state": vars(stopped.state), "stopped": stopped.reason}
+        np.savez(folder / f"rank{ranks.rank}.npz", losses=losses)
+        (folder / f"rank{ranks.rank}.json").write_text(json.dumps(said))
+        return
     with opened(3, 1, own)() as batches:
         predicted = [batch["x"] for _, batch in learner.predict(batches)]
     scores = learner.score(evaluation, state.step)
