@@ -175,9 +175,9 @@ def mask_tokens(rows: Instances, draws, *, level: str, mask_id: int, mask_draw="
     else:
         own = draws.actions(tokens, numbers[units], sizes)
     seen = rows.ids.copy()
-    masked = own > REPLACED
-    seen[tokens[masked]] = mask_id
-    other = tokens[(own > KEPT) & ~masked]
+    changed = own > KEPT
+    seen[tokens[changed]] = mask_id
+    other = tokens[changed & (own <= REPLACED)]
     seen[other] = draws.others(other)
     return seen, tokens
 

@@ -183,7 +183,7 @@ def _numbers(column, name):
     padded = np.concatenate([np.zeros(most, np.uint8), digits])
     values = padded[ends + (most - 1)].astype(np.int32)
     for power in range(1, most):
-        values += (padded[ends + (most - 1 - power)] * (sizes > power)) * np.int32(10**power)
+        values += (padded[ends + (most - 1 - power)] * (sizes > power)).astype(np.int32) * 10**power
     return values, np.diff(np.flatnonzero(of_row), prepend=-1, append=len(ends) - 1)
 
 
