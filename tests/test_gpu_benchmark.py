@@ -1,4 +1,4 @@
-"""benchmark/gpu.sh without a GPU: it parses, says what it would run, and refuses to run it; gpu.py's code runs on a CPU."""
+"""benchmark/gpu.sh without a GPU: it parses, says what it would run and refuses to run it; gpu.py runs on a CPU."""
 
 import json
 import subprocess
