@@ -92,7 +92,8 @@ def test_all_ranks_stop_at_one_step(tmp_path):
     """The last rank is asked after its step 3, and tells the others with the next one."""
     for _, said in train_toy(tmp_path, 2, size=3, ask=3):
         assert said["state"]["step"] == 4
-        assert said["state"]["stop"] == "the last rank was asked"
+        assert said["state"]["saved_step"] == 4
+        assert said["stopped"] == "the last rank was asked"
 
 
 def test_values_travel_without_pickle():
