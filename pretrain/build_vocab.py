@@ -4,16 +4,18 @@
 
 Its first lines are [PAD], [CLS], [SEP], [MASK], [UNK], as released ERNIE vocabularies begin; then the characters that
 text has at least --min_count times, by falling count, each as a word and (other than Chinese ones and punctuation,
-which always stand alone) as ## inside of one; then longer pieces of words as WordPiece training finds them (Schuster
-and Nakajima 2012; the `tokenizers` library), most useful first, up to --size. Text is read as pretrain.build_data
-reads it; give --segmenter pre-segmented where words stand apart and may have tags, which are then no text. The same
-input gives the same vocabulary. Memory grows with the number of different words, at most --max_words: rare ones are
-forgotten beyond it.
+which always stand alone) as ## inside of one; then longer pieces, up to --size, each made of the two that stand
+beside each other most often in words (Sennrich et al. 2016, which is how BERT-like vocabularies are commonly trained;
+the `tokenizers` library does the same, but breaks ties differently in every process). Text is read as
+pretrain.build_data reads it; give --segmenter pre-segmented where words stand apart and may have tags, which are then
+no text. The same input gives the same vocabulary. Memory grows with the number of different words, at most
+--max_words: rare ones are forgotten beyond it.
 """
 
 from __future__ import annotations
 
 import argparse
+import heapq
 import logging
 import sys
 from collections import Counter
@@ -27,6 +29,7 @@ from tokenization import BasicTokenizer
 from tokenization_basic import char_kind
 
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
+MERGED_WORDS = 200_000
 LONGEST = 100  # characters of a word; longer ones are [UNK] to the tokenizer
 log = logging.getLogger("ernie.pretrain")
 
@@ -76,28 +79,73 @@ def build(counts: Counter, size: int, min_count: int = 2) -> list:
     return [*SPECIAL, *tokens, *(_longer_pieces(counts, set(kept), room, min_count) if room > 0 else [])]
 
 
-def _longer_pieces(counts, kept, room, min_count):
-    """The pieces of two characters or more that training finds, in its order."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+def _longer_pieces(counts, kept, room, min_count) -> list:
+    """Up to `room` pieces of two characters or more: again and again the most frequent pair of neighbours becomes one.
 
-    words = {
-        word: count
+    Of the MERGED_WORDS most frequent words; among pairs of one count the first in the order of characters.
+    """
+    words = [
+        (word, count)
         for word, count in counts.items()
         if 1 < len(word) <= LONGEST and count >= min_count and all(char in kept for char in word)
-    }
-    alphabet = {char for word in words for char in word}
-    if not words:
-        return []
-    model = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=room + 2 * len(alphabet), min_frequency=min_count, show_progress=False, special_tokens=[]
-    )
-    # The trainer counts words itself: counts are halved until a pass over them is short.
-    shift = max(sum(words.values()) // 20_000_000, 1)
-    model.train_from_iterator((" ".join([word] * max(words[word] // shift, 1)) for word in sorted(words)), trainer)
-    found = sorted(model.get_vocab().items(), key=lambda item: item[1])
-    return [token for token, _ in found if len(token[2:] if token.startswith("##") else token) > 1][:room]
+    ]
+    words = sorted(words, key=lambda item: (-item[1], item[0]))[:MERGED_WORDS]
+    merges = _Merges([word for word, _ in words], [count for _, count in words])
+    found = {}
+    while len(found) < room:
+        pair, count = merges.best()
+        if count < min_count:
+            break
+        found.setdefault(merges.merge(pair))
+    return list(found)
+
+
+class _Merges:
+    """Words as lists of pieces, and how often each pair of neighbouring pieces occurs."""
+
+    def __init__(self, words, counts):
+        self.words = [[word[0], *(f"##{char}" for char in word[1:])] for word in words]
+        self.counts, self.pairs, self.places = counts, Counter(), {}
+        for number, pieces in enumerate(self.words):
+            self._add(number, pieces, 1)
+        self.heap = [(-count, pair) for pair, count in self.pairs.items()]
+        heapq.heapify(self.heap)
+
+    def _add(self, number, pieces, sign):
+        for pair in zip(pieces, pieces[1:]):
+            self.pairs[pair] += sign * self.counts[number]
+            if sign > 0:
+                self.places.setdefault(pair, set()).add(number)
+
+    def best(self):
+        """(the most frequent pair, its count); count 0: there is none."""
+        while self.heap:
+            count, pair = self.heap[0]
+            if -count == self.pairs[pair]:
+                return pair, -count
+            heapq.heappop(self.heap)  # the count has changed since; its new one is in the heap too
+        return None, 0
+
+    def merge(self, pair) -> str:
+        """Make one piece of the pair wherever it stands; returns the piece."""
+        first, second = pair
+        piece, touched = first + second[2:], set()
+        for number in self.places.pop(pair):
+            old, new = self.words[number], []
+            for part in old:
+                if new and new[-1] == first and part == second:
+                    new[-1] = piece
+                else:
+                    new.append(part)
+            if len(new) < len(old):
+                self._add(number, old, -1)
+                self._add(number, new, 1)
+                touched.update(zip(old, old[1:]), zip(new, new[1:]))
+                self.words[number] = new
+        for each in touched:
+            if self.pairs[each] > 0:
+                heapq.heappush(self.heap, (-self.pairs[each], each))
+        return piece
 
 
 def arguments() -> argparse.ArgumentParser:
