@@ -101,7 +101,7 @@ def build_parser(prog):
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="new: what processes have to end after SIGTERM, for a last checkpoint, before they are killed [60]",
+        help="new: what processes have for a last checkpoint after SIGTERM or Ctrl-C before they are killed [60]",
     )
     add("--print_config", type=_boolean, default=True, metavar="true|false", help="show what is started [true]")
     add("--split_log_path", default="log", metavar="DIR", help="where the log of each process goes [log]")

@@ -168,7 +168,7 @@ class NodeController(CollectiveController):
     def _stop(self, group):
         """Pass the signal on; kill what is still there after the grace or at a second signal."""
         number, count = self.signals[0], len(self.signals)
-        grace = self.plan.stop_grace if number == signal.SIGTERM else min(self.plan.stop_grace, 10.0)
+        grace = self.plan.stop_grace  # for a last checkpoint, after Ctrl-C too
         _say(f"{signal.Signals(number).name}: the processes are told and have {grace:g} s to end")
         group.stop(number, grace, lambda: len(self.signals) > count)
         return 128 + number
