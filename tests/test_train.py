@@ -10,18 +10,22 @@ import sys
 import time
 from contextlib import redirect_stderr
 from io import StringIO
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from ernie.checkpoint import read_params, write_params
+from ernie.config import ErnieConfig
 from pretrain.args import IGNORED, parse
 from pretrain.runner import main
+from pretrain.tasks.knowledge_masking import KnowledgeMasking
 from propeller.train.saver import read_training_state
 from tests.common import GOLDEN, ROOT, needs_shared
 from tests.pretraining import STEPS, instances, make_shards, pretrain_flags, write_shard
 from tests.test_run_classifier import assert_same_weights
-from tests.tiny import flags
+from tests.tiny import VOCABULARY, flags
+from tokenization import FullTokenizer
 
 NUMBER = r"-?\d+\.\d{6}"
 
@@ -118,7 +122,8 @@ def test_killed_and_continued_ends_with_the_same_weights(whole, model, shards, t
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    text = train(model, shards, tmp_path / "run", save_steps=1)
+    process = start(arguments)  # not in this process, which may have other matrix kernels
+    text, _ = process.communicate(timeout=300)
     assert re.search(r"continue from step \d, epoch [01]", text) or "this run is finished" in text
     assert_same_weights(whole[0], tmp_path / "run")
     lines = [(tmp / "metrics.jsonl").read_text().splitlines() for tmp in (whole[0], tmp_path / "run")]
@@ -139,13 +144,12 @@ def test_init_checkpoint_goes_on_with_moments_and_step(whole, model, shards, tmp
     folder, _ = whole
     text = train(model, shards, tmp_path / "on", init_checkpoint=folder / "step_4")
     assert "go on from step 4" in text
-    assert re.search(
-        r"current learning_rate:0\.001875\nepoch: 1, progress: [12]/2, step: 6, ", text
-    )  # 5e-3 * (1 - 5/8)
+    # 5e-3 * (1 - 5/8)
+    assert re.search(r"current learning_rate:0\.001875\nepoch: 1, progress: [12]/2, step: 6, ", text)
     state, described = read_training_state(tmp_path / "on" / "last")
     assert (described["step"], described["batches"]) == (8, 8)
-    powers = {float(value) for name, value in state.items() if "beta2_pow" in name}
-    assert powers == {pytest.approx(0.999**9, rel=1e-5)}
+    powers = {float(value.ravel()[0]) for name, value in state.items() if "beta2_pow" in name}
+    assert list(powers) == [pytest.approx(0.999**9, rel=1e-5)]
     # The first update moves by the moments that were stored: without them the weights after it differ.
     alone = train(model, shards, tmp_path / "anew", init_pretraining_params=folder / "step_4", num_train_steps=2)
     assert "step: 2" in alone
@@ -185,7 +189,7 @@ def test_it_learns(model, shards, tmp_path):
 
 def test_untied_output(model, shards, tmp_path):
     train(model, shards, tmp_path / "run", weight_sharing="false", num_train_steps=2)
-    assert read_params(tmp_path / "run" / "last")["mask_lm_out_fc.w_0"].shape == (32, 22)
+    assert read_params(tmp_path / "run" / "last")["mask_lm_out_fc.w_0"].shape == (32, len(VOCABULARY))
 
 
 def test_accumulated_batches_and_processes_make_the_same_step(model, shards, tmp_path):
@@ -220,8 +224,7 @@ def test_noam_and_constant_rates(model, shards, tmp_path):
 
 
 def test_flags_of_data_have_their_effect(model, shards, tmp_path):
-    """Each of them leads to other weights after two steps."""
-    changes = {"num_train_steps": 2, "valid_filelist": None, "epoch": 10}
+    """Each of them leads to another third batch."""
     positive = [line for line in instances(40, 3) if line.endswith(";1")]
     (tmp_path / "list").write_text(f"{write_shard(tmp_path / 'positive.gz', positive)}\t1\n")
     variants = {
@@ -230,19 +233,19 @@ def test_flags_of_data_have_their_effect(model, shards, tmp_path):
         "buffer": {"shuffle_buffer": 40},
         "seed": {"random_seed": 2},
         "tokens": {"in_tokens": "true", "batch_size": 96},
-        "draw": {"mask_draw": "unit"},
-        "decay": {"weight_decay": 0.5},
+        "task_id": {"task_id": 2},
         "positive": {"train_filelist": tmp_path / "list"},
         "negatives": {"train_filelist": tmp_path / "list", "generate_neg_sample": "true"},
     }
+    tokenizer, config = FullTokenizer(str(model / "vocab.txt")), ErnieConfig(str(model / "ernie_config.json"))
     found = {}
     for name, given in variants.items():
-        train(model, shards, tmp_path / name, **changes, **given)
-        found[name] = read_params(tmp_path / name / "last")["encoder_layer_0_ffn_fc_0.w_0"]
-    del found["draw"]  # of one-piece words it is the same; tests/test_masking.py has others
+        args = parse("train.py", "", pretrain_flags(model, shards, tmp_path, **given))
+        reader = KnowledgeMasking.open_reader(args.data.train_filelist, tokenizer, config, args, training=True)
+        batch, _ = next(islice(reader.batches(), 2, None))
+        found[name] = {key: value.tolist() for key, value in batch.items()}
     names = sorted(found)
-    same = [(a, b) for a in names for b in names if a < b and np.array_equal(found[a], found[b])]
-    assert same == []
+    assert [(a, b) for a in names for b in names if a < b and found[a] == found[b]] == []
 
 
 def test_verbose_shows_both_losses(model, shards, tmp_path):
@@ -257,7 +260,11 @@ def test_a_checkpoint_is_what_fine_tuning_begins_from(whole, data, tmp_path):
     folder = whole[0]
     with redirect_stderr(shown):
         finetune("run_classifier.py", "classify", flags(folder, data, tmp_path / "run", epoch=1))
-    assert f"{folder}/params: 38 parameters loaded" in shown.getvalue()
+    # The encoder is taken whole, the heads of pre-training are not.
+    text = shown.getvalue()
+    assert re.search(
+        rf"{folder}/params: \d+ parameters loaded; \d+ not used: mask_lm_out_fc.b_0, mask_lm_trans", text
+    ), text
     assert "step_5" in {entry.name for entry in (tmp_path / "run").iterdir()}
 
 
