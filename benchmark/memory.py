@@ -32,6 +32,7 @@ def flags(argv):
     parser.add_argument("--max_seq_len", type=int, default=128)
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")
     parser.add_argument("--use_bf16", action="store_true")
+    parser.add_argument("--use_recompute", action="store_true")
     parser.add_argument("--part", choices=("training", "inference"), help="measure this in this process (internal)")
     return parser.parse_args(argv)
 
@@ -100,7 +101,9 @@ def measure(args):
         return Classifier(config, HeadConfig(), mode, optimizer)
 
     precision = Precision("bfloat16") if args.use_bf16 else FP32
-    learner = Learner(make_model, RunConfig(accumulate=args.accumulate, precision=precision))
+    learner = Learner(
+        make_model, RunConfig(accumulate=args.accumulate, precision=precision, recompute=args.use_recompute)
+    )
     mode = RunMode.TRAIN if args.part == "training" else RunMode.PREDICT
     _fill(learner, learner.parameter_shapes(mode))
     graph = learner._train_graph() if mode is RunMode.TRAIN else learner._graph(mode)

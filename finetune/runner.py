@@ -187,6 +187,7 @@ class Finetuner:
                 save_steps=run.save_steps,
                 best_by=self.task.best_by(self.head),
                 precision=self.precision,
+                recompute=train.use_recompute,
                 place=self.place,
                 ranks=self.ranks,
                 bucket_mb=train.fuse_grad_size_mb,

@@ -99,6 +99,7 @@ ELSEWHERE = {
     "is_classify": "test_regression.py: test_flags_that_do_not_go_together",
     "is_regression": "test_regression.py: test_a_run_from_beginning_to_end",
     "use_fp16": "test_amp.py: test_precisions_that_cannot_be, test_flags_of_the_loss_scale",
+    "use_recompute": "test_recompute.py",
     "use_bf16": "test_amp.py: test_training_in_bf16_follows_fp32",
     "use_dynamic_loss_scaling": "test_amp.py: test_flags_of_the_loss_scale",
     "init_loss_scaling": "test_amp.py: test_flags_of_the_loss_scale",

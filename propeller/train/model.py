@@ -64,6 +64,10 @@ class Model(nn.Layer):
         """Append the backward pass; returns pairs of parameter and gradient."""
         return paddle.static.append_backward(loss)
 
+    def segments(self):
+        """The layers whose inside need not be kept for the backward pass where memory is to be saved."""
+        return ()
+
     def metrics(self, predictions, label):
         """dict of name -> ``propeller.metrics.Metric`` over the arrays to be fetched."""
         return {}

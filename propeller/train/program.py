@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 
 from propeller.train import amp
+from propeller.train import recompute as recomputation
 from propeller.train.model import RunMode
 
 GRADIENT_SUM = "@GRADIENT_SUM"
@@ -87,24 +88,30 @@ def build(make_model, mode):
     return Graph(main, startup, tuple(values), fetches, model, metrics)
 
 
-def build_train(make_model, accumulate=False, reducer=None, precision=amp.FP32):
+def build_train(make_model, accumulate=False, reducer=None, precision=amp.FP32, recompute=False):
     """Build the training Programs; with ``accumulate`` the update stands apart from the gradients.
 
-    With a ``reducer`` (``distribution.GradientReducer``) the update is made from the gradients of all processes.
+    With a ``reducer`` (``distribution.GradientReducer``) the update is made from the gradients of all processes; with
+    ``recompute`` the inside of the model's segments is not kept for the backward pass, but computed again.
     """
     with _program() as (main, startup):
         model = make_model(RunMode.TRAIN)
         model.train()
         values = _declare(model.inputs)
         label = {entry.name: values[entry.name] for entry in model.inputs if entry.label}
-        with precision.autocast():
+        segments = model.segments() if recompute else ()
+        with precision.autocast(), recomputation.marked(segments, main):
             predictions = model({name: value for name, value in values.items() if name not in label})
         predictions, scaler = precision.widened(predictions), precision.scaler()
         loss = model.loss(predictions, label)
         metrics = model.metrics(predictions, label)
         reduces = reducer is not None and not accumulate
         shared = reducer.share(loss, paddle.static.data("loss_weight", [1], "float32")) if reduces else loss
-        params_grads = [(p, g) for p, g in model.backward(scaler.scaled(shared)) if g is not None]
+        scaled = scaler.scaled(shared)
+        forward_ops = len(main.global_block().ops)
+        params_grads = [(p, g) for p, g in model.backward(scaled) if g is not None]
+        if segments:
+            recomputation.recompute(main, startup, forward_ops)
         precision.check_backward(main)
         update_fetches = {}
         if accumulate:

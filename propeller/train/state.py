@@ -24,6 +24,7 @@ class RunConfig:
         best_by: the score of the first evaluation set that picks the best checkpoint, the higher the better.
         max_steps: end after this step; None: when the batches end.
         precision: of training, see ``amp.Precision``.
+        recompute: compute the model's segments twice and keep little of them, see ``recompute``.
         place: a Paddle place; None: the CPU.
         ranks: the processes that train together, a ``distribution.Ranks``; None: this one alone.
         bucket_mb: megabytes of gradients that go to the other processes at once; None: what suits their backend.
@@ -37,6 +38,7 @@ class RunConfig:
     best_by: str = "loss"
     max_steps: int | None = None
     precision: amp.Precision = amp.FP32
+    recompute: bool = False
     place: object = None
     ranks: Ranks | None = None
     bucket_mb: float | None = None

@@ -203,7 +203,11 @@ class Learner:
     def _train_graph(self):
         if RunMode.TRAIN not in self._graphs:
             self._graphs[RunMode.TRAIN] = program.build_train(
-                self.make_model, self.config.accumulate > 1, self._reducer(), self.config.precision
+                self.make_model,
+                self.config.accumulate > 1,
+                self._reducer(),
+                self.config.precision,
+                self.config.recompute,
             )
         return self._graphs[RunMode.TRAIN]
 
