@@ -14,8 +14,10 @@ import pytest
 from ernie.checkpoint import read_params
 from propeller.train.distribution import GradientReducer, Ranks, add_numbers, pack, unpack
 from tests.common import ROOT
+from tests.shell import clean_environment
 from tests.tagged import IOB
-from tests.tiny import flags, make_data, make_model, sentences, write_tsv
+from tests.test_squad_reader import squad
+from tests.tiny import GOOD, OTHER, flags, make_data, make_model, sentences, write_tsv
 
 TOY = str(ROOT / "tests" / "parallel_toy.py")
 NO_DROPOUT = str(ROOT / "tests" / "no_dropout.py")
@@ -232,6 +234,51 @@ def test_tagging_equals_one_process(steady, tmp_path):
     for one, two in zip(*files):
         one, two = one.split("\t"), two.split("\t")
         assert (one[:2], one[3]) == (two[:2], two[3])
+
+
+@pytest.mark.slow
+def test_reading_comprehension_equals_one_process(steady, tmp_path):
+    """Windows are gathered from both processes; the answer files and those of predictions are the same."""
+    random, data = np.random.RandomState(1), tmp_path / "data"
+    data.mkdir()
+    for name, count in (("train", 37), ("dev", 8), ("test", 5)):
+        paragraphs = []
+        for i in range(count):
+            words = list(random.choice(OTHER[:9], 5 if i % 3 else 30))
+            words.insert(random.randint(len(words)), answer := random.choice(GOOD))
+            paragraphs.append((" ".join(words), [(f"{name}{i}", "the cast ?", answer, answer)]))
+        squad(data / f"{name}.json", *paragraphs)
+    given = {"train_set": data / "train.json", "dev_set": data / "dev.json", "test_set": data / "test.json", "epoch": 4,
+             "doc_stride": 8, "max_answer_length": 4, "n_best_size": 5, "skip_steps": 1, "learning_rate": 1e-3,
+             "predict_batch_size": 2, "num_labels": None}  # fmt: skip
+    both("mrc", tmp_path, lambda folder, size: flags(steady, data, folder / "run", batch_size=size, **given))
+    steps = max(line["step"] for line in journal(tmp_path / "1" / "run"))
+    assert_alike(tmp_path, steps)
+    names = sorted(path.name for path in (tmp_path / "1" / "run").glob("*predictions.json"))
+    assert names
+    for name in names:
+        one, two = (json.loads((tmp_path / side / "run" / name).read_text()) for side in "12")
+        if "nbest" not in name:
+            assert one == two
+
+
+@pytest.mark.slow
+def test_a_recipe_trains_on_two_cores(steady, tmp_path):
+    """``DEVICES=cpu:2 sh recipe``: the launcher's processes, the recipe's total batch, its last words."""
+    data = make_data(tmp_path / "data" / "chnsenticorp")
+    recipe = ROOT / "script" / "zh_task" / "ernie_base" / "run_ChnSentiCorp.sh"
+    settings = {"MODEL_PATH": steady, "TASK_DATA_PATH": data.parent, "OUTPUT": tmp_path / "out", "DEVICES": "cpu:2"}
+    words = ["sh", str(recipe), "--epoch", "1", "--max_seq_len", "24", "--for_cn", "false", "--skip_steps", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False,
+                          env=clean_environment(**settings, PYTHON=sys.executable))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the total batch stays 24 (1 GPUs x 24): batches of 12 in each of 2 processes" in done.stderr
+    assert "Device count: 2" in done.stderr
+    folder = tmp_path / "out" / "zh_task" / "ernie_base" / "ChnSentiCorp" / "seed_1"
+    assert (folder / "best" / "checkpoint.json").is_file()
+    assert (folder / "log" / "job.log.1").is_file()
+    assert "progress: 24/40" in (folder / "train.log").read_text()
+    assert "done, seeds 1" in done.stdout
 
 
 @pytest.mark.slow
