@@ -101,7 +101,9 @@ def python(*words, **options):
 
 
 def test_every_flag_exists():
-    programs = [path.name for kind in ("run", "infer", "ernie_encoder", "finetune_launch") for path in ROOT.glob(f"{kind}*.py")]
+    programs = [
+        path.name for kind in ("run", "infer", "ernie_encoder", "finetune_launch") for path in ROOT.glob(f"{kind}*.py")
+    ]
     programs.append("script/report.py")
     helps = [python(*words, "--help").stdout for words in [*MODULES, *([name] for name in programs)]]
     known = {"--all", "--dry_run"}.union(*(re.findall(r"--\w+", text) for text in helps))
