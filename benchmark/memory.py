@@ -158,7 +158,13 @@ def compare(argv):
     from ernie.memory import Setting, estimate
 
     args = flags(argv)
-    setting = Setting(args.batch_size, args.max_seq_len, half=args.use_bf16, accumulate=args.accumulate > 1)
+    setting = Setting(
+        args.batch_size,
+        args.max_seq_len,
+        half=args.use_bf16,
+        accumulate=args.accumulate > 1,
+        recompute=args.use_recompute,
+    )
     total = dict(zip(("training", "inference"), estimate(network(args), setting)["total"]))
     found = {}
     for part in total:

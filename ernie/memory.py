@@ -33,6 +33,7 @@ class Setting:
         on_gpu: in half precision, what lies between products is half too; on a CPU it is float32.
         optimizer: a key of ``OPTIMIZERS``.
         accumulate: whether gradients are summed over several batches.
+        recompute: whether the inside of layers is computed again, all but what dropout gave.
     """
 
     batch_size: int
@@ -41,6 +42,7 @@ class Setting:
     on_gpu: bool = False
     optimizer: str = "adamw"
     accumulate: bool = False
+    recompute: bool = False
 
 
 def parameters(config):
@@ -78,6 +80,10 @@ def activations(config, setting):
     hidden, inner = config.hidden_size, config.intermediate_size
     scores = tokens * setting.max_seq_len * config.num_attention_heads
     layers = config.num_hidden_layers * layer_activations(config, setting)
+    if setting.recompute:  # the input of each layer and what dropout gave with its mask; one layer is whole
+        dropped = tokens * hidden * 2 * 5 if config.hidden_dropout_prob > 0 else 0
+        dropped += scores * 5 if config.attention_probs_dropout_prob > 0 else 0
+        layers = config.num_hidden_layers * (tokens * hidden * 4 + dropped) + layer_activations(config, setting)
     embeddings = tokens * hidden * (4 + 4 + 1) + setting.batch_size * setting.max_seq_len**2 * 4
     feed_forward = tokens * (2 * hidden + 2 * inner) * 4
     attention = max(2 * scores * 4 - tokens * (2 * hidden + 2 * inner) * 4, 0)  # when those are gone
@@ -143,6 +149,7 @@ class MemoryArgs:
     max_seq_len: int = flag(128, "tokens of the longest example")
     use_fp16: bool = flag(False, "matrix products in fp16, on a GPU", bare=True)
     use_bf16: bool = flag(False, "matrix products in bf16", bare=True)
+    use_recompute: bool = flag(False, "the inside of layers is computed twice", bare=True)
     gradient_accumulation_steps: int = flag(1, "batches whose gradients make one step")
     optimizer: str = flag("adamw", "none: gradients are made, and no update", choices=tuple(OPTIMIZERS))
     device: str = flag("gpu", "of importance with --use_bf16 only", choices=("gpu", "cpu"))
@@ -171,6 +178,7 @@ def main(argv):
         on_gpu=args.device == "gpu",
         optimizer=args.optimizer,
         accumulate=args.gradient_accumulation_steps > 1,
+        recompute=args.use_recompute,
     )
     print("\n".join(table(config, setting)))
     return 0
