@@ -171,7 +171,8 @@ class NodeController(CollectiveController):
         grace = self.plan.stop_grace  # for a last checkpoint, after Ctrl-C too
         _say(f"{signal.Signals(number).name}: the processes are told and have {grace:g} s to end")
         group.stop(number, grace, lambda: len(self.signals) > count)
-        return 128 + number
+        # A rank that had no room for the last checkpoint, say: that is for the user to mend.
+        return 2 if any(rank.status == 2 for rank in group.ranks) else 128 + number
 
 
 class Rank:

@@ -18,6 +18,7 @@ import pytest
 from ernie.checkpoint import read_params
 from propeller.train.faults import HUNG
 from tests.common import ROOT
+from tests.pretraining import make_shards, pretrain_flags
 from tests.tiny import flags
 
 pytestmark = pytest.mark.slow
@@ -143,15 +144,34 @@ def test_ctrl_c_is_a_wish_too(model, data, tmp_path, whole):
     assert_weights(tmp_path, whole[1])
 
 
+def test_pre_training_is_preempted_too(model, tmp_path):
+    shards = make_shards(tmp_path / "shards")
+    for name, stops in (("whole", False), ("cut", True)):
+        words = pretrain_flags(
+            model, shards, tmp_path / name / "run", num_train_steps=60, epoch=60, skip_steps=1, save_steps=50
+        )
+        process = start(tmp_path / name, 1, words, "train.py")
+        if stops:
+            wait_for_records(tmp_path / name, 12, process)
+            process.send_signal(signal.SIGTERM)
+            assert "preempted by SIGTERM, run again to continue" in end(process, 143)
+            assert stored(tmp_path / name)["step"] < 60
+            process = start(tmp_path / name, 1, words, "train.py")
+        end(process)
+    assert_weights(tmp_path / "whole", tmp_path / "cut")
+    assert journal(tmp_path / "whole") == journal(tmp_path / "cut")
+
+
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
 def test_a_run_goes_on_in_another_number_of_processes(model, data, tmp_path, whole, before, after):
     """The same steps, so the same weights up to rounding; rows and steps are those of the undisturbed run."""
     _, step = preempt(model, data, tmp_path, before, 12)
-    wrong = train(model, data, tmp_path, after, status=2, gradient_accumulation_steps=before)
+    wrong = train(model, data, tmp_path, after, status=2, gradient_accumulation_steps=after)
     assert (
-        f"its step has 2 batches (processes x --gradient_accumulation_steps), this one's {after * before}" in wrong
-        or (before == 1)
-    )
+        "its step has 2 batches (processes x --gradient_accumulation_steps), "
+        f"this one's {after**2} ({after} x {after}): "
+        f"to continue it in {after} process(es) give --gradient_accumulation_steps {2 // after}"
+    ) in wrong
     assert f"continue from step {step}," in train(model, data, tmp_path, after)
     assert_weights(tmp_path, whole[after], exactly=False)
     keys = ("step", "batches", "epoch", "rows", "position")
@@ -173,10 +193,10 @@ def test_a_disk_without_room_for_any_checkpoint(model, data, tmp_path):
     end(start(tmp_path, 1, words))
 
 
-def hang(folder, timeout, rank):
+def hang(folder, timeout, rank, processes=2):
     folder.mkdir(exist_ok=True)
     os.mkfifo(folder / "rows.fifo")
-    return start(folder, 2, [str(folder), str(timeout), str(rank)], "tests/fault_toy.py")
+    return start(folder, processes, [str(folder), str(timeout), str(rank)], "tests/fault_toy.py")
 
 
 def test_a_rank_that_waits_for_ever_ends_the_group_with_all_stacks(tmp_path):
@@ -189,6 +209,13 @@ def test_a_rank_that_waits_for_ever_ends_the_group_with_all_stacks(tmp_path):
     assert "wait_for_a_row_that_never_comes" in logs[1]
     assert "wait_for_a_row_that_never_comes" not in logs[0]
     assert "_run" in logs[0], "it waits in a collective"
+
+
+def test_one_process_is_watched_where_asked_for(tmp_path):
+    output = end(hang(tmp_path, 2, 0, processes=1), HUNG)
+    assert "no step for 2 s (--hang_timeout): this process hangs" in output
+    assert "wait_for_a_row_that_never_comes" in output
+    assert "run again to continue from the last checkpoint" in output
 
 
 def test_a_rank_that_was_stopped_ends_the_group(tmp_path):

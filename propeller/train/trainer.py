@@ -18,6 +18,7 @@ import paddle
 from propeller.bundle import write_bundle
 from propeller.errors import UserError
 from propeller.train import amp, program
+from propeller.train.batches import blank, ends_epoch, metric_arrays, size_of, turns
 from propeller.train.distribution import BUCKET_MB, GradientReducer, Ranks
 from propeller.train.faults import Stopped
 from propeller.train.model import RunMode
@@ -81,7 +82,7 @@ class Learner:
                 # every batch: its gradients; without accumulation this is the update, too
                 self._run_batch(graph, batch, state, group)
                 state.epoch, state.rows, state.position = position.epoch, position.rows, position.to_dict()
-                if group.turns < config.accumulate and not _ends_epoch(position, epoch_size):
+                if group.turns < config.accumulate and not ends_epoch(position, epoch_size):
                     continue
                 # every step: the update from all the batches of the step, of all ranks; no number, no step
                 self._stopping = group.share(self.ranks, self._asked)
@@ -130,9 +131,9 @@ class Learner:
         for metric in graph.metrics.values():
             metric.reset()
         total, examples = 0.0, 0
-        for fetched, size in self._in_order(batches, lambda batch: (self._run(graph, batch), _examples(batch))):
+        for fetched, size in self._in_order(batches, lambda batch: (self._run(graph, batch), size_of(batch))):
             total, examples = total + float(fetched["loss"]) * size, examples + size
-            for metric, arrays in _metric_arrays(graph, fetched):
+            for metric, arrays in metric_arrays(graph, fetched):
                 metric.update(arrays)
         scores = {"loss": total / max(examples, 1), "data_num": examples}
         for metric in graph.metrics.values():
@@ -221,7 +222,7 @@ class Learner:
         found = (
             (self._asked or run(batch) for batch, _ in batches)
             if self.ranks.size == 1
-            else self.ranks.in_order(_turns(batches, run, lambda: self._asked))
+            else self.ranks.in_order(turns(batches, run, lambda: self._asked))
         )
         for item in found:
             if isinstance(item, str):  # why one of the ranks was asked to stop, in its place among the results
@@ -256,7 +257,7 @@ class Learner:
             group.turns += 1
             return
         if idle:  # its Program sums over the ranks: it must run, and its gradients count for nothing
-            batch = self._spare or _blank(graph.gradient.model.inputs)
+            batch = self._spare or blank(graph.gradient.model.inputs)
         else:
             weight = graph.gradient.model.loss_weight(batch)
         feed = {name: batch[name] for name in graph.gradient.feeds}
@@ -276,11 +277,11 @@ class Learner:
         if not self.config.precision.scaling:
             self._check(loss, state)
         scores = {}
-        for metric, arrays in _metric_arrays(graph.gradient, fetched):
+        for metric, arrays in metric_arrays(graph.gradient, fetched):
             metric.reset()
             metric.update(arrays)
             scores.update(metric.eval())
-        group.add(_examples(batch), weight, loss, scores)
+        group.add(size_of(batch), weight, loss, scores)
 
     def _check(self, loss, state):
         if not np.isfinite(loss):
@@ -405,36 +406,3 @@ class Learner:
     def _tell(self, hooks, event, state, *facts):
         for hook in hooks:
             getattr(hook, event)(self, state, *facts)
-
-
-def _turns(batches, run, asked):
-    """What ``run`` makes of the batches, in lists that belong together: the windows of one rank's long sentences.
-
-    The reason to stop, where ``asked`` gives one, stands in the place of what would have been made.
-    """
-    turn = []
-    for batch, position in batches:
-        turn.append(asked() or run(batch))
-        if not getattr(position, "done", 0):
-            yield turn
-            turn = []
-    if turn:
-        yield turn
-
-
-def _ends_epoch(position, epoch_size):
-    return position.ended if epoch_size is None else position.rows >= epoch_size
-
-
-def _blank(inputs):
-    """A batch of zeros, one by one, for a process that never had another."""
-    return {entry.name: np.zeros([size or 1 for size in entry.shape], entry.dtype) for entry in inputs}
-
-
-def _examples(batch):
-    return len(next(iter(batch.values())))
-
-
-def _metric_arrays(graph, fetched):
-    for name, metric in graph.metrics.items():
-        yield metric, [fetched[f"{name}/{i}"] for i in range(len(metric.tensors))]
