@@ -1,0 +1,148 @@
+# What the pre-training recipes share. POSIX sh; a recipe states its facts, sources this file and goes on:
+#
+#     LANGUAGE=zh CONFIG=ernie_config_zh_base_1.0.json GPUS=8 FP16=false
+#     . "$(dirname -- "$0")/../pretrain_common.sh"
+#     own_shards "$@" || demonstrate "$@"                  # does not return
+#     pretrain --batch_size 8192 --in_tokens true ... "$@"
+#
+# With --train_filelist FILE (python -m pretrain.build_data makes one) that is trained on, with the flags of the recipe.
+# Without, a demonstration: text from the package registry becomes a vocabulary, shards and a small model, under
+# output/pretrain_demo/LANGUAGE, and the flags are those of `demonstrate`. The user's flags win in both.
+# shellcheck shell=sh
+. "$(dirname -- "$0")/../common.sh"
+LAUNCH=multi-process REPEATS=1 PROGRAM=train.py NAME=$(recipe_name)
+: "${STEPS:=300}" "${ROWS:=4000}"
+DEMO=$OUTPUT/pretrain_demo/$LANGUAGE
+
+pretrain_usage() {
+    cat <<EOF
+usage: sh $0 [flags of train.py, which win over the recipe's]
+       sh $0 --train_filelist FILE [--valid_filelist FILE] [flags]    on your own shards
+
+Without --train_filelist it makes a small corpus from the package registry and pre-trains a small model on it, a few
+minutes on two cores, under $DEMO.
+
+  MODEL_PATH  a folder with vocab.txt and ernie_config.json for your own shards (config: $CONFIG unless it has one)
+  OUTPUT      where the results go   ($OUTPUT)
+  DEVICES     auto, cpu, cpu:N for N processes on N cores, or GPU numbers as in DEVICES=0,1   ($DEVICES)
+  KEEP_BATCH  0: do not make up for missing GPUs by accumulating gradients   ($KEEP_BATCH)
+  USE_FP16    true or false: mixed precision   (${USE_FP16:-$FP16})
+  STEPS       steps of the demonstration   ($STEPS)
+  ROWS        reviews in the demonstration's text   ($ROWS)
+  PYTHON      the Python that runs   (.venv's, which the demonstration makes)
+  DRY_RUN     1, or the flag --dry_run: print the command of the training instead of running anything
+
+EOF
+}
+
+# demo_data: corpus, vocabulary, shards, lists; what is there already stays.
+demo_data() {
+    PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} && export PYTHONPATH
+    "$PYTHON_FOUND" "$ROOT/script/pretrain_corpus.py" "$LANGUAGE" --out "$DEMO/corpus" --rows "$ROWS" \
+        --cache "$OUTPUT/quickstart/downloads"
+    if [ ! -f "$VOCAB" ]; then
+        "$PYTHON_FOUND" -m pretrain.build_vocab --input "$DEMO/corpus/all_train.txt" --size 8000 --output "$VOCAB"
+    fi
+    for part in train valid; do
+        : >"$DEMO/.$part.new"
+        for name in news reviews; do
+            "$PYTHON_FOUND" -m pretrain.build_data --input "$DEMO/corpus/${name}_$part.txt" --output "$DEMO/${name}_$part" \
+                --vocab_path "$VOCAB" --segmenter "$(segmenter_of "$name")" --max_seq_len 64 --mask_word_prob 1
+            # Paths count from the folder of the list.
+            sed "s|^|${name}_$part/|" "$DEMO/${name}_$part/filelist" >>"$DEMO/.$part.new"
+        done
+        mv "$DEMO/.$part.new" "$DEMO/${part}_filelist"
+    done
+}
+
+# segmenter_of NAME: where words and names of this part of the text come from.
+segmenter_of() {
+    case $LANGUAGE:$1 in
+    zh:news) echo pre-segmented ;;
+    zh:*) echo lac ;;
+    *) echo english ;;
+    esac
+}
+
+# own_shards FLAGS...: whether the user gives shards; help ends here.
+own_shards() {
+    check_facts
+    for word in "$@"; do
+        case $word in
+        --dry_run) DRY_RUN=1 ;;
+        -h | --help)
+            pretrain_usage
+            exec "$(project_python)" "$ROOT/$PROGRAM" --help
+            ;;
+        esac
+    done
+    [ -n "$(last_value --train_filelist "$@")" ]
+}
+
+# demonstrate FLAGS...: the small model on the text of the package registry, with the user's flags; then the end.
+demonstrate() {
+    if [ "$DRY_RUN" != 1 ] && [ -z "${PYTHON:-}" ]; then
+        make_venv
+        install_requirements requirements.txt
+        install_requirements requirements-pretrain.txt
+    fi
+    PYTHON_FOUND=$(project_python) || exit $?
+    VOCAB=${MODEL_PATH:-$DEMO}/vocab.txt CONFIG_PATH=$ROOT/config/ernie_mini_$LANGUAGE.json GPUS=1
+    [ -z "$MODEL_PATH" ] || CONFIG_PATH=$MODEL_PATH/ernie_config.json
+    [ "$DRY_RUN" = 1 ] || demo_data
+    train_and_tell "$DEMO/model" --train_filelist "$DEMO/train_filelist" --valid_filelist "$DEMO/valid_filelist" \
+        --batch_size 2048 --in_tokens true --max_seq_len 64 --learning_rate 1e-3 --weight_decay 0.01 \
+        --num_train_steps "$STEPS" --warmup_steps $((STEPS / 10)) --validation_steps $(((STEPS + 2) / 3)) \
+        --save_steps 100 --skip_steps 10 --mask_units entity "$@"
+    exit
+}
+
+# pretrain FLAGS...: on the user's shards, with the recipe's flags and the user's.
+pretrain() {
+    PYTHON_FOUND=$(project_python) || exit $?
+    CONFIG_PATH=$MODEL_PATH/ernie_config.json VOCAB=$(last_value --vocab_path "$@")
+    VOCAB=${VOCAB:-${MODEL_PATH:-$DEMO}/vocab.txt}
+    [ -f "$VOCAB" ] || [ "$DRY_RUN" = 1 ] ||
+        die 2 "$VOCAB is not there: set MODEL_PATH to a folder with the vocab.txt that the shards were made with," \
+            "or give --vocab_path"
+    [ -f "$CONFIG_PATH" ] || CONFIG_PATH=$ROOT/config/$CONFIG
+    train_and_tell "$OUTPUT/$NAME" "$@"
+}
+
+# train_and_tell CHECKPOINTS FLAGS...: the run, and what to do next.
+train_and_tell() {
+    checkpoints=$(last_value --checkpoints --checkpoints "$@")
+    shift
+    for word in "$@"; do
+        shift
+        [ "$word" = --dry_run ] || set -- "$@" "$word"
+    done
+    choose_devices
+    if [ -z "$BACKEND" ]; then # the launcher shares the cores out by itself
+        OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)}
+        export OMP_NUM_THREADS
+    fi
+    keep_batch "$@"
+    set -- "$ROOT/$PROGRAM" --use_cuda "$USE_CUDA" --use_fp16 "${USE_FP16:-$FP16}" --ernie_config_path "$CONFIG_PATH" \
+        --vocab_path "$VOCAB" --gradient_accumulation_steps "$ACCUMULATE" --checkpoints "$checkpoints" \
+        --log_file "$checkpoints/train.log" "$@" ${BATCH:+--batch_size "$BATCH"}
+    if [ -n "$BACKEND" ]; then
+        set -- "$ROOT/finetune_launch.py" --nproc_per_node "$PROCESSES" --backend "$BACKEND" --print_config false \
+            --split_log_path "$checkpoints/log" "$@"
+    fi
+    if [ "$DRY_RUN" = 1 ]; then
+        quoted ${OMP_NUM_THREADS:+"OMP_NUM_THREADS=$OMP_NUM_THREADS"} "$PYTHON_FOUND" "$@"
+        return
+    fi
+    say "$NAME: training, results in $checkpoints; the same command continues an interrupted run"
+    "$PYTHON_FOUND" "$@"
+    cat <<EOF
+
+$NAME: done. $checkpoints is a model: params/, ernie_config.json, vocab.txt; train.log and curves.png show how it went
+next, let it fill masks, or fine-tune it:
+    $(quoted "$PYTHON_FOUND" "$ROOT/train.py" --ernie_config_path "$checkpoints/ernie_config.json" \
+        --vocab_path "$checkpoints/vocab.txt" --max_seq_len 64 --use_cuda "$USE_CUDA" \
+        --init_checkpoint "$checkpoints/last" --predict_mask "$EXAMPLE") 2>/dev/null
+    MODEL_PATH=$checkpoints TASK_DATA_PATH=DIR sh $TASK
+EOF
+}
