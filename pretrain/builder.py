@@ -108,8 +108,7 @@ class BlockBuilder:
             numbers.append(document.number)
             stats["documents"] += 1
             stats["paragraphs"] += len(paragraphs)
-            for tokens in found:
-                self._count(tokens, stats)
+            self._count(found, stats)
         stats["bad_documents"] += len(problems)
         seed = f"{self.plan.seed}/{name}/"
         lines, more = self.pairs.lines(documents, lambda place: random.Random(f"{seed}{numbers[place]}"))
@@ -118,20 +117,21 @@ class BlockBuilder:
 
     def _segmented(self, path, block, problems):
         """Of every document its paragraphs as lists of Sentence; None for a bad one."""
-        texts = [document.paragraphs for document in block.documents]
-        try:
-            found = iter(self.segmenter.paragraphs([paragraph for document in texts for paragraph in document]))
-            return [[next(found) for _ in document] for document in texts]
-        except UserError:
-            pass  # one of them is bad: which one is found below
-        found = []
+        if getattr(self.segmenter, "together", False):
+            texts = [document.paragraphs for document in block.documents]
+            try:
+                found = iter(self.segmenter.paragraphs([paragraph for document in texts for paragraph in document]))
+                yield from [[next(found) for _ in document] for document in texts]
+                return
+            except UserError:
+                pass  # one of them is bad: which one is found below
         for document in block.documents:
             try:
-                found.append(self.segmenter.paragraphs(document.paragraphs))
+                found = self.segmenter.paragraphs(document.paragraphs)
             except UserError as error:
                 self._bad(path, problems, document.line, f"document: {error}")
-                found.append(None)
-        return found
+                found = None
+            yield found
 
     def _bad(self, path, problems, line, text):
         if self.plan.on_bad == "error":
@@ -139,13 +139,14 @@ class BlockBuilder:
         problems.append((line, text))
 
     @staticmethod
-    def _count(tokens, stats):
-        stats["sentences"] += 1
-        stats["words"] += tokens.segs.count("0")
-        stats["pieces"] += tokens.count
-        stats["unknown"] += tokens.unknown
-        for unit in tokens.units:
-            stats["entities" if unit[2] == "e" else "phrases"] += 1
+    def _count(sentences, stats):
+        stats["sentences"] += len(sentences)
+        stats["words"] += sum([tokens.text.count(b" ") for tokens in sentences]) + len(sentences)
+        stats["pieces"] += sum([tokens.count for tokens in sentences])
+        stats["unknown"] += sum([tokens.unknown for tokens in sentences])
+        for tokens in sentences:
+            for unit in tokens.units:
+                stats["entities" if unit[2] == "e" else "phrases"] += 1
 
 
 def build_block(task) -> Built:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pretrain.pieces import Tokens
+from pretrain.pieces import Tokens, fields_of
 
 PAIRS = ("mixed", "positive")
 
@@ -27,9 +27,9 @@ class Pairs:
 
     def __init__(self, max_seq_len, pairs, cls, sep, short_seq_prob=0.1):
         self.most, self.pairs, self.short = max_seq_len - 3, pairs, short_seq_prob
-        self.cls, self.sep = str(cls), str(sep)
-        self.zeros, self.ones = " ".join("0" * max_seq_len), " ".join("1" * max_seq_len)
-        self.positions = " ".join(map(str, range(max_seq_len)))
+        self.cls, self.sep = str(cls).encode(), str(sep).encode()
+        self.zeros, self.ones = b"0 " * max_seq_len, b"1 " * max_seq_len
+        self.positions = " ".join(map(str, range(max_seq_len))).encode()
         self.position_ends = [0]
         for number in range(max_seq_len):
             self.position_ends.append(self.position_ends[-1] + len(str(number)) + (number > 0))
@@ -120,24 +120,24 @@ class Pairs:
         stats["next"] += follows
         stats["tokens"] += length
         stats[length] += 1
-        ids = [self.cls, *[tokens.ids for tokens in a], self.sep, *[tokens.ids for tokens in b], self.sep]
-        segs = ["-1", *[tokens.segs for tokens in a], "-1", *[tokens.segs for tokens in b], "-1"]
+        ids, segs = zip(*[fields_of(b" ".join([tokens.text for tokens in text])) for text in (a, b)])
         fields = [
-            " ".join(ids),
-            f"{self.zeros[: 2 * first + 3]} {self.ones[: 2 * second + 1]}",
+            b"%b %b %b %b %b" % (self.cls, ids[0], self.sep, ids[1], self.sep),
+            self.zeros[: 2 * first + 4] + self.ones[: 2 * second + 1],
             self.positions[: self.position_ends[length]],
-            " ".join(segs),
-            str(follows),
+            b"-1 %b -1 %b -1" % segs,
+            b"%d" % follows,
         ]
         units, at = [], 1
         for text in (a, b):
             for tokens in text:
-                units += [f"{start + at}-{end + at}-{kind}" for start, end, kind in tokens.units]
+                if tokens.units:
+                    units += [f"{start + at}-{end + at}-{kind}" for start, end, kind in tokens.units]
                 at += tokens.count
             at += 1
         if units:
-            fields.append(" ".join(units))
-        return ";".join(fields)
+            fields.append(" ".join(units).encode())
+        return b";".join(fields)
 
 
 def fitting(tokens: Tokens, most: int) -> list:

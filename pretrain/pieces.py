@@ -2,17 +2,17 @@
 
     maker = PieceMaker(tokenizer)
     maker.tokens(Sentence(["张三", "在", "iPhone", "店"], entities=[(0, 1)], phrases=[(2, 4)]))
-    # Tokens("8 9 10 77 78 11", "0 1 0 0 1 0", count=6, unknown=0, units=[(0, 2, "e"), (3, 6, "p")])
+    # Tokens(b"8,9 10 77,78 11", count=6, unknown=0, units=[(0, 2, "e"), (3, 6, "p")]); .ids, .segs: fields of a shard
 
-The pieces are those of the whole sentence, as fine-tuning will see it, and each belongs to the word that it begins
-in: that is done by offsets. Where no two neighbouring words could grow together (between them is white space,
-punctuation or a CJK character, at which FullTokenizer always cuts), the pieces of the words one by one are the same,
-and a cache of words that are seen again and again gives them at once. Ids are kept as the text that goes into the
-shard.
+The pieces are those of the whole sentence, as fine-tuning will see it, and each belongs to the word that it begins in:
+that is done by offsets. Where no two neighbouring words could grow together (between them is white space, punctuation
+or a CJK character, at which FullTokenizer always cuts), the pieces of the words one by one are the same, and a cache of
+words that are seen again and again gives them at once. They are kept as text, since text is what goes into the shard.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from itertools import accumulate
 from typing import NamedTuple
@@ -27,32 +27,50 @@ LONGEST_WORD = (
 )
 
 
-class Tokens(NamedTuple):
-    """A sentence: ids and segs (0 begins a word, 1 goes on with it), `count` numbers with blanks between; how many are
-    [UNK]; units: (first token, last + 1, "p" or "e")."""
+SEPARATORS = re.compile(b"[ ,]")
+BEGINS = bytes.maketrans(b" ,", b"01")
 
-    ids: str
-    segs: str
+
+def fields_of(text: bytes):
+    """(ids, segs), numbers with blanks between: segs has 0 where a word begins and 1 where it goes on."""
+    begins = b"0" + text.translate(BEGINS, b"0123456789")
+    segs = bytearray(b" ") * (2 * len(begins) - 1)
+    segs[::2] = begins
+    return text.replace(b",", b" "), bytes(segs)
+
+
+class Tokens(NamedTuple):
+    """A sentence: text: ids, with a blank before one that begins a word and a comma before one that goes on with it;
+    count of ids; how many are [UNK]; units: (first token, last + 1, "p" or "e")."""
+
+    text: bytes
     count: int
     unknown: int
     units: list
 
+    ids = property(lambda self: fields_of(self.text)[0] if self.text else b"")
+    segs = property(lambda self: fields_of(self.text)[1] if self.text else b"")
+
     def split(self, at: int):
         """The first `at` tokens and the others; a unit that would be cut is in neither."""
-        ids, segs = self.ids.split(" "), self.segs.split(" ")
+        borders = [match.start() for match in SEPARATORS.finditer(self.text)]
+        texts = (self.text, b"")
+        if 0 < at < self.count:
+            texts = self.text[: borders[at - 1]], self.text[borders[at - 1] + 1 :]
         parts = []
-        for begin, end in ((0, at), (at, self.count)):
+        for text, begin, end in zip(texts, (0, at), (at, self.count)):
             units = [(a - begin, b - begin, kind) for a, b, kind in self.units if begin <= a and b <= end]
-            parts.append(Tokens(" ".join(ids[begin:end]), " ".join(segs[begin:end]), end - begin, 0, units))
+            parts.append(Tokens(text, end - begin, 0, units))
         return parts
 
     def word_starts(self) -> list:
         """Places of the tokens that begin a word."""
-        return [place for place, seg in enumerate(self.segs.split(" ")) if seg == "0"]
+        between = self.text.translate(None, b"0123456789")
+        return [0, *(place for place, mark in enumerate(between, 1) if mark == 32)]
 
 
 class _Words(dict):
-    """word -> (ids, segs, count, unknown, marks), see Glue; bounded."""
+    """word -> its Tokens.text, with marks: "<" and ">" as Glue has them, and a "u" for every [UNK]. Bounded."""
 
     def __init__(self, compute):
         super().__init__()
@@ -76,26 +94,33 @@ class PieceMaker:
 
     def _word(self, word):
         ids = self.tokenizer.encode_batch([word])[0]
+        first, last = self.glue[word].replace(".", " ")
+        text = f"{first}{self._text(ids)}{'u' * ids.count(self.unk)}{last}".strip()
         # A capital sigma is lower-cased by what stands beside it.
-        marks = "><" if "\u03a3" in word else self.glue[word]
-        return " ".join(map(str, ids)), self._segs(len(ids)), len(ids), ids.count(self.unk), marks
+        return (f"{text}> <" if "\u03a3" in word else text).encode()
 
-    def _segs(self, count):
-        return " ".join(["1" if place % self.longest else "0" for place in range(count)])
+    def _text(self, ids):
+        words = (ids[place : place + self.longest] for place in range(0, len(ids), self.longest))
+        return " ".join([",".join(map(str, word)) for word in words])
 
     def tokens(self, sentence: Sentence) -> Tokens:
         """The pieces of a sentence."""
-        if self.by_words and sentence.words:
-            ids, segs, counts, unknown, marks = zip(*map(self.words.__getitem__, sentence.words))
-            if "><" not in "".join(marks):
-                return Tokens(
-                    " ".join(filter(None, ids)),
-                    " ".join(filter(None, segs)),
-                    sum(counts),
-                    sum(unknown),
-                    _units(sentence, counts) if sentence.entities or sentence.phrases else [],
-                )
-        return self.by_offsets(sentence)
+        if not (self.by_words and sentence.words):
+            return self.by_offsets(sentence)
+        texts = list(map(self.words.__getitem__, sentence.words))
+        text, unknown = b" ".join(texts), 0
+        if b"> <" in text:
+            return self.by_offsets(sentence)
+        if b"<" in text or b">" in text or b"u" in text:
+            unknown = text.count(b"u")
+            text = text.translate(None, b"<>u")
+        if b"  " in text or text[:1] == b" " or text[-1:] == b" ":  # words without a piece
+            text = b" ".join(text.split())
+        count = text.count(b" ") + text.count(b",") + 1 if text else 0
+        units = []
+        if sentence.entities or sentence.phrases:
+            units = _units(sentence, list(map(_pieces_in, texts)))
+        return Tokens(text, count, unknown, units)
 
     def by_offsets(self, sentence: Sentence) -> Tokens:
         """The same for any tokenizer and any words."""
@@ -106,8 +131,15 @@ class PieceMaker:
         last = len(counts) - 1
         for _, start, _ in found:
             counts[min(bisect_right(starts, start) - 1, last)] += 1
-        segs = " ".join([self._segs(count) for count in counts if count])
-        return Tokens(" ".join(map(str, ids)), segs, len(ids), ids.count(self.unk), _units(sentence, counts))
+        ends = [0, *accumulate(counts)]
+        words = [self._text(ids[begin:end]) for begin, end in zip(ends, ends[1:]) if end > begin]
+        return Tokens(" ".join(words).encode(), len(ids), ids.count(self.unk), _units(sentence, counts))
+
+
+def _pieces_in(text):
+    """How many pieces an entry of _Words has."""
+    text = text.translate(None, b"<>u")
+    return text.count(b",") + text.count(b" ") + 1 if text else 0
 
 
 def _units(sentence, counts):

@@ -17,13 +17,16 @@ Sentences end at ends of words and never within an entity.
 
 from __future__ import annotations
 
+import functools
 import re
+from bisect import bisect_left
 from itertools import accumulate
 
 from pretrain.segment import Segmenter, Sentence, phrases_of
 from pretrain.sentences import split, words_of
 from propeller.errors import UserError
 from tokenization_basic import char_kind
+from tokenization_tables import CJK_ASSIGNED, PUNCTUATION, char_class
 
 TAGGED = re.compile(r"(\[*)(\S+?)/([A-Za-z]{1,8})((?:\][A-Za-z]*)*)(?!\S)")
 ARTICLE = re.compile(r"\d{8}-\d\d-\d{3}-\d{3}(?:/m)?\s+")
@@ -46,6 +49,13 @@ class Glue(dict):
         return marks
 
 
+@functools.cache
+def _glued():
+    """White space, with or without entity brackets, between two characters neither of which stands alone."""
+    soft = f"[^\\s{char_class(CJK_ASSIGNED)}{char_class(PUNCTUATION, 0, 0xFFFF)}]"
+    return re.compile(rf"{soft}\]*\s+\[*{soft}")
+
+
 class PreSegmented(Segmenter):
     """See above. Raises UserError for a paragraph with tags at some words only, or a bracket without its other one."""
 
@@ -61,22 +71,20 @@ class PreSegmented(Segmenter):
 
     def _words(self, text):
         text = ARTICLE.sub("", text, count=1) if text[:1].isdigit() else text
+        words, entities, phrases = text.split(), [], []
         tagged = TAGGED.findall(text) if "/" in text else []
-        count = len(text.split())
-        if tagged and len(tagged) == count:
+        if tagged and len(tagged) == len(words):
             words, entities, phrases = _tagged(tagged)
-        elif len(tagged) > max(count // 2, 1):
-            raise UserError(f"{len(tagged)} of {count} words have a tag (word/TAG); give every word of a paragraph one")
-        else:
-            words, entities, phrases = text.split(), [], []
-            if "[" in text or "]" in text:
-                words, entities = _bracketed(words)
-        return self._with_blanks(words, entities, phrases)
+        elif len(tagged) > max(len(words) // 2, 1):
+            raise UserError(
+                f"{len(tagged)} of {len(words)} words have a tag (word/TAG); give every one of a paragraph one"
+            )
+        elif "[" in text or "]" in text:
+            words, entities = _bracketed(words)
+        return self._with_blanks(words, entities, phrases) if _glued().search(text) else (words, entities, phrases)
 
     def _with_blanks(self, words, entities, phrases):
         marks = "".join(map(self.glue.__getitem__, words))
-        if "><" not in marks:
-            return words, entities, phrases
         kept, places = [], []
         for number, word in enumerate(words):
             if number and marks[2 * number - 1 : 2 * number + 1] == "><":
@@ -94,22 +102,22 @@ class PreSegmented(Segmenter):
         pieces = split("".join(words))
         if len(pieces) < 2:
             return [Sentence(words, entities, phrases)] if words else []
-        ends = {end: place for place, end in enumerate(accumulate(map(len, words)), 1)}  # characters -> words
+        ends = list(accumulate(map(len, words)))  # of words, in characters
         inside = {word for start, end in entities for word in range(start + 1, end)}
-        cuts = [ends[place] for place in accumulate(map(len, pieces)) if place in ends and ends[place] not in inside]
         found, begin = [], 0
-        for cut in cuts:
-            found.append(
-                Sentence(
-                    words[begin:cut],
-                    *(
-                        [(start - begin, end - begin) for start, end in spans if begin <= start and end <= cut]
-                        for spans in (entities, phrases)
-                    ),
-                )
-            )
+        for place in accumulate(map(len, pieces)):
+            cut = bisect_left(ends, place) + 1
+            if ends[cut - 1] != place or cut in inside:
+                continue
+            spans = [_within(spans, begin, cut) if spans else [] for spans in (entities, phrases)]
+            found.append(Sentence(words[begin:cut], *spans))
             begin = cut
         return found
+
+
+def _within(spans, begin, end):
+    """The spans between two words, counted from the first."""
+    return [(first - begin, last - begin) for first, last in spans if begin <= first and last <= end]
 
 
 def _tagged(tokens):

@@ -38,7 +38,12 @@ class Sentence(NamedTuple):
 
 
 class Segmenter:
-    """Sentences by `pretrain.sentences`, each cut by `segment`."""
+    """Sentences by `pretrain.sentences`, each cut by `segment`.
+
+    together: whether it gains by being given many texts at once.
+    """
+
+    together = False
 
     def paragraphs(self, texts: list) -> list:
         """Of every paragraph its list of Sentence; sentences of nothing but white space are left out."""
@@ -96,6 +101,7 @@ class Lac(Segmenter):
     sentences of a length go through together and a process has one thread, which is four times as fast.
     """
 
+    together = True
     ENTITIES = frozenset(("PER", "LOC", "ORG", "TIME"))
     LONGEST = 256  # characters the model is given at once; what is longer is cut behind a comma
     TOGETHER = 8192  # characters in one call

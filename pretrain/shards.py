@@ -31,7 +31,7 @@ OURS = re.compile(r".+-\d{5}\.gz|\..+\.gz\.part|.+\.json")
 def compress(lines) -> bytes:
     """A gzip member of the lines; members one behind the other are a gzip file. The same bytes in every run."""
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 31)
-    return packer.compress("".join([f"{line}\n" for line in lines]).encode()) + packer.flush()
+    return packer.compress(b"".join([line + b"\n" for line in lines])) + packer.flush()
 
 
 class ShardWriter:

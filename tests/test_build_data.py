@@ -59,9 +59,10 @@ def digest(out):
 def sentence(number, words):
     """Tokens with ids that tell sentence and place; words: how many pieces each has."""
     count = sum(words)
-    segs = " ".join("0" + " 1" * (size - 1) for size in words)
+    ids = iter(range(1000 * number, 1000 * number + count))
+    text = " ".join(",".join(str(next(ids)) for _ in range(size)) for size in words)
     units = [(0, words[0], "e")] if len(words) > 1 else []
-    return Tokens(" ".join(str(1000 * number + place) for place in range(count)), segs, count, 0, units)
+    return Tokens(text.encode(), count, 0, units)
 
 
 DOCS = st.lists(
@@ -76,14 +77,14 @@ def test_every_token_is_once_in_a_text_that_goes_on(docs, pairs, max_seq_len, se
     docs = [[sentence(next(numbers), words) for words in document] for document in docs]
     made = Pairs(max_seq_len, pairs, 1, 2, short_seq_prob=0.3)
     lines, stats = made.lines(docs, lambda place: random.Random(f"{seed}/{place}"))
-    rows, problems = parse_lines([line.encode() for line in lines], Limits(positions=max_seq_len, sentence_types=2))
+    rows, problems = parse_lines(lines, Limits(positions=max_seq_len, sentence_types=2))
     assert not problems
     assert len(rows) == stats["instances"]
     assert sum(rows.labels) == stats["next"]
     assert not len(rows) or rows.lengths.max() <= max_seq_len
     seen = []
     for line in lines:
-        ids, sents, _, segs, label = line.split(";")[:5]
+        ids, sents, _, segs, label = line.decode().split(";")[:5]
         ids, sents, segs = ids.split(), sents.split(), segs.split()
         assert [ids[place] for place, seg in enumerate(segs) if seg == "-1"] == ["1", "2", "2"]
         first, second = (
@@ -93,16 +94,17 @@ def test_every_token_is_once_in_a_text_that_goes_on(docs, pairs, max_seq_len, se
         assert second
         seen += first + (second if label == "1" else [])
         if label == "0" and len(docs) > 1:
-            here = {len(doc) for doc in docs if any(first[0] in tokens.ids.split() for tokens in doc)}
+            here = {len(doc) for doc in docs if any(first[0] in tokens.ids.decode().split() for tokens in doc)}
             assert here
             assert not any(
-                first[0] in tokens.ids.split() and any(second[0] in other.ids.split() for other in doc)
+                first[0] in tokens.ids.decode().split()
+                and any(second[0] in other.ids.decode().split() for other in doc)
                 for doc in docs
                 for tokens in doc
             )
         for begin in (segs.index("0"), sents.index("1")):
             assert segs[begin] == "0"  # a text begins with a word
-    lost = Counter(token for doc in docs for tokens in doc for token in tokens.ids.split())
+    lost = Counter(token for doc in docs for tokens in doc for token in tokens.ids.decode().split())
     lost.subtract(seen)
     assert all(count in (0, 1) for count in lost.values())
     assert sum(lost.values()) <= 3 * stats["left_over"]
