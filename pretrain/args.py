@@ -165,6 +165,8 @@ def _check(args):
     trains = not run.do_test and run.predict_mask is None
     if run.do_test and run.predict_mask is not None:
         raise UserError("--do_test true with --predict_mask: give one of them")
+    if model.init_checkpoint and model.init_pretraining_params:
+        raise UserError("--init_checkpoint with --init_pretraining_params: give one of them")
     if trains and not data.train_filelist:
         raise UserError("training needs --train_filelist: lines path<TAB>mask_word_prob, see data/README.md")
     if not trains and not model.init_checkpoint:

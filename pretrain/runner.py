@@ -180,8 +180,6 @@ class Pretrainer:
         stages of ``--mask_units`` go on. Its place in the data is left behind, since the data may be other.
         """
         model = self.args.model
-        if model.init_checkpoint and model.init_pretraining_params:
-            raise UserError("--init_checkpoint with --init_pretraining_params: give one of them")
         source = model.init_checkpoint or model.init_pretraining_params
         if not source:
             log.info("all weights are new: initialised from --random_seed %d", self.args.train.random_seed)
