@@ -109,6 +109,7 @@ ELSEWHERE = {
     "decr_ratio": "test_amp.py: test_flags_of_the_loss_scale",
     "use_cuda": "test_bad_input.py: test_flags",
     "diagnostic_save": "test_bad_input.py: test_flags",
+    "hang_timeout": "test_faults_processes.py: test_a_rank_that_was_stopped_ends_the_group",
     "fuse_grad_size_mb": "test_parallel.py: test_steps_are_those_of_one_process",
     "num_workers": "test_reader.py: the batches are the same whatever it is",
     "queue_size": "below",
