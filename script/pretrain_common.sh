@@ -11,7 +11,9 @@
 # shellcheck shell=sh
 . "$(dirname -- "$0")/../common.sh"
 LAUNCH=multi-process REPEATS=1 PROGRAM=train.py NAME=$(recipe_name)
-: "${STEPS:=300}" "${ROWS:=4000}"
+: "${STEPS:=300}"
+[ "$LANGUAGE" != zh ] || : "${REVIEWS:=4}" # a part, since names in them are slow to find
+: "${REVIEWS:=1}"
 DEMO=$OUTPUT/pretrain_demo/$LANGUAGE
 
 pretrain_usage() {
@@ -28,7 +30,7 @@ minutes on two cores, under $DEMO.
   KEEP_BATCH  0: do not make up for missing GPUs by accumulating gradients   ($KEEP_BATCH)
   USE_FP16    true or false: mixed precision   (${USE_FP16:-$FP16})
   STEPS       steps of the demonstration   ($STEPS)
-  ROWS        reviews in the demonstration's text   ($ROWS)
+  REVIEWS     the demonstration reads one review in so many; 1: all   ($REVIEWS)
   PYTHON      the Python that runs   (.venv's, which the demonstration makes)
   DRY_RUN     1, or the flag --dry_run: print the command of the training instead of running anything
 
@@ -38,27 +40,37 @@ EOF
 # demo_data: corpus, vocabulary, shards, lists; what is there already stays.
 demo_data() {
     PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} && export PYTHONPATH
-    "$PYTHON_FOUND" "$ROOT/script/pretrain_corpus.py" "$LANGUAGE" --out "$DEMO/corpus" --rows "$ROWS" \
-        --cache "$OUTPUT/quickstart/downloads"
+    text=$DEMO/text
+    program=pretrain_corpus.py
+    [ "$LANGUAGE" = zh ] || program=pretrain_corpus_$LANGUAGE.py
+    "$PYTHON_FOUND" "$ROOT/script/$program" --out "$text" --cache "$OUTPUT/quickstart/downloads"
+    # awk's RS= reads a document at a time.
+    awk -v RS= -v every="$REVIEWS" 'NR % every == 0 { print $0 "\n" }' "$text/reviews.txt" >"$DEMO/reviews.txt"
     if [ ! -f "$VOCAB" ]; then
-        "$PYTHON_FOUND" -m pretrain.build_vocab --input "$DEMO/corpus/all_train.txt" --size 8000 --output "$VOCAB"
+        sed 's|/[A-Za-z]\{1,8\}  *| |g; s|/[A-Za-z]\{1,8\}$||' "$text/news.txt" >"$DEMO/news.txt" # without tags
+        "$PYTHON_FOUND" -m pretrain.build_vocab --input "$DEMO/news.txt" "$DEMO/reviews.txt" --size 8000 \
+            --output "$VOCAB"
+        rm "$DEMO/news.txt"
     fi
-    for part in train valid; do
-        : >"$DEMO/.$part.new"
-        for name in news reviews; do
-            "$PYTHON_FOUND" -m pretrain.build_data --input "$DEMO/corpus/${name}_$part.txt" --output "$DEMO/${name}_$part" \
-                --vocab_path "$VOCAB" --segmenter "$(segmenter_of "$name")" --max_seq_len 64 --mask_word_prob 1
-            # Paths count from the folder of the list.
-            sed "s|^|${name}_$part/|" "$DEMO/${name}_$part/filelist" >>"$DEMO/.$part.new"
-        done
-        mv "$DEMO/.$part.new" "$DEMO/${part}_filelist"
+    build_shards news "$text/news.txt" && build_shards reviews "$DEMO/reviews.txt"
+    build_shards news_valid "$text/news_valid.txt" && build_shards reviews_valid "$text/reviews_valid.txt"
+    # Paths count from the folder of the list.
+    for part in '' _valid; do
+        for name in "news$part" "reviews$part"; do sed "s|^|$name/|" "$DEMO/$name/filelist"; done >"$DEMO/.list.new"
+        mv "$DEMO/.list.new" "$DEMO/text$part.list"
     done
+}
+
+# build_shards NAME FILE: $DEMO/NAME, whose words come from where segmenter_of says.
+build_shards() {
+    "$PYTHON_FOUND" -m pretrain.build_data --input "$2" --output "$DEMO/$1" --vocab_path "$VOCAB" \
+        --segmenter "$(segmenter_of "$1")" --max_seq_len 64 --mask_word_prob 1
 }
 
 # segmenter_of NAME: where words and names of this part of the text come from.
 segmenter_of() {
     case $LANGUAGE:$1 in
-    zh:news) echo pre-segmented ;;
+    zh:news*) echo pre-segmented ;;
     zh:*) echo lac ;;
     *) echo english ;;
     esac
@@ -90,7 +102,7 @@ demonstrate() {
     VOCAB=${MODEL_PATH:-$DEMO}/vocab.txt CONFIG_PATH=$ROOT/config/ernie_mini_$LANGUAGE.json GPUS=1
     [ -z "$MODEL_PATH" ] || CONFIG_PATH=$MODEL_PATH/ernie_config.json
     [ "$DRY_RUN" = 1 ] || demo_data
-    train_and_tell "$DEMO/model" --train_filelist "$DEMO/train_filelist" --valid_filelist "$DEMO/valid_filelist" \
+    train_and_tell "$DEMO/model" --train_filelist "$DEMO/text.list" --valid_filelist "$DEMO/text_valid.list" \
         --batch_size 2048 --in_tokens true --max_seq_len 64 --learning_rate 1e-3 --weight_decay 0.01 \
         --num_train_steps "$STEPS" --warmup_steps $((STEPS / 10)) --validation_steps $(((STEPS + 2) / 3)) \
         --save_steps 100 --skip_steps 10 --mask_units entity "$@"
@@ -143,6 +155,6 @@ next, let it fill masks, or fine-tune it:
     $(quoted "$PYTHON_FOUND" "$ROOT/train.py" --ernie_config_path "$checkpoints/ernie_config.json" \
         --vocab_path "$checkpoints/vocab.txt" --max_seq_len 64 --use_cuda "$USE_CUDA" \
         --init_checkpoint "$checkpoints/last" --predict_mask "$EXAMPLE") 2>/dev/null
-    MODEL_PATH=$checkpoints TASK_DATA_PATH=DIR sh $TASK
+    MODEL_PATH=$checkpoints TASK_DATA_PATH=DIR sh $ROOT/$TASK
 EOF
 }
