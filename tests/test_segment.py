@@ -242,3 +242,19 @@ def test_a_very_long_word_is_several(maker):
     short = PieceMaker(maker.tokenizer, longest_word=3)
     assert short.tokens(Sentence(["abcabca", "中"])).segs == b"0 1 1 0 1 1 0 0"
     assert short.by_offsets(Sentence(["abcabca", "中"])).segs == b"0 1 1 0 1 1 0 0"
+
+
+APART = "中文，。！“”（aZé3.!?\"'-０\u0301가\u200b\U00020000_"
+SET_APART = st.lists(st.text(st.sampled_from(APART), min_size=1, max_size=4))
+
+
+@given(SET_APART)
+@settings(max_examples=300)
+def test_blanks_between_words_go_only_where_they_do_not_matter(maker, words):
+    text = " ".join(words)
+    (sentences,) = build_segmenter("pre-segmented").paragraphs([text])
+    restored = "".join(word for sentence in sentences for word in sentence.words)
+    assert restored.replace(" ", "") == "".join(text.split())
+    assert maker.tokenizer.encode(restored) == maker.tokenizer.encode(text)
+    again = [maker.tokens(sentence) for sentence in sentences]
+    assert [int(number) for tokens in again for number in tokens.ids.split()] == maker.tokenizer.encode(text)
