@@ -245,6 +245,7 @@ def command(*words):
     return [sys.executable, "-m", "pretrain.build_data", *words]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_build_killed_midway_goes_on(tmp_path, vocab, workers):
     for name in "abc":
