@@ -242,6 +242,13 @@ def test_a_file_system_that_is_full(tmp_path):
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
+def test_no_room_for_the_record_of_a_run(tmp_path):
+    with contextlib.closing(Saver(tmp_path, write_variable, read_variable)) as saver:
+        with files_up_to(5), pytest.raises(UserError, match=r"run\.json: cannot be written \(File too large\)"):
+            saver.claim({"seed": 1})
+        assert saver.claim({"seed": 1}) == "new"
+
+
 def test_other_errors_of_the_disk_are_errors(tmp_path):
     def broken(path, array):
         raise PermissionError(13, "Permission denied", str(path))

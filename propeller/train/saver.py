@@ -35,8 +35,11 @@ class DiskFull(UserError):
 
 
 def write_json(path, value):
-    """Write a JSON file atomically, readable by people."""
-    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+    """Write a JSON file atomically, readable by people; UserError where there is no room or no right to."""
+    try:
+        write_file(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}): make room, or choose another place") from error
 
 
 def read_json(path):
