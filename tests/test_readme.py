@@ -27,10 +27,10 @@ from tests.tiny import make_model, write_tsv
 
 READMES = ("README.md", "README.zh.md")
 DOCUMENTS = (*READMES, "docs/architecture.md", "data/README.md", "CHANGELOG.md")
-NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+)\.sh)( --all)?")
+NOT_RUN = re.compile(r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+|(zh_task|en)/pretrain)\.sh)( --all)?")
 RUN = re.compile(
     r"(export TASK_DATA_PATH=|\. \.venv/bin/activate"
-    r"|python (run_\w+|infer_\w+|ernie_encoder|script/report)\.py |python -m ernie\.convert "
+    r"|python (run_\w+|train|infer_\w+|ernie_encoder|script/report)\.py |python -m ernie\.convert "
     r"|python -m propeller\.tools\.start_server |until curl |curl |kill \$!"
     r"|MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?sh script/(en_glue|zh_task)/"
     r"|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
@@ -104,8 +104,9 @@ def test_every_flag_exists():
     programs = [
         path.name for kind in ("run", "infer", "ernie_encoder", "finetune_launch") for path in ROOT.glob(f"{kind}*.py")
     ]
-    programs.append("script/report.py")
-    helps = [python(*words, "--help").stdout for words in [*MODULES, *([name] for name in programs)]]
+    programs += ["script/report.py", "train.py"]
+    modules = [*MODULES, *(["-m", f"pretrain.{name}"] for name in ("build_data", "build_vocab", "inspect"))]
+    helps = [python(*words, "--help").stdout for words in [*modules, *([name] for name in programs)]]
     known = {"--all", "--dry_run"}.union(*(re.findall(r"--\w+", text) for text in helps))
     for name in DOCUMENTS:
         missing = set(re.findall(r"(?<![\w-])--[a-z]\w*", read(name))) - known
