@@ -89,6 +89,7 @@ class TrainArgs:
     decr_every_n_nan_or_inf: int = flag(2, "fp16: skipped steps in a row after which it is lowered, to 1 at least")
     incr_ratio: float = flag(2.0, "fp16: what the loss scale is multiplied by when raised")
     decr_ratio: float = flag(0.8, "fp16: what the loss scale is multiplied by when lowered")
+    use_recompute: bool = flag(False, "new: compute each layer twice and keep little of it: less memory, a slower step")
     random_seed: int = flag(0, "new: seed of order, masks, new weights and dropout")
     fuse_grad_size_mb: float = flag(
         None, "new: megabytes of gradients sent at once to other processes (default: 32 on GPUs, 1 on CPUs)"

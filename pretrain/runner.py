@@ -170,6 +170,7 @@ class Pretrainer:
                 place=self.place,
                 ranks=self.ranks,
                 bucket_mb=train.fuse_grad_size_mb,
+                recompute=train.use_recompute,
             ),
         )
 

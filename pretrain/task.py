@@ -53,6 +53,10 @@ class PretrainTask(Model):
         self.config, self.head, self.mode, self.optimizer = config, head, mode, optimizer
         self.encoder = encoder or ErnieEncoder(config)
 
+    def segments(self):
+        """The encoder's layers."""
+        return tuple(self.encoder.layers)
+
     @property
     def training_mode(self):
         """Whether this copy belongs to the train Program."""

@@ -187,6 +187,13 @@ def test_it_learns(model, shards, tmp_path):
     assert np.mean(ppl[-5:]) < 0.75 * ppl[0]
 
 
+def test_recomputed_layers_lead_to_the_same_weights(model, shards, tmp_path):
+    for recompute in ("false", "true"):
+        changes = {"num_train_steps": 2, "valid_filelist": None, "use_recompute": recompute}
+        train(model, shards, tmp_path / recompute, **changes)
+    assert_same_weights(tmp_path / "false", tmp_path / "true")
+
+
 def test_untied_output(model, shards, tmp_path):
     train(model, shards, tmp_path / "run", weight_sharing="false", num_train_steps=2)
     assert read_params(tmp_path / "run" / "last")["mask_lm_out_fc.w_0"].shape == (32, len(VOCABULARY))
