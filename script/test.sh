@@ -2,7 +2,7 @@
 # The tests, in the project's own virtual environment:
 #
 #     sh script/test.sh                          style, shell syntax, and every test but the slow ones
-#     sh script/test.sh --all                    the slow ones too (kill tests, whole recipes)
+#     sh script/test.sh --all                    the slow ones too (kill tests, whole recipes), with the optional packages
 #     sh script/test.sh tests/test_recipes.py -x other words go to pytest
 set -eu
 ROOT=$(cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -22,6 +22,10 @@ done
 make_venv
 install_requirements requirements.txt
 install_requirements requirements-dev.txt
+if [ "$marks" != "not slow" ]; then # what is optional is tested too
+    install_requirements requirements-onnx.txt
+    install_requirements requirements-pretrain.txt
+fi
 
 cd "$ROOT"
 "$VENV/bin/ruff" check .
