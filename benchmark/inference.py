@@ -51,7 +51,7 @@ class Side:
 
     def __init__(self, script, model, file, kind, *more):
         command = [sys.executable, str(ROOT / "benchmark" / script), str(model), str(file), kind, *map(str, more)]
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

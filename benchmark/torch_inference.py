@@ -52,7 +52,7 @@ def main(args):
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(args.threads)
-    tokenizer = BertTokenizerFast(vocab_file=str(Path(args.hf) / "vocab.txt"), do_lower_case=True)
+    tokenizer = BertTokenizerFast.from_pretrained(args.hf, do_lower_case=True)
     model = AutoModelForSequenceClassification.from_pretrained(args.hf).eval()
     if args.kind == "bf16-weights":
         model = model.to(torch.bfloat16)

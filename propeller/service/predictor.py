@@ -16,7 +16,7 @@ from propeller.runtime import cores
 
 PRECISIONS = ("fp32", "bf16")
 # oneDNN keeps what it made for a shape, and batches come in many shapes: without a bound that grows without end.
-KEPT_SHAPES = 16
+KEPT_SHAPES = 128
 GPU_MEMORY_MB = 256  # to start with; it grows
 
 
