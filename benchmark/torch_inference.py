@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 BATCH, MAX_SEQ_LEN = 32, 128
 
