@@ -4,6 +4,8 @@
 
 A line on stdin starts a round; a line of JSON answers it: ``seconds``, ``rows``, and in the first round ``labels``, the
 class of each row in the file's order. ``executor`` is what training runs: the same Program by Paddle's Executor.
+
+    echo round | python benchmark/inference_side.py BUNDLE FILE bf16 --profile   # where a round's time goes
 """
 
 from __future__ import annotations
@@ -52,9 +54,25 @@ def predict(model, run, path):
     return labels
 
 
+def profiled():
+    """Let predictors that are made from now on print a table of their kernels at the end."""
+    from propeller.service import predictor
+
+    plain = predictor._config
+
+    def config(*args):
+        made = plain(*args)
+        made.enable_profile()
+        return made
+
+    predictor._config = config
+
+
 def main(args):
     """Answer rounds until stdin ends."""
     runtime.prepare()
+    if args.profile:
+        profiled()
     from finetune.inference import InferenceModel
 
     plain = args.kind == "executor"
@@ -75,4 +93,5 @@ if __name__ == "__main__":
     parser.add_argument("bundle")
     parser.add_argument("file")
     parser.add_argument("kind", choices=("fp32", "bf16", "executor"))
+    parser.add_argument("--profile", action="store_true", help="print a table of the kernels at the end")
     sys.exit(main(parser.parse_args()))
