@@ -15,6 +15,7 @@ BASE = {**CONFIG, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_lay
         "max_position_embeddings": 512, "task_type_vocab_size": 16, "sent_type_vocab_size": 4}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_real_run_takes_what_the_table_says():
     """4 layers, hidden 256, batch 16 x 128: resident memory of a process at its fullest."""
     for part, (measured, estimated) in compare([]).items():

@@ -48,6 +48,7 @@ def test_the_inside_of_layers_is_there_twice_and_dropout_once():
     assert recomputed["adamw_"] == plain["adamw_"]
 
 
+@pytest.mark.slow
 def test_memory_falls():
     """4 layers, hidden 256, batch 16 x 128: a process at its fullest, by ``benchmark/memory.py``."""
     from benchmark.memory import compare
