@@ -21,7 +21,7 @@ from propeller.service.limits import Limits
 TOKEN = "ERNIE_TOKEN"  # the variable that holds the token, where --token would show it to every user of the machine
 MOST_WORKERS = 8  # unless more are asked for
 TEXTS = {
-    "max_batch_size": "rows that run together",
+    "max_batch_size": "rows that run together; 32 or more on a GPU",
     "max_wait_ms": "milliseconds a batch that is not full waits for more; a client alone never waits",
     "queue_size": "rows that wait for a worker; beyond that the answer is 503, at once",
     "deadline_s": "seconds in which an answer must be ready; later it is 504",
