@@ -4,15 +4,18 @@ python -m pytest tests/test_parallel.py
 """
 
 import json
+import signal
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import numpy as np
+import paddle
 import pytest
 
 from ernie.checkpoint import read_params
-from propeller.train.distribution import GradientReducer, Ranks, add_numbers, pack, unpack
+from propeller.train.distribution import GradientReducer, ParallelRanks, Ranks, add_numbers, pack, unpack
 from tests.common import ROOT
 from tests.shell import clean_environment
 from tests.tagged import IOB
@@ -96,6 +99,51 @@ def test_all_ranks_stop_at_one_step(tmp_path):
         assert said["state"]["step"] == 4
         assert said["state"]["saved_step"] == 4
         assert said["stopped"] == "the last rank was asked"
+
+
+MEETING = """
+import os, sys
+import paddle
+from propeller.train.distribution import ParallelRanks
+rank, port = int(sys.argv[1]), int(sys.argv[2])
+ranks = ParallelRanks.of_store(paddle.base.core.TCPStore("127.0.0.1", port, rank == 0, 2, 60), rank, 2)
+for _ in range(3):
+    ranks.meet()
+print("met", flush=True)
+os._exit(0)
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_the_first_rank_may_end_right_behind_a_meeting():
+    words = [sys.executable, "-c", MEETING]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    port = str(free_port())
+    given = {"cwd": ROOT, "env": clean_environment(), **pipes}
+    ranks = [subprocess.Popen([*words, str(rank), port], **given) for rank in range(2)]
+    for rank in ranks:
+        output, errors = rank.communicate(timeout=120)
+        assert (rank.returncode, output) == (0, "met\n"), errors
+
+
+def test_a_signal_does_not_break_a_meeting():
+    """Paddle's store by itself takes an interrupted system call for an error."""
+    ranks = ParallelRanks.of_store(paddle.base.core.TCPStore("127.0.0.1", free_port(), True, 1, 60), 0, 1)
+    signals = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: signals.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        for _ in range(10):
+            ranks.meet()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert signals, "they came all the same"
 
 
 def test_values_travel_without_pickle():

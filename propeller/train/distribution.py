@@ -84,16 +84,37 @@ class ParallelRanks(Ranks):
         from paddle.distributed import get_rank, get_world_size
 
         self.paddle, self.backend = paddle, backend
-        self.rank, self.size = get_rank(), get_world_size()
-        self._store = paddle.base.core.create_or_get_global_tcp_store()
-        self._meetings = 0
+        self._join(paddle.base.core.create_or_get_global_tcp_store(), get_rank(), get_world_size())
+
+    @classmethod
+    def of_store(cls, store, rank, size):
+        """Ranks that can ``meet`` over a store of Paddle, and no more."""
+        ranks = cls.__new__(cls)
+        ranks._join(store, rank, size)
+        return ranks
+
+    def _join(self, store, rank, size):
+        self._store, self.rank, self.size, self._meetings = store, rank, size, 0
 
     def meet(self):
         # Not a barrier of the process group: gloo gives up after GLOO_PATIENCE.
         self._meetings += 1
-        self._store.add("meetings", 1)
-        while self._store.add("meetings", 0) < self._meetings * self.size:
+        self._count("come", 1)
+        self._wait_for("come", self._meetings * self.size)
+        # The first rank keeps the store: it goes on, and may end, when all others need no answer any more.
+        if self.first:
+            self._wait_for("gone", self._meetings * (self.size - 1))
+        else:
+            with contextlib.suppress(ValueError, RuntimeError, OSError):  # it went before it answered
+                self._count("gone", 1)
+
+    def _wait_for(self, name, count):
+        while self._count(name, 0) < count:
             time.sleep(0.01)
+
+    def _count(self, name, more):
+        with undisturbed():
+            return self._store.add(name, more)
 
     def all_gather(self, value):
         sent = pack(value)
@@ -139,6 +160,16 @@ class ParallelRanks(Ranks):
         finally:
             if static:
                 self.paddle.enable_static()
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Hold signals back from this thread: Paddle's store takes a system call that one interrupts for an error."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def processes():
