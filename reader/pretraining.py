@@ -1,10 +1,11 @@
-"""The streaming reader of pre-training shards: masked batches, in an order that can be taken up anywhere.
+"""The streaming reader of pre-training shards: batches in an order that can be taken up anywhere.
 
     reader = PretrainingReader("train_filelist", tokenizer, max_seq_len=512, batch_size=8192, in_tokens=True,
                                shuffle=True, seed=1, epochs=100, units="basic:0,phrase:100000,entity:200000")
     for batch, position in PyReader(reader.batches):    # batch["src_ids"]: int64 [batch, seq]
         ...                                             # position.to_dict() goes into the checkpoint
     reader.batches(start=position)                      # the batches that follow
+    PretrainingReader("filelist", tokenizer, kind="token", classes=2, ...)      # nothing masked; tokens have classes
 
 An epoch is the files of the list in an order of its own, read one behind the other; as many instances as the shuffle
 buffer holds are a block, and a block's instances come in random order. What is drawn depends on the place alone: on
@@ -19,26 +20,16 @@ import dataclasses
 import logging
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from propeller.errors import UserError
 from reader.batching import all_cuts
-from reader.masking import (
-    MASK_DRAWS,
-    Draws,
-    DrawsOf2019,
-    Schedule,
-    SpecialIds,
-    bits_at,
-    mark_special,
-    mask_positions,
-    mask_tokens,
-)
+from reader.masking import MASK_DRAWS, Draws, DrawsOf2019, Schedule, SpecialIds, bits_at, mark_special
 from reader.negatives import negative_pairs
-from reader.shards import Instances, Limits, parse_lines, read_filelist, read_shard
+from reader.pretraining_batches import KINDS, BatchMaker, PretrainingPosition
+from reader.shards import SPECIAL, TOKEN_CLASSES_MOST, Instances, Limits, parse_lines, read_filelist, read_shard
 
 log = logging.getLogger("ernie.reader")
 
@@ -47,59 +38,23 @@ TOLD = 5  # bad lines told one by one
 BUFFER_OF_2019 = 1000
 
 
-@dataclass(frozen=True)
-class PretrainingPosition:
-    """Where to continue, the same for all ranks and for any number of them.
-
-    epoch: from 0; rows, batches: given out in it by all ranks together; steps: batches of all ranks in the whole run;
-    file, line: where the block begins, in the epoch's order of files, from 0; block: its number in the epoch;
-    done: instances of it given out; ended: whether the epoch is. path, mask_type: of the last instance, for the log.
-    """
-
-    epoch: int = 0
-    rows: int = 0
-    batches: int = 0
-    steps: int = 0
-    file: int = 0
-    line: int = 0
-    block: int = 0
-    done: int = 0
-    ended: bool = False
-    path: str = ""
-    mask_type: str = ""
-
-    def to_dict(self) -> dict:
-        """Of a JSON-able kind."""
-        return dataclasses.asdict(self)
-
-    @staticmethod
-    def of(value, num_files: int) -> PretrainingPosition:
-        """From None (the beginning), a position or its dict; in a list of num_files files. Raises UserError."""
-        if isinstance(value, PretrainingPosition):
-            value = value.to_dict()
-        kinds = {field.name: type(field.default) for field in dataclasses.fields(PretrainingPosition)}
-        value = value or {}
-        good = isinstance(value, dict) and all(type(value[name]) is kinds.get(name) for name in value)
-        if not good or any(type(n) is int and n < 0 for n in value.values()) or value.get("file", 0) >= num_files:
-            raise UserError(f"reader position {value} does not belong to a list of {num_files} files; start anew")
-        return PretrainingPosition(**value)
-
-
 class PretrainingReader:
-    """Masked batches of the instances of all shards in a list, each instance once an epoch.
+    """Batches of the instances of all shards in a list, each instance once an epoch.
 
     Args:
+        kind: "masking"; or what has a class: "sentence", each instance, "token", its tokens. See pretraining_batches.
+        classes: of those two kinds, how many there are; of tokens TOKEN_CLASSES_MOST at most.
         filelist: file with lines `path<TAB>mask_word_prob`, see reader.shards.read_filelist.
         tokenizer: pad_id, cls_id, sep_id, mask_id; vocab (for its size, without vocab_size).
         max_seq_len: longer instances are left out as in 2019, and counted in `stats`.
         batch_size: instances, or with in_tokens the most that rows * longest row may reach.
         vocab_size: ids an embedding has; replacements are drawn below it.
-        limits: of positions and sentence types; its vocab_size is replaced by the other one.
+        limits: of positions and sentence types; vocab_size and classes in it are replaced by the others.
         shuffle: of files and of instances within the buffer; shuffle_buffer: instances. False: as they stand.
         generate_neg_sample: to each buffer add as many pairs of sentences that do not follow each other; shards must
             hold such pairs only that do.
         units: what is masked where a file masks whole units: a level, or levels by steps, see masking.Schedule; a step
-            is a batch of every rank.
+            is a batch of every rank. None: entities.
         mask_draw: "piece": each piece of a chosen unit becomes [MASK], another or itself on its own (2019); "unit":
             all alike.
         rank, world_size: of each group of world_size batches, batch `rank` is given out here. All ranks read all
@@ -120,6 +75,8 @@ class PretrainingReader:
         filelist,
         tokenizer,
         *,
+        kind: str = "masking",
+        classes: int | None = None,
         max_seq_len: int,
         batch_size: int,
         in_tokens: bool = True,
@@ -131,7 +88,7 @@ class PretrainingReader:
         seed: int = 0,
         epochs: int = 1,
         generate_neg_sample: bool = False,
-        units: str = "entity",
+        units: str | None = None,
         mask_draw: str = "piece",
         rank: int = 0,
         world_size: int = 1,
@@ -143,17 +100,21 @@ class PretrainingReader:
         self.filelist, self.shards = filelist, read_filelist(filelist)
         self.special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
         self.vocab_size = len(tokenizer.vocab) if vocab_size is None else vocab_size
-        self.limits = dataclasses.replace(limits, vocab_size=self.vocab_size)
+        self.kind, self.classes, self.units = kind, classes, units
         self.max_seq_len, self.batch_size, self.in_tokens, self.task_id = max_seq_len, batch_size, in_tokens, task_id
         self.shuffle, self.seed, self.epochs = shuffle, seed, epochs
         self.shuffle_buffer = BUFFER_OF_2019 if draws_of_2019 else shuffle_buffer
         self.generate_neg_sample, self.on_bad = generate_neg_sample, on_bad
-        self.schedule, self.mask_draw = Schedule.parse(units), mask_draw
+        self.schedule, self.mask_draw = Schedule.parse("entity" if units is None else units), mask_draw
         self.rank, self.world_size, self.even = rank, world_size, even
         self.draws_of_2019, self.mask_seed = draws_of_2019, mask_seed
         self._check()
+        self._check_kind()
+        told = {"sentence": {"classes": classes}, "token": {"token_classes": classes}}.get(kind, {})
+        self.limits = dataclasses.replace(limits, vocab_size=self.vocab_size, **told)
+        self.maker = BatchMaker(kind, self.special, self.vocab_size, task_id, mask_draw, not draws_of_2019)
         counted = ("rows", "tokens", "padding", "masked", "too_long", "bad_lines", "bad_files", "negatives", "missed")
-        self.stats = dict.fromkeys(counted, 0)
+        self.stats = dict.fromkeys((*counted, "no_class"), 0)
         self._one = None  # the RandomState of 2019
 
     def _check(self):
@@ -183,6 +144,20 @@ class PretrainingReader:
         if self.draws_of_2019 and self.world_size > 1:
             raise UserError("the draws of 2019 are those of one process; read with one rank")
 
+    def _check_kind(self):
+        if self.kind not in KINDS:
+            raise UserError(f"kind is {self.kind!r}; give one of {', '.join(KINDS)}")
+        if self.kind == "masking":
+            if self.classes is not None:
+                raise UserError(f"classes is {self.classes!r}, but masking has none; leave it out")
+            return
+        most = TOKEN_CLASSES_MOST if self.kind == "token" else 2**31
+        if type(self.classes) is not int or not 2 <= self.classes <= most:
+            raise UserError(f"classes is {self.classes!r}; give how many a {self.kind} may have, 2 to {most}")
+        for name in ("units", "generate_neg_sample", "draws_of_2019"):
+            if getattr(self, name):
+                raise UserError(f"{name} belongs to masking, not to shards with a class a {self.kind}; leave it out")
+
     @property
     def num_files(self) -> int:
         """Shards in the list: progress is (position.file + 1) / num_files."""
@@ -207,11 +182,9 @@ class PretrainingReader:
     def batches(self, start=None) -> Iterator[tuple[dict[str, np.ndarray], PretrainingPosition]]:
         """(batch, position after it) for every batch from `start` (None, a position or its dict) on, over all epochs.
 
-        Of a batch src_ids, sent_ids, pos_ids, task_ids are int64 [batch, seq], input_mask float32 [batch, seq], labels
-        int64 [batch, 1] (1: the second sentence follows the first), mask_pos int64 [masked, 1] the places of the
-        tokens to tell, in the batch seen as one array of batch * seq tokens, mask_label int64 [masked, 1] what they
-        are. A batch without any word has none of these. With several ranks the position is that behind the whole group,
-        and the batch None where the run's last group has none for this rank.
+        What a batch holds says pretraining_batches. A batch without any word has nothing masked. With several ranks
+        the position is that behind the whole group, and the batch None where the run's last group has none for this
+        rank.
         """
         place = PretrainingPosition.of(start, self.num_files)
         if not self.draws_of_2019:
@@ -234,7 +207,7 @@ class PretrainingReader:
                 continue
             level = self.schedule.level(steps // self.world_size)
             steps += len(group)
-            mask_type = "mask_char" if level == "basic" else after.mask_type
+            mask_type = "mask_char" if level == "basic" and self.kind == "masking" else after.mask_type
             after = dataclasses.replace(after, steps=steps, mask_type=mask_type)
             if len(group) > self.rank:
                 yield self._finish(*group[self.rank], level), after
@@ -261,9 +234,11 @@ class PretrainingReader:
                     yield rows.slice(begin, end), at
                 held = rows.slice(borders[-1], len(rows))
             if at.rows == 0 and len(held) == 0:
+                found = f"{self.stats['too_long']} longer than max_seq_len {self.max_seq_len}, "
+                found += f"{self.stats['no_class']} without a class, " * (self.kind == "token")
                 raise UserError(
-                    f"{self.filelist}: not one instance for an epoch ({self.stats['too_long']} longer than max_seq_len "
-                    f"{self.max_seq_len}, {self.stats['bad_lines']} bad lines); give shards with instances"
+                    f"{self.filelist}: not one instance for an epoch ({found}{self.stats['bad_lines']} bad lines); "
+                    "give shards with instances"
                 )
             self._tell(epoch)
         if len(held):
@@ -278,7 +253,8 @@ class PretrainingReader:
 
     def _of_last(self, order, rows, end):
         path = self.shards[order[rows.files[end - 1]]].path
-        return {"path": path, "mask_type": "mask_word" if rows.knowledge[end - 1] else "mask_char"}
+        masked = "mask_word" if rows.knowledge[end - 1] else "mask_char"
+        return {"path": path, "mask_type": masked if self.kind == "masking" else self.kind}
 
     def _file_order(self, epoch):
         """As in 2019: one RandomState shuffles the order of the epoch before once more."""
@@ -336,6 +312,10 @@ class PretrainingReader:
                     )
                 fit = rows.lengths <= self.max_seq_len
                 self.stats["too_long"] += len(rows) - int(fit.sum())
+                if self.kind == "token" and len(rows):  # a mean over no token is not a number
+                    told = np.logical_or.reduceat(rows.units != SPECIAL, rows.offsets[:-1])
+                    self.stats["no_class"] += int((fit & ~told).sum())
+                    fit &= told
                 yield rows if fit.all() else rows.take(np.flatnonzero(fit))
 
     def _lines(self, shard, skip):
@@ -367,44 +347,23 @@ class PretrainingReader:
         return block.take(random.permutation(len(block))) if self.shuffle else block
 
     def _finish(self, rows, after, level):
-        """The named, padded, masked batch of rows, the last before the place `after`."""
+        """The batch of rows, the last before the place `after`."""
+        draws = None
         if self.draws_of_2019:
             draws = DrawsOf2019.of(self._one, len(rows.ids), self.vocab_size)
-        else:
+        elif self.kind == "masking":
             draws = Draws(bits_at(self.seed, MASK, after.epoch, after.batches), self.vocab_size)
-        seen, told = mask_tokens(
-            rows,
-            draws,
-            level=level,
-            mask_id=self.special.mask,
-            mask_draw=self.mask_draw,
-            at_least_one=not self.draws_of_2019,
-        )
-        mask = np.arange(rows.lengths.max(initial=0), dtype=np.int32) < rows.lengths[:, None]  # [batch, seq]
-
-        def padded(values, pad=0):
-            array = np.full(mask.shape, pad, np.int64)
-            array[mask] = values
-            return array
-
-        counts = (len(rows), len(rows.ids), mask.size - len(rows.ids), len(told))
-        for name, count in zip(("rows", "tokens", "padding", "masked"), counts):
+        batch, told = self.maker.make(rows, draws, level)
+        padding = batch["src_ids"].size - len(rows.ids)
+        for name, count in zip(("rows", "tokens", "padding", "masked"), (len(rows), len(rows.ids), padding, told)):
             self.stats[name] += count
-        return {
-            "src_ids": padded(seen, self.special.pad),
-            "sent_ids": padded(rows.sents),
-            "pos_ids": padded(rows.positions),
-            "task_ids": np.full(mask.shape, self.task_id, np.int64),
-            "input_mask": mask.astype(np.float32),
-            "labels": rows.labels.reshape(-1, 1),
-            "mask_label": rows.ids[told].astype(np.int64).reshape(-1, 1),
-            "mask_pos": mask_positions(told, mask),
-        }
+        return batch
 
     def _tell(self, epoch):
         log.debug("%s: epoch %d read, so far %s", self.filelist, epoch, self.stats)
         if epoch == 0:
             for name, what in (("too_long", "instances longer than max_seq_len"), ("bad_lines", "bad lines"),
+                               ("no_class", "instances without a class"),
                                ("bad_files", "files not to be read to their end")):  # fmt: skip
                 if self.stats[name]:
                     log.warning("%s: %d %s left out", self.filelist, self.stats[name], what)

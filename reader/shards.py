@@ -11,6 +11,9 @@ A line has fields parted by `;`, numbers in them by one blank:
 seg_labels: 0 begins a word, 1 goes on with it, any other number (-1) stands at [CLS] and [SEP]. units, which 2019 did
 not have, lists phrases and entities as `start-end-kind`, parted by blanks: token positions from start to end - 1, kind
 `p` or `e`. A unit is made of whole words; two of one kind do not overlap, a phrase and an entity may.
+
+Shards of other tasks have a class there, 0, 1, ...: of the whole instance in the place of next_sentence_label, or of
+each token in the place of seg_labels, -1 where a token has none.
 """
 
 from __future__ import annotations
@@ -26,17 +29,17 @@ import numpy as np
 
 from propeller.errors import UserError
 from reader.batching import offsets_of, ragged_arange
+from reader.number_fields import check_below, digits_of, numbers_of, positions_of, shown
 
 FIELDS = ("token_ids", "sentence_type_ids", "position_ids", "seg_labels", "next_sentence_label", "units")
 TOKEN_FIELDS = ("ids", "sents", "positions", "units")
 ROW_FIELDS = ("lengths", "labels", "lines", "files", "knowledge")
-# Bits of `units`, of one token: special, or belonging to the unit of the token before at the level of this name.
+# Bits of `units`, of one token: special, or belonging to the unit of the token before at the level of this name. Where
+# tokens have classes: special, which those without one are too; or the class, above that bit.
 SPECIAL, WORD, PHRASE, ENTITY = 1, 2, 4, 8
+TOKEN_CLASSES_MOST = 9  # so that a class has one digit, and -1 can be read as another
 UNITS = re.compile(rb"\d+-\d+-[pe](?: \d+-\d+-[pe])*")
 TRIPLES = bytes.maketrans(b"-pe", b" 01")
-ASCENDING_MOST = 1 << 13
-ASCENDING = b" ".join(b"%d" % number for number in range(ASCENDING_MOST))  # how position_ids nearly always begins
-ASCENDING_ENDS = np.cumsum([0] + [len(str(number)) + 1 for number in range(ASCENDING_MOST)]) - 1  # of n numbers
 TYPES = 1 << 15
 CHUNK = 1 << 18  # bytes of text parsed at once: numbers in it stay in the processor's cache
 REMAKE = "make the shard again, or take it out of the list"
@@ -44,21 +47,28 @@ REMAKE = "make the shard again, or take it out of the list"
 
 @dataclass(frozen=True)
 class Limits:
-    """What numbers may reach, None: anything. vocab_size: token ids; positions: position ids; sentence_types: types."""
+    """What numbers may reach, None: anything. vocab_size: token ids; positions: position ids; sentence_types: types.
+
+    classes: classes of an instance, two for the next sentence. token_classes: classes of a token, at most
+    TOKEN_CLASSES_MOST; None: the fourth field is seg_labels.
+    """
 
     vocab_size: int | None = None
     positions: int | None = None
     sentence_types: int | None = None
+    classes: int = 2
+    token_classes: int | None = None
 
 
 @dataclass
 class Instances:
     """Instances end to end.
 
-    ids, positions: int32 [tokens]; sents: int16 [tokens]; units: uint8 [tokens], bits SPECIAL, WORD, PHRASE, ENTITY;
-    lengths: int32 [rows]; labels: int64 [rows], 1: the second sentence follows the first; lines: int64 [rows], the
-    number of the line in its file, from 0; files: int32 [rows], the number of the file, and knowledge: bool [rows],
-    whether whole units are masked, both for the reader to set. offsets: int64 [rows + 1].
+    ids, positions: int32 [tokens]; sents: int16 [tokens]; units: uint8 [tokens], bits SPECIAL, WORD, PHRASE, ENTITY,
+    or where tokens have classes SPECIAL or class << 1; lengths: int32 [rows]; labels: int64 [rows], the class, that of
+    a pair 1 if the second sentence follows the first; lines: int64 [rows], the number of the line in its file, from 0;
+    files: int32 [rows], the number of the file, and knowledge: bool [rows], whether whole units are masked, both for
+    the reader to set. offsets: int64 [rows + 1].
     """
 
     ids: np.ndarray
@@ -136,97 +146,54 @@ def _parse(lines, numbers, limits) -> Instances:
     if count is not None:
         raise ValueError(f"{count} field{'s' * (count != 1)} parted by ';', not {';'.join(FIELDS[:5])}[;units]")
     columns = list(zip(*(row[:5] for row in rows)))
-    ids, lengths = _numbers(columns[0], "token_ids")
-    _below(ids, limits.vocab_size, "token id", "the vocabulary has")
-    sents = _digits(columns[1], "sentence_type_ids", lengths)
-    _below(sents, min(limits.sentence_types or TYPES, TYPES), "sentence type", "there are")
-    positions = _positions(columns[2], lengths)
-    _below(positions, limits.positions, "position", "the model has")
-    segs = _digits(columns[3], "seg_labels", lengths)
-    labels = b"".join(columns[4])
-    if len(labels) != len(rows) or labels.strip(b"01"):
-        raise ValueError(f"next_sentence_label is {_shown(columns[4])}: give 1 (the next sentence) or 0")
+    ids, lengths = numbers_of(columns[0], "token_ids")
+    check_below(ids, limits.vocab_size, "token id", "the vocabulary has")
+    sents = digits_of(columns[1], "sentence_type_ids", lengths)
+    check_below(sents, min(limits.sentence_types or TYPES, TYPES), "sentence type", "there are")
+    positions = positions_of(columns[2], lengths)
+    check_below(positions, limits.positions, "position", "the model has")
+    segs = digits_of(columns[3], "seg_labels", lengths)
+    classes = limits.token_classes is not None
     return Instances(
         ids=ids,
         sents=sents.astype(np.int16),
         positions=positions,
-        units=_units(rows, segs, lengths),
+        units=_token_classes(rows, columns[3], segs, limits) if classes else _units(rows, segs, lengths),
         lengths=lengths.astype(np.int32),
-        labels=(np.frombuffer(labels, np.uint8) - ord("0")).astype(np.int64),
+        labels=_labels(columns[4], limits.classes),
         lines=numbers.astype(np.int64),
         files=np.zeros(len(rows), np.int32),
         knowledge=np.zeros(len(rows), bool),
     )
 
 
-def _shown(column):
-    text = b" ".join(column).decode("utf-8", "backslashreplace")
-    return repr(text if len(text) <= 40 else text[:40] + "...")
+def _labels(column, classes) -> np.ndarray:
+    """int64 [rows]: the last field of every line."""
+    text = b"".join(column)
+    if len(text) == len(column) and all(column) and not text.strip(b"0123456789"[:classes]):
+        return (np.frombuffer(text, np.uint8) - ord("0")).astype(np.int64)
+    if classes == 2:
+        raise ValueError(f"next_sentence_label is {shown(column)}: give 1 (the next sentence) or 0, one of 2 classes")
+    if not all(field.isdigit() and len(field) < 10 and int(field) < classes for field in column):
+        raise ValueError(
+            f"the class is {shown(column)}, but the head has {classes}, from 0 on; give it as many as the shards were "
+            "made with"
+        )
+    return np.array([int(field) for field in column], np.int64)
 
 
-def _numbers(column, name):
-    """(int32: the numbers, not negative, of all fields of a column; int64 [rows]: how many each has).
-
-    The fields hold digits and single blanks only. Each number is put together from its end, a digit of all at a time.
-    """
-    text = np.frombuffer(b";".join(column) or b" ", np.uint8)
-    digits = text - np.uint8(ord("0"))  # wraps around
-    ends = np.append(np.flatnonzero(digits > 9), len(text))
-    between = text[ends[:-1]]
-    of_row = between == ord(";")
-    sizes = np.diff(ends, prepend=-1) - 1
-    if not (of_row | (between == ord(" "))).all() or not sizes.all():
-        raise ValueError(f"{name} is {_shown(column)}: give whole numbers parted by one blank")
-    most = int(sizes.max())
-    if most > 9:
-        raise ValueError(f"{name} is {_shown(column)}: a number has more than 9 digits")
-    padded = np.concatenate([np.zeros(most, np.uint8), digits])
-    values = padded[ends + (most - 1)].astype(np.int32)
-    for power in range(1, most):
-        values += (padded[ends + (most - 1 - power)] * (sizes > power)).astype(np.int32) * 10**power
-    return values, np.diff(np.flatnonzero(of_row), prepend=-1, append=len(ends) - 1)
-
-
-def _same_lengths(found, lengths, name):
-    if not np.array_equal(found, lengths):
-        row = int((found != lengths).argmax())
-        raise ValueError(f"{lengths[row]} token_ids but {found[row]} {name}; every token has one of each field")
-
-
-def _digits(column, name, lengths) -> np.ndarray:
-    """int: as `_numbers`, faster where every number has one digit. -1 is read as 9, in seg_labels only.
-
-    Raises ValueError: not of these lengths.
-    """
-    text = b";".join(column)
-    short = np.frombuffer(text.replace(b"-1", b"9") if name == "seg_labels" else text, np.uint8)
-    if len(short) == 2 * lengths.sum() - 1:
-        digits, between = short[::2] - np.uint8(ord("0")), short[1::2]
-        of_row = np.flatnonzero(between == ord(";"))
-        alike = np.array_equal(of_row, np.cumsum(lengths)[:-1] - 1)
-        if alike and (digits <= 9).all() and np.count_nonzero(between == ord(" ")) + len(of_row) == len(between):
-            return digits
-    if name == "seg_labels":
-        column = [(b" " + field).replace(b" -1", b" 9")[1:] for field in column]
-    values, found = _numbers(column, name)
-    _same_lengths(found, lengths, name)
-    return values
-
-
-def _positions(column, lengths) -> np.ndarray:
-    """int32; nearly always 0, 1, 2, ... in each row, which a comparison of text shows."""
-    if lengths.max() <= ASCENDING_MOST:
-        sizes = np.fromiter(map(len, column), np.int64, len(column))
-        if (sizes == ASCENDING_ENDS[lengths]).all() and all(map(ASCENDING.startswith, column)):
-            return ragged_arange(np.zeros(len(lengths)), lengths).astype(np.int32)
-    values, found = _numbers(column, "position_ids")
-    _same_lengths(found, lengths, "position_ids")
-    return values
-
-
-def _below(values, limit, what, owner):
-    if limit is not None and values.max(initial=0) >= limit:
-        raise ValueError(f"{what} {values.max()}, but {owner} {limit} of them; use what the shard was made with")
+def _token_classes(rows, column, found, limits) -> np.ndarray:
+    """uint8 [tokens]: SPECIAL where a token has no class, else the class above that bit. found: of `digits_of`."""
+    most = limits.token_classes
+    if any(len(row) == 6 and row[5] for row in rows):
+        raise ValueError("units is given beside classes of tokens; give phrases and entities to masking alone")
+    none = found == 9  # -1, unless that digit stands in the text
+    if (found[~none] >= most).any() or any(b"9" in field for field in column):
+        raise ValueError(
+            f"a token's class is {shown(column)}, but the head has {most}, from 0 on; give it as many as the shards "
+            "were made with"
+        )
+    return np.where(none, SPECIAL, found << 1).astype(np.uint8)
 
 
 def _units(rows, segs, lengths) -> np.ndarray:
@@ -238,8 +205,8 @@ def _units(rows, segs, lengths) -> np.ndarray:
         return base
     for _, field in spans:
         if not UNITS.fullmatch(field):
-            raise ValueError(f"units is {_shown([field])}: give start-end-kind parted by one blank, kind p or e")
-    triples, counts = _numbers([field.translate(TRIPLES) for _, field in spans], "units")
+            raise ValueError(f"units is {shown([field])}: give start-end-kind parted by one blank, kind p or e")
+    triples, counts = numbers_of([field.translate(TRIPLES) for _, field in spans], "units")
     triples = triples.astype(np.int64).reshape(-1, 3)
     row = np.repeat([number for number, _ in spans], counts // 3)
     _check_spans(triples, lengths[row])

@@ -1,0 +1,117 @@
+"""The named, padded batches of pre-training, and the position that comes with each.
+
+    maker = BatchMaker("token", special, vocab_size=18000, task_id=1)
+    batch, told = maker.make(rows)                  # batch["token_labels"]: int64 [told, 1]
+    PretrainingPosition.of(stored, num_files=3)     # from the dict in a checkpoint
+
+Every batch has src_ids, sent_ids, pos_ids, task_ids int64 [batch, seq] and input_mask float32 [batch, seq]. By kind:
+
+    masking     mask_pos, mask_label int64 [masked, 1]: places of the tokens to tell, in the batch seen as one array of
+                batch * seq tokens, and what they are; labels int64 [batch, 1], 1: the second sentence follows the first
+    sentence    labels int64 [batch, 1]: the class of each instance
+    token       token_pos, token_labels int64 [told, 1]: places of the tokens that have a class, as mask_pos, and theirs
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from propeller.errors import UserError
+from reader.masking import SpecialIds, mask_positions, mask_tokens
+from reader.shards import SPECIAL, Instances
+
+KINDS = ("masking", "sentence", "token")
+
+
+@dataclass(frozen=True)
+class PretrainingPosition:
+    """Where to continue, the same for all ranks and for any number of them.
+
+    epoch: from 0; rows, batches: given out in it by all ranks together; steps: batches of all ranks in the whole run;
+    file, line: where the block begins, in the epoch's order of files, from 0; block: its number in the epoch;
+    done: instances of it given out; ended: whether the epoch is. path, mask_type: of the last instance, for the log;
+    mask_type is the kind where nothing is masked.
+    """
+
+    epoch: int = 0
+    rows: int = 0
+    batches: int = 0
+    steps: int = 0
+    file: int = 0
+    line: int = 0
+    block: int = 0
+    done: int = 0
+    ended: bool = False
+    path: str = ""
+    mask_type: str = ""
+
+    def to_dict(self) -> dict:
+        """Of a JSON-able kind."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def of(value, num_files: int) -> PretrainingPosition:
+        """From None (the beginning), a position or its dict; in a list of num_files files. Raises UserError."""
+        if isinstance(value, PretrainingPosition):
+            value = value.to_dict()
+        kinds = {field.name: type(field.default) for field in dataclasses.fields(PretrainingPosition)}
+        value = value or {}
+        good = isinstance(value, dict) and all(type(value[name]) is kinds.get(name) for name in value)
+        if not good or any(type(n) is int and n < 0 for n in value.values()) or value.get("file", 0) >= num_files:
+            raise UserError(f"reader position {value} does not belong to a list of {num_files} files; start anew")
+        return PretrainingPosition(**value)
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Makes batches of one kind. task_id: theirs; mask_draw, at_least_one: see masking.mask_tokens."""
+
+    kind: str
+    special: SpecialIds
+    vocab_size: int
+    task_id: int = 0
+    mask_draw: str = "piece"
+    at_least_one: bool = True
+
+    def make(self, rows: Instances, draws=None, level=None):
+        """(the batch of all `rows`, how many tokens are to be told). draws, level: for masking, see mask_tokens."""
+        if self.kind != "masking":
+            batch, mask = self._inputs(rows, rows.ids)
+            if self.kind == "sentence":
+                return {**batch, "labels": rows.labels.reshape(-1, 1)}, 0
+            told = np.flatnonzero(rows.units & SPECIAL == 0)
+            classes = (rows.units[told] >> 1).astype(np.int64)
+            return {**batch, "token_pos": mask_positions(told, mask), "token_labels": classes.reshape(-1, 1)}, len(told)
+        seen, told = mask_tokens(
+            rows,
+            draws,
+            level=level,
+            mask_id=self.special.mask,
+            mask_draw=self.mask_draw,
+            at_least_one=self.at_least_one,
+        )
+        batch, mask = self._inputs(rows, seen)
+        batch["labels"] = rows.labels.reshape(-1, 1)
+        batch["mask_label"] = rows.ids[told].astype(np.int64).reshape(-1, 1)
+        batch["mask_pos"] = mask_positions(told, mask)
+        return batch, len(told)
+
+    def _inputs(self, rows, ids):
+        """What the encoder takes, and where tokens are: bool [batch, seq]."""
+        mask = np.arange(rows.lengths.max(initial=0), dtype=np.int32) < rows.lengths[:, None]
+
+        def padded(values, pad=0):
+            array = np.full(mask.shape, pad, np.int64)
+            array[mask] = values
+            return array
+
+        return {
+            "src_ids": padded(ids, self.special.pad),
+            "sent_ids": padded(rows.sents),
+            "pos_ids": padded(rows.positions),
+            "task_ids": np.full(mask.shape, self.task_id, np.int64),
+            "input_mask": mask.astype(np.float32),
+        }, mask

@@ -1,0 +1,192 @@
+"""Shards whose instances or tokens have classes: what is read of them, what is wrong with them, how many there are."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from propeller.errors import UserError
+from reader.class_counts import check_classes
+from reader.pretraining import PretrainingReader
+from reader.shards import SPECIAL, Limits, parse_lines
+from tests.test_pretraining_reader import shard
+
+TOKENIZER = SimpleNamespace(pad_id=0, cls_id=1, sep_id=2, mask_id=3, vocab=dict.fromkeys(range(60)))
+ENCODER = {"src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask"}
+SIZES = {"max_seq_len": 16, "batch_size": 3, "in_tokens": False}
+
+
+def line(ids, fourth, label):
+    """`[CLS] ids [SEP]`; fourth: of each token."""
+    fields = [[1, *ids, 2], [0] * (len(ids) + 2), range(len(ids) + 2), fourth]
+    return ";".join([*(" ".join(map(str, field)) for field in fields), str(label)])
+
+
+def sentence(label, size=3):
+    return line(range(10, 10 + size), [-1, 0, *[1] * (size - 1), -1], label)
+
+
+def tokens(classes, label=0):
+    return line([10 + i for i in range(len(classes))], [-1, *classes, -1], label)
+
+
+def listed(folder, *files):
+    """A list of shards with these lines."""
+    paths = [shard(folder / f"part-{number}.gz", lines) for number, lines in enumerate(files)]
+    (folder / "filelist").write_text("".join(f"{path}\t1\n" for path in paths))
+    return folder / "filelist"
+
+
+def test_classes_of_sentences_are_read_and_nothing_is_masked(tmp_path):
+    path = listed(tmp_path, [sentence(label) for label in (0, 8, 12)], [sentence(3, 5)])
+    reader = PretrainingReader(path, TOKENIZER, kind="sentence", classes=13, task_id=4, **SIZES)
+    (first, at), (second, last) = reader.batches()
+    assert first.keys() == ENCODER | {"labels"}
+    assert first["labels"].tolist() == [[0], [8], [12]]
+    assert first["labels"].dtype == np.int64
+    assert second["labels"].tolist() == [[3]]
+    assert first["src_ids"].tolist() == [[1, 10, 11, 12, 2]] * 3
+    assert (first["task_ids"] == 4).all()
+    assert (at.mask_type, at.ended, last.ended) == ("sentence", False, True)
+    assert reader.stats["masked"] == 0
+
+
+def test_classes_of_tokens_are_read_with_their_places(tmp_path):
+    path = listed(tmp_path, [tokens([0, 1, -1, 2]), tokens([-1, -1]), tokens([8]), tokens([1, 0], 1)])
+    reader = PretrainingReader(path, TOKENIZER, kind="token", classes=9, **SIZES)
+    ((batch, at),) = reader.batches()
+    assert batch.keys() == ENCODER | {"token_pos", "token_labels"}
+    assert batch["token_labels"].tolist() == [[0], [1], [2], [8], [1], [0]]
+    assert batch["token_pos"].tolist() == [[1], [2], [4], [7], [13], [14]]  # six tokens a row
+    assert batch["token_pos"].dtype == batch["token_labels"].dtype == np.int64
+    assert batch["src_ids"].reshape(-1)[batch["token_pos"].ravel()].tolist() == [10, 11, 13, 10, 10, 11]
+    assert at.mask_type == "token"
+    assert (reader.stats["no_class"], reader.stats["masked"], reader.stats["rows"]) == (1, 6, 3)
+    path = listed(tmp_path, [tokens([-1, -1])])
+    with pytest.raises(UserError, match="not one instance .*1 without a class"):
+        list(PretrainingReader(path, TOKENIZER, kind="token", classes=2, **SIZES).batches())
+
+
+def test_special_tokens_have_no_class_whatever_the_shard_says():
+    rows, _ = parse_lines([b"1 10 2;0 0 0;0 1 2;0 1 -1;0"], Limits(token_classes=2))
+    assert rows.units.tolist() == [0, 2, SPECIAL]  # the reader marks [CLS]
+
+
+many = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@many
+@given(st.lists(st.lists(st.integers(-1, 8), min_size=1, max_size=9), min_size=1, max_size=20), st.data())
+def test_each_token_keeps_its_class_in_any_order_and_after_restarts(tmp_path, rows, data):
+    """Tokens are told by their ids: class and place in the row are part of each."""
+    known = [row for row in rows if any(one >= 0 for one in row)]
+    if not known:
+        return
+    lines = [line([4 + one for one in row], [-1, *row, -1], 0) for row in rows]
+    flags = {"kind": "token", "classes": 9, "shuffle": True, "shuffle_buffer": 7, "epochs": 2, **SIZES}
+    found = list(PretrainingReader(listed(tmp_path, lines), TOKENIZER, **flags).batches())
+    per_epoch = [[], []]
+    for batch, at in found:
+        ids = batch["src_ids"].reshape(-1)[batch["token_pos"].ravel()]
+        assert (ids - 4 == batch["token_labels"].ravel()).all()
+        told = np.zeros(batch["src_ids"].size, bool)
+        told[batch["token_pos"].ravel()] = True
+        assert (batch["src_ids"].reshape(-1)[~told] < 4).all()
+        per_epoch[at.epoch].extend(tuple(one - 4 for one in row if one > 2) for row in batch["src_ids"])
+    for epoch in per_epoch:
+        assert sorted(epoch) == sorted(map(tuple, known))
+    stop = data.draw(st.integers(0, len(found) - 1))
+    place = json.loads(json.dumps(found[stop][1].to_dict()))
+    again = list(PretrainingReader(tmp_path / "filelist", TOKENIZER, **flags).batches(place))
+    assert [at for _, at in again] == [at for _, at in found[stop + 1 :]]
+    for (batch, _), (other, _) in zip(again, found[stop + 1 :]):
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "problem"),
+    [
+        ("sentence", sentence(3), "line 2: the class is '3', but the head has 3, from 0 on; give it as many"),
+        ("sentence", sentence("x"), "line 2: the class is 'x'"),
+        ("sentence", sentence(""), "line 2: the class is ''"),
+        ("token", tokens([0, 3]), "line 2: a token's class is '-1 0 3 -1', but the head has 3"),
+        ("token", tokens([0, 9]), "line 2: a token's class is '-1 0 9 -1'"),
+        ("token", tokens([0, 12]), "line 2: a token's class is '-1 0 12 -1'"),
+        ("token", tokens([0, -2]), "line 2: seg_labels is"),
+        ("token", tokens([0, 1]) + ";1-2-p", "line 2: units is given beside classes of tokens"),
+        ("token", tokens([0]).replace("-1 0 -1", "-1 0"), "line 2: 3 token_ids but 2 seg_labels"),
+    ],
+)
+def test_what_the_head_does_not_have_is_named_with_its_line(tmp_path, kind, bad, problem):
+    good = sentence(2) if kind == "sentence" else tokens([2, 1])
+    path = listed(tmp_path, [good, bad, good])
+    with pytest.raises(UserError, match=f"part-0.gz, {problem}"):
+        list(PretrainingReader(path, TOKENIZER, kind=kind, classes=3, **SIZES).batches())
+    with pytest.raises(UserError, match=f"part-0.gz, {problem}"):
+        check_classes(path, 3, kind)
+    reader = PretrainingReader(path, TOKENIZER, kind=kind, classes=3, on_bad="skip", **SIZES)
+    ((batch, _),) = reader.batches()
+    assert (len(batch["src_ids"]), reader.stats["bad_lines"]) == (2, 1)
+
+
+def test_two_classes_of_a_pair_and_labels_that_only_count_right_together(tmp_path):
+    path = listed(tmp_path, [sentence(""), sentence(10)])
+    with pytest.raises(UserError, match="line 1: next_sentence_label is ''"):
+        list(PretrainingReader(path, TOKENIZER, **SIZES).batches())
+
+
+def test_flags_of_masking_do_not_go_with_classes(tmp_path):
+    path = listed(tmp_path, [sentence(1)])
+    for flags, problem in (
+        ({"kind": "words"}, "kind is 'words'; give one of masking, sentence, token"),
+        ({"kind": "sentence"}, "classes is None; give how many a sentence may have"),
+        ({"kind": "sentence", "classes": 1}, "classes is 1"),
+        ({"kind": "token", "classes": 10}, "classes is 10; give how many a token may have, 2 to 9"),
+        ({"classes": 2}, "but masking has none"),
+        ({"kind": "token", "classes": 2, "units": "word"}, "units belongs to masking"),
+        ({"kind": "token", "classes": 2, "generate_neg_sample": True, "shuffle": True}, "generate_neg_sample belongs"),
+        ({"kind": "sentence", "classes": 2, "draws_of_2019": True}, "draws_of_2019 belongs to masking"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            PretrainingReader(path, TOKENIZER, **flags, **SIZES)
+
+
+def test_every_class_has_to_be_there(tmp_path):
+    assert check_classes(listed(tmp_path, [sentence(0), sentence(1)], [sentence(1)]), 2, "sentence") == {0: 1, 1: 2}
+    path = listed(tmp_path, [sentence(0), sentence(2)], [sentence(2)])
+    with pytest.raises(UserError, match=r"filelist: no instance of class 1 \(near\); build shards of more text"):
+        check_classes(path, ("next", "near", "far"), "sentence")
+    path = listed(tmp_path, [tokens([0, 0, -1]), tokens([1, -1, 0])])
+    assert check_classes(path, ["no", "yes"], "token") == {0: 3, 1: 1}
+    with pytest.raises(UserError, match=r"filelist: no token of class 2; build"):
+        check_classes(path, 3, "token")
+
+
+def test_counts_stored_beside_the_list_are_taken(tmp_path):
+    path, stats = listed(tmp_path, [sentence(1)]), tmp_path / "stats.json"
+    stats.write_text(json.dumps({"documents": 3, "classes": {"a": 5, "b": 7, "c": 0}}))
+    assert check_classes(path, ("a", "b"), "sentence") == {0: 5, 1: 7}
+    with pytest.raises(UserError, match=r"no instance of class 2 \(c\)"):
+        check_classes(path, ("a", "b", "c"), "sentence")
+    with pytest.raises(UserError, match="no instance of class 2; "):
+        check_classes(path, 4, "sentence")
+    stats.write_text(json.dumps({"classes": {"a": 5, "b": 7, "c": 2}}))
+    with pytest.raises(UserError, match="stats.json: 2 instances have class 2, but the head has 2, from 0 on"):
+        check_classes(path, 2, "sentence")
+    stats.write_text(json.dumps({"documents": 3}))
+    with pytest.raises(UserError, match="no instance of class 0"):
+        check_classes(path, 2, "sentence")
+    for text in ("{", '{"classes": {"a": -1}}'):
+        stats.write_text(text)
+        with pytest.raises(UserError, match="stats.json: .*remove"):
+            check_classes(path, 2, "sentence")
+    stats.unlink()
+    (tmp_path / "part-0.gz").unlink()
+    with pytest.raises(UserError, match="part-0.gz: No such file"):
+        check_classes(path, 2, "sentence")
+    with pytest.raises(UserError, match="no instance of class 0"):
+        check_classes(path, 2, "sentence", on_bad="skip")
