@@ -117,9 +117,8 @@ class Mixture:
             )
         unknown = sorted(value.get("positions", {}).keys() - self.readers.keys())
         if unknown:
-            raise UserError(
-                f"the run has read of task {unknown[0]}, which is none of {', '.join(self.readers)}; add it"
-            )
+            known = ", ".join(self.readers)
+            raise UserError(f"the run has read of task {unknown[0]}, which is none of {known}; put it on the list")
         return MixturePosition(**value)
 
     def _batches(self, at):
