@@ -75,7 +75,7 @@ def training(args):
         return Classifier(config, HeadConfig(dropout=0.0), mode, AdamW(optimization))
 
     learner = Learner(make_model, RunConfig(seed=1, precision=half_precision(args.precision), place=place))
-    graph = learner._train_graph()
+    graph = learner.graphs.train()
     random = np.random.RandomState(0)
     for name, shape in sorted(learner.parameter_shapes(RunMode.TRAIN).items()):
         ones, zeros = name.endswith("norm_scale"), name.endswith(("_bias", ".b_0", "_b"))

@@ -106,7 +106,7 @@ def measure(args):
     )
     mode = RunMode.TRAIN if args.part == "training" else RunMode.PREDICT
     _fill(learner, learner.parameter_shapes(mode))
-    graph = learner._train_graph() if mode is RunMode.TRAIN else learner._graph(mode)
+    graph = learner.graphs.train() if mode is RunMode.TRAIN else learner.graphs.of(mode)
     work = _train if mode is RunMode.TRAIN else _predict
     work(learner, args, 1, 8)
     parts = [part for part in (graph.gradient, graph.update) if part] if mode is RunMode.TRAIN else [graph]

@@ -39,6 +39,7 @@ class OptimizationConfig:
         scheduler: one of ``SCHEDULERS``.
         clip_norm: global gradient norm limit.
         epsilon_form: "outside" of the bias correction, as in 2019, or as "torch" has it.
+        restarts: updates, counted from 0, at which the warm-up begins anew; noam's fall, too.
     """
 
     learning_rate: float
@@ -51,6 +52,7 @@ class OptimizationConfig:
     beta2: float = 0.999
     epsilon: float = 1e-8
     epsilon_form: str = "outside"
+    restarts: tuple = ()
 
     def __post_init__(self):
         if self.epsilon_form not in EPSILON_FORMS:
@@ -78,13 +80,15 @@ def learning_rate_at(config, step):
     rate, warmup = f32(config.learning_rate), config.warmup_steps
     if warmup <= 0:
         return rate
+    start = max((first for first in config.restarts if first <= step), default=0)
     if config.scheduler == "noam_decay":
-        return _noam(config.learning_rate, warmup, step + 1)
+        return _noam(config.learning_rate, warmup, step - start + 1)
     # Divisions by a number were products with its reciprocal in the 2019 graph.
-    if step < warmup:
-        return rate * (f32(step) * f32(1 / warmup))
     total = max(config.num_train_steps, 1)
-    return rate * (f32(1.0) - f32(min(step, total)) * f32(1 / total))
+    fallen = rate * (f32(1.0) - f32(min(step, total)) * f32(1 / total))
+    if step - start < warmup:
+        return (fallen if start else rate) * (f32(step - start) * f32(1 / warmup))
+    return fallen
 
 
 def _noam(rate, warmup, number):

@@ -8,9 +8,10 @@ Every flag of the 2019 train.py is taken, with its meaning and default; new ones
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import NamedTuple
 
+from pretrain.schedule import SCHEDULES
 from propeller.errors import UserError
 from propeller.flags import FlagParser, add_flags, add_ignored, flag, made, read_flags
 from propeller.train.distribution import Ranks
@@ -67,6 +68,28 @@ class DataArgs:
 
 
 @dataclass(frozen=True)
+class TasksArgs:
+    """tasks: several learnt together, as ERNIE 2.0 does; docs/pretraining.md shows it"""
+
+    task_list: str = flag(
+        None,
+        "new: JSON list of tasks with their filelists and steps, in place of --train_filelist, --valid_filelist, "
+        "--test_filelist, --task_id, --epoch and --num_train_steps",
+        metavar="PATH",
+    )
+    task_data: str = flag(
+        None, "new: folder that filelists of --task_list count from (default: the working folder)", metavar="FOLDER"
+    )
+    schedule: str = flag(
+        "continual",
+        "new: continual: tasks enter stage by stage; multitask: all from the start; sequential: one after another",
+        choices=SCHEDULES,
+    )
+    scale_steps: float = flag(1.0, "new: what all steps of --task_list are multiplied by")
+    warmup_restart: bool = flag(False, "new: warm up again where a task enters")
+
+
+@dataclass(frozen=True)
 class TrainArgs:
     """training: hyper-parameters"""
 
@@ -81,6 +104,7 @@ class TrainArgs:
         "linear_warmup_decay", "how the rate changes", choices=("linear_warmup_decay", "noam_decay")
     )
     weight_decay: float = flag(0.01, "decoupled decay; not for biases and layer norms")
+    beta2: float = flag(0.999, "new: decay of Adam's second moments; 0.98 in ERNIE 2.0")
     use_fp16: bool = flag(False, "matrix products in fp16, on a GPU, with a loss scale; weights stay fp32")
     use_bf16: bool = flag(False, "new: matrix products in bf16, on a GPU or a CPU; needs no loss scale")
     init_loss_scaling: float = flag(102400.0, "fp16: loss scale of the first step")
@@ -129,17 +153,23 @@ class Args(NamedTuple):
 
     model: ModelArgs
     data: DataArgs
+    tasks: TasksArgs
     train: TrainArgs
     run: RunArgs
     ignored: dict
     ranks: Ranks = Ranks()  # the processes that share the work; no flag, the launcher's environment says
 
+    @property
+    def train_mode(self):
+        """Whether the run trains, and does nothing else."""
+        return not self.run.do_test and self.run.predict_mask is None
+
     def values(self):
         """name -> value of every flag."""
-        return {name: value for group in self[:4] for name, value in asdict(group).items()}
+        return {name: value for group in self[:5] for name, value in asdict(group).items()}
 
 
-GROUPS = {"model": ModelArgs, "data": DataArgs, "train": TrainArgs, "run": RunArgs}
+GROUPS = {"model": ModelArgs, "data": DataArgs, "tasks": TasksArgs, "train": TrainArgs, "run": RunArgs}
 
 
 def parse(prog, description, argv):
@@ -157,23 +187,27 @@ def parse(prog, description, argv):
     ignored = {name: why for name, why in IGNORED.items() if values[name] is not MISSING}
     args = Args(**{key: made(group, values) for key, group in GROUPS.items()}, ignored=ignored)
     _check(args)
+    defaults = {entry.name: entry.default for group in GROUPS.values() for entry in fields(group)}
+    _check_tasks(args, {name for name, value in args.values().items() if value != defaults[name]})
     return args
 
 
 def _check(args):
     """What no single flag can tell."""
     run, data, model, train = args.run, args.data, args.model, args.train
-    trains = not run.do_test and run.predict_mask is None
+    trains = args.train_mode
     if run.do_test and run.predict_mask is not None:
         raise UserError("--do_test true with --predict_mask: give one of them")
     if model.init_checkpoint and model.init_pretraining_params:
         raise UserError("--init_checkpoint with --init_pretraining_params: give one of them")
-    if trains and not data.train_filelist:
-        raise UserError("training needs --train_filelist: lines path<TAB>mask_word_prob, see data/README.md")
+    if trains and not data.train_filelist and not args.tasks.task_list:
+        raise UserError(
+            "training needs --train_filelist: lines path<TAB>mask_word_prob, see data/README.md; or a --task_list"
+        )
     if not trains and not model.init_checkpoint:
         what = "--do_test true" if run.do_test else "--predict_mask"
         raise UserError(f"{what} needs --init_checkpoint: the checkpoint of train.py to use")
-    if run.do_test and not data.test_filelist:
+    if run.do_test and not data.test_filelist and not args.tasks.task_list:
         raise UserError("--do_test true needs --test_filelist")
     if run.hang_timeout is not None and run.hang_timeout < 0:
         raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
@@ -186,3 +220,22 @@ def _check(args):
                 raise UserError(f"--{name} must be {low} or more, not {getattr(group, name)}")
     if train.weight_decay < 0:
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
+    if not 0 <= train.beta2 < 1:
+        raise UserError(f"--beta2 must be from 0 to below 1, not {train.beta2:g}")
+
+
+def _check_tasks(args, given):
+    """What goes with a task list, and what only with one. given: names of the flags that are not at their default."""
+    tasks = args.tasks
+    if not tasks.task_list:
+        alone = sorted(given & {"task_data", "schedule", "scale_steps", "warmup_restart"})
+        if alone:
+            raise UserError(f"--{alone[0]} is about the tasks of a --task_list: give one, or leave it out")
+        return
+    for name in ("train_filelist", "valid_filelist", "test_filelist", "task_id", "epoch", "num_train_steps"):
+        if name in given:
+            raise UserError(f"--{name} with --task_list, which says that for each task: leave the flag out")
+    if args.run.predict_mask is not None:
+        raise UserError("--predict_mask with --task_list: leave the list out, the checkpoint knows its tasks")
+    if not 0 < tasks.scale_steps < float("inf"):
+        raise UserError(f"--scale_steps must be above 0, not {tasks.scale_steps:g}")

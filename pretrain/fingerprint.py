@@ -14,17 +14,18 @@ NOT_IN_FINGERPRINT = {
     "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",
     "queue_size", "ernie_config_path", "vocab_path", "init_pretraining_params", "init_checkpoint", "train_filelist",
     "valid_filelist", "test_filelist", "fuse_grad_size_mb", "do_test", "predict_mask", "top", "tokenizer", "sp_model",
-    "do_lower_case", "hang_timeout",
+    "do_lower_case", "hang_timeout", "task_list", "task_data", "scale_steps",
 }  # fmt: skip
 
 
-def fingerprint(args, config, tokenizer, reader, validation=None):
+def fingerprint(args, config, tokenizer, tasks, readers, validation):
     """What makes this run this run: flags, shards, initial weights; nested dict of plain values.
 
     Args:
         args: ``pretrain.args.Args``.
         config: ``ErnieConfig``.
-        reader, validation: of the training and of the validation shards, the latter may be None.
+        tasks: name -> ``run_tasks.RunTask``.
+        readers, validation: of the training and of the validation shards, by task; the latter may lack some.
     """
     flags = {f"--{name}": value for name, value in args.values().items() if name not in NOT_IN_FINGERPRINT}
     # What a step is made of, whoever computes it: the same run may go on in another number of processes.
@@ -33,8 +34,9 @@ def fingerprint(args, config, tokenizer, reader, validation=None):
     source = model.init_checkpoint or model.init_pretraining_params
     return {
         "flag": flags,
-        "train_shards": _shards(reader),
-        "valid_shards": _shards(validation) if validation else {},
+        "task": {name: task.settings() for name, task in tasks.items()} if args.tasks.task_list else {},
+        "train_shards": _shards(readers, args),
+        "valid_shards": _shards(validation, args),
         "initial_weights": {
             "kind": "init_checkpoint" if model.init_checkpoint else "init_pretraining_params",
             "sha256": params_digest(source) if source else None,
@@ -44,7 +46,11 @@ def fingerprint(args, config, tokenizer, reader, validation=None):
     }
 
 
-def _shards(reader):
+def _shards(readers, args):
     """Of each shard its file's name, not its path: data that was moved is the same."""
-    facts = reader.fingerprint()["files"]
-    return {f"{i} {Path(fact['path']).name}": {**fact, "path": None} for i, fact in enumerate(facts)}
+    found = {}
+    for name, reader in readers.items():
+        task = f"{name} " if args.tasks.task_list else ""
+        for number, fact in enumerate(reader.fingerprint()["files"]):
+            found[f"{task}{number} {Path(fact['path']).name}"] = {**fact, "path": None}
+    return found

@@ -1,6 +1,6 @@
 """The log lines of the 2019 train.py, which scrapers read: their wording and fields stay.
 
-learner.train(..., hooks=[SeedLines(task, reader.num_files)])
+learner.train(..., hooks=[SeedLines(task, reader.num_files)])         # of one task; TaskLines of a task list
 # epoch: 1, progress: 1/1, step: 30, loss: 10.540648, ppl: 19106.925781, next_sent_acc: 0.625000, speed: 0.849662
 #   steps/s, file: ./data/demo_train_set.gz, mask_type: mask_word
 """
@@ -37,8 +37,7 @@ class SeedLines(RunHook):
 
     def _train(self, learner, state, record):
         place = state.position
-        log.info("feed_queue size %d", learner.queue_size())
-        log.info("current learning_rate:%f", record["learning_rate"])
+        _begin(learner, record)
         log.info(
             "epoch: %d, progress: %d/%d, step: %d, %s, speed: %f steps/s, file: %s, mask_type: %s",
             record["epoch"] + 1,
@@ -50,8 +49,7 @@ class SeedLines(RunHook):
             place["path"],
             place["mask_type"],
         )
-        if "loss_scale" in record:
-            log.info("loss scale: %g, skipped steps: %d", record["loss_scale"], record["skipped_steps"])
+        _end(record)
         if self.stats is not None:
             self._more(record)
 
@@ -67,3 +65,53 @@ class SeedLines(RunHook):
             100.0 * stats["masked"] / max(stats["tokens"], 1),
             share * stats["padding"],
         )
+
+
+class TaskLines(RunHook):
+    """The same for several tasks: a line of the run, and one for each task that was trained since the last.
+
+    # step: 600/2000, stage: 2/4, loss: 3.217411, speed: 8.412150 steps/s
+    # task: sentence_distance, loss: 0.912345, acc: 0.587500
+
+    Args:
+        tasks: name -> ``PretrainTask`` class.
+        plan: the ``StepPlan``.
+    """
+
+    def __init__(self, tasks, plan):
+        self.tasks, self.plan = tasks, plan
+
+    def before_train(self, learner, state):
+        for number, stage in enumerate(self.plan.stages, 1):
+            counts = ", ".join(f"{name} {count}" for name, count in stage.counts.items())
+            log.info("stage %d/%d from step %d: %s", number, len(self.plan.stages), stage.first, counts)
+
+    def on_record(self, learner, state, record):
+        if record["event"] == "train":
+            self._train(learner, record)
+        else:
+            speed = record["batch_num"] / max(record["elapsed"], 1e-9)
+            line = self.tasks[record["task"]].evaluation_line(record)
+            where = (record["task"], record["step"], line, speed)
+            log.info("[validation_set] task: %s, step: %d, %s, speed: %f steps/s", *where)
+
+    def _train(self, learner, record):
+        _begin(learner, record)
+        step, stages = record["step"], len(self.plan.stages)
+        where = (step, self.plan.total, self.plan.stage(step - 1) + 1, stages, record["loss"], record["speed"])
+        log.info("step: %d/%d, stage: %d/%d, loss: %f, speed: %f steps/s", *where)
+        for name, task in self.tasks.items():
+            own = {key.partition("/")[2]: value for key, value in record.items() if key.startswith(f"{name}/")}
+            if own:
+                log.info("task: %s, %s", name, task.training_line(own))
+        _end(record)
+
+
+def _begin(learner, record):
+    log.info("feed_queue size %d", learner.queue_size())
+    log.info("current learning_rate:%f", record["learning_rate"])
+
+
+def _end(record):
+    if "loss_scale" in record:
+        log.info("loss scale: %g, skipped steps: %d", record["loss_scale"], record["skipped_steps"])

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pretrain.run_tasks import ALONE
 from propeller.errors import UserError
 
 MASK = "[MASK]"
@@ -168,7 +169,7 @@ def fill_all(pretrainer, args):
     def predict(batch):
         return next(iter(learner.predict([(batch, None)])))[0]["mask_lm_logits"]
 
-    filler = MaskFiller(predict, pretrainer.tokenizer, args.model.max_seq_len, args.model.task_id)
+    filler = MaskFiller(predict, pretrainer.tokenizer, args.model.max_seq_len, pretrainer.tasks[ALONE].entry.task_id)
     for where, text in given:
         try:
             units = filler.fill(text, args.run.top)

@@ -1,4 +1,4 @@
-"""What train.py does: flags -> readers, model, loop -> checkpoints, log; or a test, or filled [MASK]s.
+"""What train.py does: flags -> readers, models, loop -> checkpoints, log; or a test, or filled [MASK]s.
 
 from pretrain.runner import main
 main("train.py", sys.argv[1:])
@@ -14,10 +14,12 @@ from pathlib import Path
 from ernie.checkpoint import check_vocab, load_params, read_variable, write_variable
 from ernie.config import ErnieConfig
 from ernie.optimization import AdamW, OptimizationConfig
-from pretrain import task_class
 from pretrain.args import parse
 from pretrain.fingerprint import fingerprint
-from pretrain.lines import SeedLines
+from pretrain.growth import load_grown
+from pretrain.lines import SeedLines, TaskLines
+from pretrain.run_tasks import ALONE, of_this_rank, tasks_of
+from pretrain.schedule import StepPlan
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
@@ -32,7 +34,8 @@ from propeller.train.precision import precision
 from propeller.train.saver import Saver, read_json, read_training_state
 from propeller.train.shared import SharedSaver
 from propeller.train.state import TrainState
-from propeller.train.trainer import Evaluation, Learner, RunConfig
+from propeller.train.trainer import Learner, RunConfig
+from reader.mixture import Mixture
 from reader.pyreader import PyReader
 from tokenization import build_tokenizer
 
@@ -51,7 +54,7 @@ def main(prog, argv):
     bar = runtime.on_terminal() and ranks.size == 1
     log_setup.setup(args.run.log_file if ranks.first else None, bar=bar and not fills)
     log_values(log, args.values(), args.ignored)
-    pretrainer = Pretrainer(task_class("knowledge_masking"), args, bar)
+    pretrainer = Pretrainer(args, bar)
     if fills:
         from pretrain.predict_mask import fill_all
 
@@ -64,16 +67,15 @@ def main(prog, argv):
 
 
 class Pretrainer:
-    """One run of one task.
+    """One run, of knowledge masking or of the tasks of a list.
 
     Args:
-        task: a ``PretrainTask`` class.
         args: ``pretrain.args.Args``.
         bar: whether to show a progress bar.
     """
 
-    def __init__(self, task, args, bar=False):
-        self.task, self.args, self.bar, self.ranks = task, args, bar, args.ranks
+    def __init__(self, args, bar=False):
+        self.args, self.bar, self.ranks = args, bar, args.ranks
         model = args.model
         self.place = runtime.place(args.run.use_cuda)
         self.precision = precision(args.train, self.place)
@@ -84,13 +86,14 @@ class Pretrainer:
                 f"--max_seq_len {model.max_seq_len} is above the {self.config.max_position_embeddings} positions of "
                 f"{model.ernie_config_path} (max_position_embeddings): give that or less"
             )
-        if self.config.use_task_id and not 0 <= model.task_id < self.config.task_type_vocab_size:
-            raise UserError(
-                f"--task_id {model.task_id} is outside the {self.config.task_type_vocab_size} task embeddings of "
-                f"{model.ernie_config_path} (task_type_vocab_size)"
-            )
         self.tokenizer = build_tokenizer(model.tokenizer, model.vocab_path, model.do_lower_case, False, model.sp_model)
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
+        self.several = bool(args.tasks.task_list)
+        source = None if args.train_mode else model.init_checkpoint
+        self.tasks = tasks_of(args, self.config, self.tokenizer, self._stored(source).get("tasks"))
+        entries = [task.entry for task in self.tasks.values()]
+        self.plan = StepPlan(entries, args.tasks.schedule, args.train.random_seed) if self.several else None
+        self.steps = self.plan.total if self.several else args.train.num_train_steps
 
     def train(self):
         """Train with validation; an interrupted run goes on where it was."""
@@ -99,9 +102,8 @@ class Pretrainer:
         saver = SharedSaver(self.ranks, lambda: Saver(*folder, self._meta(), (CONFIG, VOCAB, PARAMS)))
         with contextlib.closing(saver):
             log.info("pretraining start")
-            reader = self._reader(args.data.train_filelist, training=True)
-            evaluations = self._evaluations()
-            known = fingerprint(args, self.config, self.tokenizer, reader, self._validation)
+            readers, evaluations, validation = self._open()
+            known = fingerprint(args, self.config, self.tokenizer, self.tasks, readers, validation)
             if saver.claim(known, run.overwrite) == "finished":
                 log.info("this run is finished, see %s; --overwrite begins it afresh", run.checkpoints)
                 return
@@ -109,29 +111,59 @@ class Pretrainer:
             begin = self._load_initial(learner)
             with guarded(learner, run.hang_timeout):
                 state = learner.train(
-                    lambda position: PyReader(lambda: reader.batches(position), args.data.queue_size),
+                    lambda position: PyReader(lambda: self._batches(readers, position), args.data.queue_size),
                     None,
                     saver,
                     evaluations,
-                    self._hooks(reader),
+                    self._hooks(readers),
                     begin,
                 )
-            self._log_end(reader, state)
+            self._log_end(readers, state)
             saver.finish(steps=state.step, best_step=state.best_step)
             if self.ranks.first:
                 self._complete_model()
             log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
 
+    def _open(self):
+        """Readers of the training data by task, evaluations, readers of the validation data by task.
+
+        Raises:
+            UserError: the data of a task are not as its head needs them, or a stage has no steps for anything.
+        """
+        readers, evaluations, validation = {}, [], {}
+        for name, task in self.tasks.items():
+            readers[name] = task.reader(task.entry.filelist, training=True)
+            task.check()
+            if task.entry.valid_filelist:
+                validation[name] = task.reader(task.entry.valid_filelist)
+                evaluations.append(task.evaluation(validation[name]))
+        return readers, evaluations, validation
+
+    def _batches(self, readers, position):
+        """Pairs of a batch and the position after it, from a position on."""
+        if not self.several:
+            return readers[ALONE].batches(position)
+        accumulated = self.args.train.gradient_accumulation_steps
+        # A step skipped for its loss scale is made up for behind the last one: max_steps ends the run.
+        order = lambda step: self.plan.task(min(step, self.steps - 1))  # noqa: E731
+        return Mixture(readers, order, accumulated).batches(position)
+
     def test(self):
-        """Score a checkpoint on the test shards."""
+        """Score a checkpoint on the test shards, those of every task that has some."""
+        tested = [task for task in self.tasks.values() if task.entry.test_filelist]
+        if not tested:
+            raise UserError(f"{self.args.tasks.task_list}: no task has a test_filelist; give one of them one")
         learner = self.open_checkpoint()
         log.info("test begin")
-        reader, begin = self._reader(self.args.data.test_filelist), time.monotonic()
-        with PyReader(reader.batches, self.args.data.queue_size) as batches:
-            scores = self.task.finish_scores(learner.evaluate(self._counted(_of_this_rank(batches))))
-        speed = scores["batch_num"] / max(time.monotonic() - begin, 1e-9)
-        line = self.task.evaluation_line(scores, batch_averaged=False)
-        log.info("[test_set] %s, speed: %f steps/s", line, speed)
+        for task in tested:
+            reader, begin = task.reader(task.entry.test_filelist), time.monotonic()
+            with PyReader(reader.batches, self.args.data.queue_size) as batches:
+                found = learner.evaluate(self._counted(of_this_rank(batches)), task.name if self.several else None)
+            scores = task.task.finish_scores(found)
+            speed = scores["batch_num"] / max(time.monotonic() - begin, 1e-9)
+            line = task.task.evaluation_line(scores, batch_averaged=False)
+            which = f"task: {task.name}, " if self.several else ""
+            log.info("[test_set] %s%s, speed: %f steps/s", which, line, speed)
 
     def open_checkpoint(self):
         """A learner with all weights of --init_checkpoint, its heads' too.
@@ -149,11 +181,8 @@ class Pretrainer:
         return learner
 
     def _learner(self, optimization):
-        head = self.task.head_config(self.args)
-
-        def make_model(mode):
-            optimizer = AdamW(optimization) if mode is RunMode.TRAIN else None
-            return self.task(self.config, head, mode, optimizer)
+        def make_model(mode, task=ALONE):
+            return self.tasks[task].model(mode, AdamW(optimization) if mode is RunMode.TRAIN else None)
 
         train, run = self.args.train, self.args.run
         return Learner(
@@ -165,20 +194,22 @@ class Pretrainer:
                 eval_steps=run.validation_steps,
                 save_steps=run.save_steps,
                 best_by="loss",
-                max_steps=train.num_train_steps,
+                max_steps=self.steps,
                 precision=self.precision,
                 place=self.place,
                 ranks=self.ranks,
                 bucket_mb=train.fuse_grad_size_mb,
                 recompute=train.use_recompute,
             ),
+            tasks=list(self.tasks) if self.several else (),
         )
 
     def _load_initial(self, learner):
         """Set the weights to start from; returns the ``TrainState`` to begin from, None for step 0.
 
         ``--init_checkpoint`` with a training state brings moments, step powers and the step: the learning rate and the
-        stages of ``--mask_units`` go on. Its place in the data is left behind, since the data may be other.
+        stages, of ``--mask_units`` or of the task list, go on. Its place in the data is left behind, since the data may
+        be other. Heads and task embeddings that it lacks are new.
         """
         model = self.args.model
         source = model.init_checkpoint or model.init_pretraining_params
@@ -186,7 +217,11 @@ class Pretrainer:
             log.info("all weights are new: initialised from --random_seed %d", self.args.train.random_seed)
             return None
         self._check_checkpoint(source)
-        arrays, report = load_params(source, learner.parameter_shapes(RunMode.TRAIN))
+        shapes, grown = learner.parameter_shapes(RunMode.TRAIN), dict
+        if self.several:
+            arrays, report, grown = load_grown(source, shapes, self.config, self.args.train.random_seed)
+        else:
+            arrays, report = load_params(source, shapes)
         log.info("%s: %s", source, report.summary())
         learner.write(arrays)
         if not model.init_checkpoint or not (Path(source) / "training_state").is_dir():
@@ -194,36 +229,30 @@ class Pretrainer:
                 log.info("%s has no training_state: a new run from its weights, from step 0", source)
             return None
         moments, stored = read_training_state(source)
-        if stored["step"] >= self.args.train.num_train_steps:
+        if stored["step"] >= self.steps:
+            steps = f"the steps of {self.args.tasks.task_list} sum to" if self.several else "--num_train_steps is"
             raise UserError(
-                f"--init_checkpoint {source} is at step {stored['step']}, --num_train_steps is "
-                f"{self.args.train.num_train_steps}: raise that, or take the weights alone, to begin at step 0, with "
-                "--init_pretraining_params"
+                f"--init_checkpoint {source} is at step {stored['step']}, {steps} {self.steps}: raise that, or take "
+                "the weights alone, to begin at step 0, with --init_pretraining_params"
             )
-        learner.write(moments)
+        kept = set(learner.graphs.optimizer_variables())
+        learner.write({name: array for name, array in grown(moments).items() if name in kept})
         log.info("go on from step %d of %s, at the beginning of the data", stored["step"], source)
-        steps = {"steps": stored["position"]["steps"]}
-        return TrainState(step=stored["step"], batches=stored["batches"], position=steps)
+        place = {} if self.several else {"steps": stored["position"]["steps"]}
+        if self.several:
+            place = {"step": stored["step"]}
+        return TrainState(step=stored["step"], batches=stored["batches"], position=place)
 
-    def _hooks(self, reader):
+    def _hooks(self, readers):
         run = self.args.run
-        hooks = [SeedLines(self.task, reader.num_files, reader.stats if run.verbose else None)]
+        if self.several:
+            hooks = [TaskLines({name: task.task for name, task in self.tasks.items()}, self.plan)]
+        else:
+            reader = readers[ALONE]
+            hooks = [SeedLines(self.tasks[ALONE].task, reader.num_files, reader.stats if run.verbose else None)]
         if self.ranks.first:
             hooks.append(Journal(run.checkpoints))
-        return [*hooks, ProgressBar(self.args.train.num_train_steps, self.bar)]
-
-    def _reader(self, filelist, training=False):
-        return self.task.open_reader(filelist, self.tokenizer, self.config, self.args, training)
-
-    def _evaluations(self):
-        filelist = self.args.data.valid_filelist
-        self._validation = self._reader(filelist) if filelist else None
-        if not filelist:
-            return []
-        make = self._validation.batches
-        queue = self.args.data.queue_size
-        opened = lambda: PyReader(lambda: _of_this_rank(make()), queue)  # noqa: E731
-        return [Evaluation("dev", filelist, opened, self.task.finish_scores)]
+        return [*hooks, ProgressBar(self.steps, self.bar)]
 
     def _counted(self, batches):
         every = self.args.run.skip_steps
@@ -244,38 +273,46 @@ class Pretrainer:
         )
         return OptimizationConfig(
             learning_rate=train.learning_rate,
-            num_train_steps=train.num_train_steps,
+            num_train_steps=self.steps,
             warmup_steps=train.warmup_steps,
             weight_decay=train.weight_decay,
             scheduler=train.lr_scheduler,
+            beta2=train.beta2,
+            restarts=self.plan.restarts if self.args.tasks.warmup_restart else (),
         )
 
     def _meta(self):
         """What a checkpoint says of itself."""
         model = self.args.model
         return {
-            "task": self.task.name,
+            "task": "multi_task" if self.several else ALONE,
+            "tasks": {name: task.facts() for name, task in self.tasks.items()},
             "max_seq_len": model.max_seq_len,
             "weight_sharing": model.weight_sharing,
             "tokenizer": model.tokenizer,
             "tokenizer_fingerprint": self.tokenizer.fingerprint,
             "do_lower_case": model.do_lower_case,
-            "task_id": model.task_id,
+            "task_id": next(iter(self.tasks.values())).entry.task_id,
             "ernie_config": self.config.to_dict(),
         }
 
     def _check_checkpoint(self, folder):
         """Raise UserError where ``checkpoint.json`` says that the checkpoint is of another head or vocabulary."""
-        path = Path(folder) / "checkpoint.json"
-        stored, ours = (read_json(path), self._meta()) if path.is_file() else ({}, {})
+        stored, ours = self._stored(folder), self._meta()
         remedies = {
             "weight_sharing": "give its --weight_sharing",
             "tokenizer_fingerprint": "give its --vocab_path, --tokenizer and --do_lower_case",
         }
         for key, remedy in remedies.items():
-            if stored.get("task") == self.task.name and stored[key] != ours[key]:
+            if stored.get("task") in (ALONE, "multi_task") and stored[key] != ours[key]:
                 was, now = stored[key], ours[key]
                 raise UserError(f"{folder}: the checkpoint's {key} is {was!r}, this run's {now!r}: {remedy}")
+
+    @staticmethod
+    def _stored(folder):
+        """What a checkpoint says of itself; empty where it says nothing."""
+        path = Path(folder or "") / "checkpoint.json"
+        return read_json(path) if folder and path.is_file() else {}
 
     def _complete_model(self):
         """Make the run's folder a model, as recipes take it: its last checkpoint as params/, config, vocabulary."""
@@ -287,16 +324,13 @@ class Pretrainer:
         fresh.symlink_to("last")
         fresh.replace(folder / PARAMS)
 
-    def _log_end(self, reader, state):
+    def _log_end(self, readers, state):
         if state.stop:
             log.info("stopped at step %d: %s", state.step, state.stop)
-        elif state.step < self.args.train.num_train_steps:
+        elif state.step < self.steps:
             log.info("stopped at step %d: the %d epochs of the data end", state.step, self.args.train.epoch)
-        left_out = {name: reader.stats[name] for name in ("too_long", "bad_lines", "bad_files") if reader.stats[name]}
-        if left_out:
-            log.warning("left out: %s", ", ".join(f"{count} {name}" for name, count in left_out.items()))
-
-
-def _of_this_rank(batches):
-    """Pairs of a batch and None: to the loop a position with ``done`` is inside of a file's window."""
-    return ((batch, None) for batch, _ in batches)
+        for task, reader in readers.items():
+            counts = {name: reader.stats[name] for name in ("too_long", "bad_lines", "bad_files") if reader.stats[name]}
+            if counts:
+                of_task = f" of {task}" if self.several else ""
+                log.warning("left out%s: %s", of_task, ", ".join(f"{count} {name}" for name, count in counts.items()))

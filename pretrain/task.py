@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 
 from ernie.modeling import ErnieEncoder
+from propeller.errors import UserError
 from propeller.train.model import Input, Model, RunMode
 from reader.masking import Schedule
 from reader.pretraining import PretrainingReader
 from reader.shards import Limits
 
+ENDLESS = 2**31 - 1  # epochs
 ENCODER_INPUTS = (
     Input("src_ids", [None, None], "int64"),
     Input("sent_ids", [None, None], "int64"),
@@ -25,9 +27,16 @@ ENCODER_INPUTS = (
 
 @dataclasses.dataclass(frozen=True)
 class HeadConfig:
-    """What the head of masked words needs: whether its output layer is the word embedding."""
+    """What a head is built from.
+
+    weight_sharing, next_sentence: of masked words: whether their output layer is the word embedding, and whether pairs
+    are told too; classes: of a head with classes; weight: what the loss is multiplied by before the backward pass.
+    """
 
     weight_sharing: bool = True
+    next_sentence: bool = True
+    classes: int = 0
+    weight: float = 1.0
 
 
 class PretrainTask(Model):
@@ -43,9 +52,13 @@ class PretrainTask(Model):
 
     Attributes:
         name: the task's name in ``TASKS`` and in checkpoints.
+        kind: of its batches, see ``reader.pretraining.PretrainingReader``.
+        declared: the ``ClassTask`` class of a task with classes; None: its head tells something else.
     """
 
     name = None
+    kind = "masking"
+    declared = None
     inputs = ENCODER_INPUTS
 
     def __init__(self, config, head, mode, optimizer=None, encoder=None):
@@ -62,13 +75,30 @@ class PretrainTask(Model):
         """Whether this copy belongs to the train Program."""
         return self.mode is RunMode.TRAIN
 
-    @classmethod
-    def head_config(cls, args):
-        """What the flags ask of the head."""
-        return HeadConfig(weight_sharing=args.model.weight_sharing)
+    def backward(self, loss):
+        """See ``Model.backward``; of the loss times the task's weight."""
+        return super().backward(loss if self.head.weight == 1.0 else loss * self.head.weight)
 
     @classmethod
-    def open_reader(cls, filelist, tokenizer, config, args, training=False):
+    def head_config(cls, args, entry=None):
+        """What the flags and the task's ``task_list.Entry`` ask of the head.
+
+        Raises:
+            UserError: the entry's ``head`` is not understood, or lacks what the task needs.
+        """
+        asked = dict(entry.head) if entry else {}
+        next_sentence, classes = asked.pop("next_sentence", True), cls.declared and cls.declared.default_classes
+        if cls.declared:
+            next_sentence, classes = True, asked.pop("classes", classes)
+        wanted = '"classes": a whole number from 2 on' if cls.declared else '"next_sentence": true or false'
+        good = isinstance(next_sentence, bool) and (not cls.declared or (type(classes) is int and classes > 1))
+        if asked or not good:
+            raise UserError(f"task {cls.name}: its head is {entry.head if entry else {}}; give {wanted}, nothing else")
+        weight = entry.weight if entry else 1.0
+        return HeadConfig(args.model.weight_sharing, next_sentence, classes or 0, weight)
+
+    @classmethod
+    def open_reader(cls, filelist, tokenizer, config, args, training=False, entry=None):
         """The reader of a filelist: ``batches(start)``, ``num_files``, ``stats``, ``fingerprint()``.
 
         Its positions have ``epoch``, ``rows``, ``ended`` (whether the epoch is), ``file``, ``path``, ``mask_type`` and
@@ -79,8 +109,10 @@ class PretrainTask(Model):
             args: ``pretrain.args.Args``.
             training: shuffled and repeated, masked by the schedule; else once, in the list's order, with the same masks
                 each time and the units of the schedule's last stage, so that scores of different steps compare.
+            entry: of the task list: the reader repeats without end then. None: the flags say task and epochs.
         """
         data, train = args.data, args.train
+        epochs = train.epoch if entry is None else ENDLESS
         return PretrainingReader(
             filelist,
             tokenizer,
@@ -89,19 +121,30 @@ class PretrainTask(Model):
             in_tokens=train.in_tokens,
             vocab_size=max(tokenizer.vocab.values()) + 1,
             limits=Limits(positions=config.max_position_embeddings, sentence_types=config.sent_type_vocab_size),
-            task_id=args.model.task_id,
+            task_id=entry.task_id if entry else args.model.task_id,
             shuffle=training and data.shuffle,
             shuffle_buffer=data.shuffle_buffer,
             seed=train.random_seed,
-            epochs=train.epoch if training else 1,
-            generate_neg_sample=training and data.generate_neg_sample,
-            units=cls.mask_units(args, training),
-            mask_draw=data.mask_draw,
+            epochs=epochs if training else 1,
+            kind=cls.kind,
+            classes=cls.head_config(args, entry).classes or None,
+            **cls.masking(args, training),
             rank=args.ranks.rank,
             world_size=args.ranks.size,
             even=training,
             on_bad=data.on_bad,
         )
+
+    @classmethod
+    def masking(cls, args, training):
+        """The reader's arguments about what is masked; none where nothing is."""
+        if cls.kind != "masking":
+            return {}
+        return {
+            "generate_neg_sample": training and args.data.generate_neg_sample,
+            "units": cls.mask_units(args, training),
+            "mask_draw": args.data.mask_draw,
+        }
 
     @classmethod
     def mask_units(cls, args, training):

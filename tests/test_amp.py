@@ -61,7 +61,7 @@ def train(folder, bad=(), scaling=SCALING, epochs=3, hooks=(), **config):
 
 def variables(learner):
     """Everything that outlives a step, by name, but the loss scale and its counters."""
-    graph = learner._train_graph()
+    graph = learner.graphs.train()
     names = [name for part in (graph.gradient, graph.update) if part for name in program.persistables(part.main)]
     kept = [name for name in names if not name.startswith("loss_scaling") and not name.endswith(program.GRADIENT_SUM)]
     return learner.read(sorted(set(kept)))
@@ -105,7 +105,7 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path, accumulate, good_st
     for power in powers:
         np.testing.assert_allclose(power, 0.9 ** (good_steps + 1), rtol=1e-6)
     if accumulate == 2:
-        sums = [name for name in program.persistables(skipped._train_graph().update.main) if "GRADIENT_SUM" in name]
+        sums = [name for name in program.persistables(skipped.graphs.train().update.main) if "GRADIENT_SUM" in name]
         assert all(np.all(array == 0) for array in skipped.read(sums).values()), "the infinities are not kept"
 
 
@@ -113,7 +113,7 @@ def test_a_skipped_step_is_not_counted_for_the_learning_rate(tmp_path):
     learner, state, lines = train(tmp_path, bad=[1, 2, 7])
     assert state.step == 15 - 3
     assert [line["step"] for line in lines] == list(range(1, 13))
-    schedule = learner._train_graph().optimizer.config
+    schedule = learner.graphs.train().optimizer.config
     assert [line["learning_rate"] for line in lines] == [float(learning_rate_at(schedule, i)) for i in range(12)]
     assert [line["skipped_steps"] for line in lines] == [0, *[2] * 4, *[3] * 7]
     assert all(np.isfinite(line["loss"]) for line in lines), "a skipped batch is in no mean"

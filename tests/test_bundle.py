@@ -31,7 +31,7 @@ def learner_of(task, **changes):
     config = ErnieConfig({**CONFIG, "initializer_range": 0.3, **changes})
     head = HeadConfig(num_labels=HEADS.get(task, 2))
     learner = Learner(lambda mode: task_class(task)(config, head, mode), RunConfig(seed=3))
-    graph = learner._graph(RunMode.PREDICT, ready=False)
+    graph = learner.graphs.of(RunMode.PREDICT, ready=False)
     learner.executor.run(graph.startup, scope=learner.scope)
     return learner, config
 

@@ -156,7 +156,7 @@ def test_two_batches_make_the_step_of_one(monkeypatch):
         places = [Place(epoch=0, rows=0, ended=i == len(given) - 1) for i in range(len(given))]
         state = learner.train(lambda position: Batches(zip(given, places)), None, NO_SAVER)  # noqa: B023
         assert state.step == 1
-        weights[accumulate] = learner.read(program.parameters(learner._train_graph().gradient.main))
+        weights[accumulate] = learner.read(program.parameters(learner.graphs.train().gradient.main))
     for name, value in weights[1].items():
         if not name.endswith("key_fc.b_0"):  # its gradient is rounding noise around 0, of which Adam makes steps
             np.testing.assert_allclose(weights[2][name], value, atol=2e-5, err_msg=name)

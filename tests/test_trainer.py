@@ -184,7 +184,7 @@ def test_last_checkpoints_and_the_best_stay(tmp_path):
 
         def before_train(self, learner, state):
             scores = iter([0.9, 0.8, 0.7, 0.6])
-            learner.evaluate = lambda batches: {"loss": 1.0, "data_num": 1, "acc": next(scores)}
+            learner.evaluate = lambda batches, task=None: {"loss": 1.0, "data_num": 1, "acc": next(scores)}
 
     state, _, _ = train(tmp_path, hooks=[Worse()], save_steps=1, keep=2)
     assert state.best_step == 3
@@ -196,7 +196,7 @@ def test_last_checkpoints_and_the_best_stay(tmp_path):
 def test_early_stopping(tmp_path):
     class Flat(RunHook):
         def before_train(self, learner, state):
-            learner.evaluate = lambda batches: {"loss": 1.0, "data_num": 1, "acc": 0.5}
+            learner.evaluate = lambda batches, task=None: {"loss": 1.0, "data_num": 1, "acc": 0.5}
 
     state, _, _ = train(tmp_path, hooks=[Flat(), EarlyStopping(2)])
     assert state.step == 9, "evaluations at 3 (the best), 6, 9"

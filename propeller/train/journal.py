@@ -23,7 +23,8 @@ NOT_CURVES = ("event", "step", "epoch", "file", "data_num", "batch_num", "queue_
 class Journal(RunHook):
     """Appends records to ``metrics.jsonl`` and to event files under ``events/``.
 
-    A record is a flat dict with ``event`` (``train``, ``dev``, ``test``) and ``step``; its numbers become curves.
+    A record is a flat dict with ``event`` (``train``, ``dev``, ``test``) and ``step``; its numbers become curves. One
+    of an evaluation of one of several tasks has its ``task``.
     A run outlives its journal: what cannot be written, on a full disk say, is missing from it, and said in one line.
     """
 
@@ -113,9 +114,11 @@ class Journal(RunHook):
 
 
 def _curves(record):
+    """(name, value) of what is drawn; of one of several tasks ``task/name``, as the training records have it."""
+    prefix = f"{record['task']}/" if "task" in record else ""
     for name, value in record.items():
         if name not in NOT_CURVES and isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield name, value
+            yield prefix + name, value
 
 
 def _panels(lines):

@@ -48,13 +48,16 @@ class Evaluation(NamedTuple):
     """A data set to evaluate on.
 
     ``kind`` (``dev``), ``file``, a function that opens its batches, and one that makes the final scores of those that
-    ``Learner.evaluate`` returns, with the ``step``.
+    ``Learner.evaluate`` returns, with the ``step``. Where several tasks are learnt, ``task``, and its ``weight`` in the
+    sum of scores that picks the best checkpoint.
     """
 
     kind: str
     file: str
     open_batches: Callable
     finish: Callable = dict
+    task: str | None = None
+    weight: float = 1.0
 
 
 @dataclass
@@ -76,9 +79,21 @@ class TrainState:
     skipped: int = 0  # steps without an update, since a gradient was no number
     skipped_in_a_row: int = 0
     last_loss: float = 0.0
-    window: dict = field(default_factory=dict)  # sums over examples since the last report
+    window: dict = field(default_factory=dict)  # sums over examples since the last report; of a task as task/name
     window_examples: int = 0
     window_steps: int = 0
+    window_tasks: dict = field(default_factory=dict)  # task -> its examples
+
+    def means(self):
+        """name -> mean over the examples since the last report."""
+        return {
+            name: total / (self.window_tasks[name.rpartition("/")[0]] if "/" in name else self.window_examples)
+            for name, total in self.window.items()
+        }
+
+    def clear_window(self):
+        """Begin the next report."""
+        self.window, self.window_examples, self.window_steps, self.window_tasks = {}, 0, 0, {}
 
 
 class StepSums:
@@ -105,12 +120,16 @@ class StepSums:
         self.sums = add_numbers(entry[3] for entry in found)
         return next((entry[4] for entry in found if entry[4]), None)
 
-    def close(self, state):
+    def close(self, state, task=None):
         """Add the step to the window of the next report, and begin the next step."""
         for name, value in self.sums.items():
             if name == "loss":  # summed over its own weight, shown as a mean over examples
                 value *= self.examples / self.weight
-            state.window[name] = state.window.get(name, 0.0) + value
+            shown = [name] if task is None else ["loss", f"{task}/loss"] if name == "loss" else [f"{task}/{name}"]
+            for each in shown:
+                state.window[each] = state.window.get(each, 0.0) + value
+        if task is not None:
+            state.window_tasks[task] = state.window_tasks.get(task, 0) + self.examples
         state.window_examples += self.examples
         state.window_steps += 1
         state.last_loss = self.sums["loss"] / self.weight

@@ -19,8 +19,9 @@ from propeller.bundle import write_bundle
 from propeller.errors import UserError
 from propeller.train import amp, program
 from propeller.train.batches import blank, ends_epoch, metric_arrays, size_of, turns
-from propeller.train.distribution import BUCKET_MB, GradientReducer, Ranks
+from propeller.train.distribution import Ranks
 from propeller.train.faults import Stopped
+from propeller.train.graphs import Graphs
 from propeller.train.model import RunMode
 from propeller.train.saver import DiskFull, contiguous
 from propeller.train.state import Evaluation, RunConfig, StepSums, TrainState
@@ -34,19 +35,21 @@ class Learner:
     """Builds a model's Programs as they are needed, over one scope of variables, and runs them.
 
     Args:
-        make_model: called with a ``RunMode`` inside the mode's Program; returns a ``Model``.
+        make_model: called with a ``RunMode`` inside the mode's Program; returns a ``Model``. With ``tasks`` also with
+            the name of one.
         config: ``RunConfig``.
+        tasks: names of the tasks that are learnt together; empty: there is one, without a name.
     """
 
-    def __init__(self, make_model, config):
+    def __init__(self, make_model, config, tasks=()):
         paddle.enable_static()
-        self.make_model, self.config = make_model, config
+        self.config = config
         self.place = config.place or paddle.CPUPlace()
         self.ranks = config.ranks or Ranks()
         self.executor = paddle.static.Executor(self.place)
         self.scope = paddle.static.Scope()
-        self._graphs = {}
-        self._spare = None  # what a process without a batch of its own computes, for nothing, beside the others
+        self.graphs = Graphs(make_model, tasks, config, self.ranks, self.executor, self.scope, self.place)
+        self._spare = {}  # task -> what a process without a batch of its own computes, for nothing, beside the others
         self._asked = None  # why this process is to stop
         self._stopping = None  # why all do, agreed on
         self.progress = 0  # runs of Programs so far: who watches sees whether it still grows
@@ -57,7 +60,8 @@ class Learner:
         Args:
             open_batches: called with a position (None: the beginning); gives a context manager over pairs of a batch
                 and the position after it, which has ``epoch``, ``rows`` and ``to_dict()``. With several ranks a batch
-                is this one's, None where fewer are left than there are ranks; the position is that of all.
+                is this one's, None where fewer are left than there are ranks; the position is that of all. With
+                ``tasks`` a position has the ``task`` of its batch, and all batches of a step are of one task.
             epoch_size: rows of an epoch: at its end a step is made of what gradients there are. None: positions have
                 ``ended`` instead, whether the epoch is.
             saver: a ``Saver``.
@@ -72,7 +76,7 @@ class Learner:
             UserError: the loss is no finite number any more; the last checkpoint cannot be written.
             faults.Stopped: asked for by ``ask_to_stop``; the checkpoint of the last step is written.
         """
-        config, graph = self.config, self._train_graph()
+        config = self.config
         state, group = self._start(saver, begin), StepSums()
         self._tell(hooks, "before_train", state)
         self._make_up_evaluation(state, evaluations, saver, hooks)
@@ -80,7 +84,9 @@ class Learner:
             self.queue_size, self._reported = batches.queue_size, time.monotonic()
             for batch, position in () if self._is_over(state) else batches:
                 # every batch: its gradients; without accumulation this is the update, too
-                self._run_batch(graph, batch, state, group)
+                task = getattr(position, "task", None)
+                graph = self.graphs.train(task)
+                self._run_batch(graph, batch, state, group, task)
                 state.epoch, state.rows, state.position = position.epoch, position.rows, position.to_dict()
                 if group.turns < config.accumulate and not ends_epoch(position, epoch_size):
                     continue
@@ -96,7 +102,7 @@ class Learner:
                     continue
                 self._check(group.sums["loss"], state)
                 state.step, state.skipped_in_a_row = state.step + 1, 0
-                group.close(state)
+                group.close(state, task)
                 # every log_steps: the mean loss and scores since the last time
                 if state.step % config.log_steps == 0:
                     self._report(state, hooks)
@@ -118,16 +124,17 @@ class Learner:
             raise Stopped(self._stopping, state)
         return state
 
-    def evaluate(self, batches):
+    def evaluate(self, batches, task=None):
         """Loss and scores over batches.
 
         Args:
             batches: iterable of pairs of a batch and anything.
+            task: whose batches they are, where there are several.
 
         Returns:
             dict with ``loss`` (mean over examples), ``data_num`` and the model's scores.
         """
-        graph = self._graph(RunMode.EVAL)
+        graph = self.graphs.of(RunMode.EVAL, task)
         for metric in graph.metrics.values():
             metric.reset()
         total, examples = 0.0, 0
@@ -143,7 +150,7 @@ class Learner:
     def score(self, evaluation, step):
         """The final scores of an ``Evaluation``, the same on all ranks; the first one makes them."""
         with evaluation.open_batches() as batches:
-            scores = self.evaluate(batches)
+            scores = self.evaluate(batches, evaluation.task)
         if self.ranks.first:
             scores = evaluation.finish({**scores, "step": step})
         self.ranks.meet()
@@ -154,7 +161,7 @@ class Learner:
 
         Every rank must take all of them.
         """
-        graph = self._graph(RunMode.PREDICT)
+        graph = self.graphs.of(RunMode.PREDICT)
         return self._in_order(batches, lambda batch: (self._run(graph, batch), batch))
 
     def ask_to_stop(self, reason):
@@ -176,9 +183,8 @@ class Learner:
             self._evaluate_all(state, evaluations, saver, hooks)
 
     def parameter_shapes(self, mode):
-        """name -> shape of the parameters the mode's Program has."""
-        graph = self._train_graph().gradient if mode is RunMode.TRAIN else self._graph(mode, ready=False)
-        return program.parameters(graph.main)
+        """name -> shape of the parameters the mode's Programs have."""
+        return self.graphs.parameters(mode)
 
     def write(self, arrays):
         """Set variables from name -> array."""
@@ -190,7 +196,7 @@ class Learner:
             self.write(saver.parameters(step))
         if self.ranks.size > 1:
             self.ranks.meet()
-            self.write(self.ranks.copy_from_first(self.read(program.parameters(self._train_graph().gradient.main))))
+            self.write(self.ranks.copy_from_first(self.read(self.graphs.parameters(RunMode.TRAIN))))
 
     def read(self, names):
         """name -> array of variables in the scope."""
@@ -198,24 +204,8 @@ class Learner:
 
     def export(self, folder, task, meta, files=None, overwrite=False, extend=None):
         """Write the prediction Program with the present weights as a bundle, see ``propeller.bundle.write_bundle``."""
-        graph = self._graph(RunMode.PREDICT)
+        graph = self.graphs.of(RunMode.PREDICT)
         write_bundle(folder, graph, self.scope, self.place, task, meta, files, overwrite, extend)
-
-    def _train_graph(self):
-        if RunMode.TRAIN not in self._graphs:
-            self._graphs[RunMode.TRAIN] = program.build_train(
-                self.make_model,
-                self.config.accumulate > 1,
-                self._reducer(),
-                self.config.precision,
-                self.config.recompute,
-            )
-        return self._graphs[RunMode.TRAIN]
-
-    def _reducer(self):
-        if self.ranks.size == 1:
-            return None
-        return GradientReducer(self.config.bucket_mb or BUCKET_MB[self.ranks.backend])
 
     def _in_order(self, batches, run):
         """What ``run`` makes of every batch; with several ranks of all their batches, in the file's order."""
@@ -229,15 +219,6 @@ class Learner:
                 raise Stopped(item)
             yield item
 
-    def _graph(self, mode, ready=True):
-        if mode not in self._graphs:
-            self._graphs[mode] = program.build(self.make_model, mode)
-        graph = self._graphs[mode]
-        lacking = [name for name in program.parameters(graph.main) if not program.has(self.scope, name)]
-        if ready and lacking:
-            raise UserError(f"{mode.value}: no weights for {', '.join(lacking[:3])}…: give --init_checkpoint or train")
-        return graph
-
     def _run(self, graph, feed):
         """One run of a Program; what it fetches, by name."""
         feed = {name: feed[name] for name in graph.feeds or feed}
@@ -248,7 +229,7 @@ class Learner:
         self.progress += 1
         return dict(zip(names, fetched))
 
-    def _run_batch(self, graph, batch, state, group):
+    def _run_batch(self, graph, batch, state, group, task):
         """Gradients of one batch; dropout is seeded by its number, so a resumed run draws what a whole one does."""
         number = state.batches + group.turns * self.ranks.size + self.ranks.rank
         paddle.seed(int(np.random.SeedSequence([self.config.seed, number]).generate_state(1)[0]))
@@ -257,7 +238,7 @@ class Learner:
             group.turns += 1
             return
         if idle:  # its Program sums over the ranks: it must run, and its gradients count for nothing
-            batch = self._spare or blank(graph.gradient.model.inputs)
+            batch = self._spare.get(task) or blank(graph.gradient.model.inputs)
         else:
             weight = graph.gradient.model.loss_weight(batch)
         feed = {name: batch[name] for name in graph.gradient.feeds}
@@ -267,7 +248,7 @@ class Learner:
             feed.update(graph.optimizer.feed(state.step))
         if self.ranks.size > 1 and not graph.update:
             feed["loss_weight"] = np.array([weight], "float32")
-            self._spare = batch
+            self._spare[task] = batch
         fetched = self._run(dataclasses.replace(graph.gradient, feeds=()), feed)
         group.skipped = bool(fetched.get("skipped"))
         if idle:
@@ -300,47 +281,41 @@ class Learner:
 
     def _start(self, saver, begin):
         """Variables from the last checkpoint, what it lacks from the startup Programs; the state to go on from."""
-        graph, restored = self._train_graph(), saver.restore()
+        restored = saver.restore()
         state = begin or TrainState()
         if restored:
             parameters, optimizer_state, stored = restored
             self.write({**parameters, **optimizer_state})
             state = TrainState(**stored)
             log.info("continue from step %d, epoch %d, %d rows read in it", state.step, state.epoch, state.rows)
-        for part in filter(None, (graph.gradient, graph.update)):
-            program.initialise(self.executor, self.scope, part.startup, self.place, self.config.seed)
+        self.graphs.initialise()
         return state if self.ranks.size == 1 else self._start_as_first(state)
 
     def _start_as_first(self, state):
         """The first rank's state and variables, on every rank."""
         self.ranks.meet()
         state = TrainState(**self.ranks.from_first(dataclasses.asdict(state)))
-        names = list(program.parameters(self._train_graph().gradient.main))
+        names = list(self.graphs.parameters(RunMode.TRAIN))
         if state.step:  # else the moments are those of a new run, alike everywhere
-            names += self._optimizer_variables()
+            names += self.graphs.optimizer_variables()
         self.write(self.ranks.copy_from_first(self.read(names)))
         return state
 
-    def _optimizer_variables(self):
-        graph = self._train_graph()
-        found = program.persistables((graph.update or graph.gradient).main)
-        return [name for name, (_, is_parameter) in found.items() if not is_parameter]
-
     def _report(self, state, hooks):
-        means = {name: total / state.window_examples for name, total in state.window.items()}
+        means = state.means()
         now = time.monotonic()
         record = {
             "event": "train",
             "step": state.step,
             "epoch": state.epoch,
-            "learning_rate": self._train_graph().optimizer.learning_rate(state.step - 1),
+            "learning_rate": self.graphs.train().optimizer.learning_rate(state.step - 1),
             "queue_size": self.queue_size(),
             **means,
         }
         if self.config.precision.scaling:
             record.update(loss_scale=self._loss_scale(), skipped_steps=state.skipped)
         speed = state.window_steps / max(now - self._reported, 1e-9)
-        state.window, state.window_examples, state.window_steps = {}, 0, 0
+        state.clear_window()
         self._tell(hooks, "on_record", state, {**record, "speed": speed})
         self._reported = time.monotonic()
 
@@ -372,9 +347,14 @@ class Learner:
             self._tell(hooks, "before_evaluation", state, entry)
             scores = self.score(entry, state.step)
             record = {"event": entry.kind, "step": state.step, "epoch": state.epoch, "file": entry.file, **scores}
+            if entry.task is not None:
+                record["task"] = entry.task
             self._tell(hooks, "on_record", state, {**record, "elapsed": time.monotonic() - begin})
-            if score is None:
-                score = -scores["loss"] if self.config.best_by == "loss" else scores[self.config.best_by]
+            found = -scores["loss"] if self.config.best_by == "loss" else scores[self.config.best_by]
+            if entry.task is not None:  # of several tasks all count
+                score = (score or 0.0) + entry.weight * found
+            elif score is None:
+                score = found
         return score
 
     def _save(self, state, saver, last=False):
@@ -386,8 +366,8 @@ class Learner:
             try:
                 saver.save(
                     state.step,
-                    self.read(program.parameters(self._train_graph().gradient.main)),
-                    contiguous(self.read(self._optimizer_variables())),
+                    self.read(self.graphs.parameters(RunMode.TRAIN)),
+                    contiguous(self.read(self.graphs.optimizer_variables())),
                     {**dataclasses.asdict(state), "stop": None},
                 )
                 saver.prune(state.best_step)
