@@ -14,11 +14,11 @@ from tests.tiny import BAD, GOOD, OTHER
 
 
 def sentence_lines(count, seed):
-    """Instances of two sentences: both of GOOD words, both of BAD ones, one of each."""
+    """Instances of two sentences: both of GOOD words, both of BAD ones, both of neither."""
     random, lines = np.random.RandomState(seed), []
     for number in range(count):
         label = number % 3
-        kinds = ((GOOD, GOOD), (BAD, BAD), (GOOD, BAD))[label]
+        kinds = ((GOOD, GOOD), (BAD, BAD), (OTHER[5:9], OTHER[5:9]))[label]
         texts = [[str(random.choice(kind)), *random.choice(OTHER[:5], 2)] for kind in kinds]
         lines.append(line_of(texts, label, [[0] * 3] * 2))
     return lines
