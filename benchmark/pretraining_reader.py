@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 from benchmark.common import Bench, arguments  # noqa: E402
 from reader.masking import Draws, bits_at, mask_positions, mask_tokens  # noqa: E402
 from reader.pretraining import PretrainingReader  # noqa: E402
+from reader.pretraining_blocks import Block, Stretch  # noqa: E402
 from reader.shards import Instances, Limits, parse_lines, read_shard  # noqa: E402
 
 TARGET = 10
@@ -160,15 +161,18 @@ class Work:
                 raise SystemExit("the plain loop and the reader do not give the same batches")
 
     def mask_ours(self, size=BATCH):
-        count = len(self.rows)
-        batches = [self.rows.slice(at, min(at + size, count)) for at in range(0, count, size)]
+        count, block = len(self.rows), Block(self.rows, self._mask_piece)
+        stretches = [Stretch([(block, at, min(at + size, count))]) for at in range(0, count, size)]
+        batches = [(stretch, stretch.rows) for stretch in stretches]
         begin = time.process_time()
-        for number, rows in enumerate(batches):
-            draws = Draws(bits_at(1, number), self.vocab_size)
-            _, tokens = mask_tokens(rows, draws, level="word", mask_id=MASK)
+        for stretch, rows in batches:
+            _, tokens = stretch.masked("word")
             mask = np.arange(rows.lengths.max(), dtype=np.int32) < rows.lengths[:, None]
             rows.ids[tokens].astype(np.int64), mask_positions(tokens, mask)
         return self.tokens / (time.process_time() - begin)
+
+    def _mask_piece(self, rows, number, level):
+        return mask_tokens(rows, Draws(bits_at(1, number), self.vocab_size), level=level, mask_id=MASK)
 
     def mask_plain(self, size=BATCH):
         batches = [self.plain[at : at + size] for at in range(0, len(self.plain), size)]

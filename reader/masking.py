@@ -77,29 +77,34 @@ def bits_at(seed: int, *place: int) -> np.random.Philox:
 
 
 class Draws:
-    """The random numbers for one batch, drawn as they are needed. Args: bits: of `bits_at`; vocab_size: of ids."""
+    """The random numbers for one call of `mask_tokens`, drawn as they are needed.
+
+    Args: bits: of `bits_at`; vocab_size: of ids. Attributes: chosen: the highest number of a unit that is chosen.
+    """
+
+    chosen = np.uint32(CHOSEN * 2**32)
 
     def __init__(self, bits: np.random.Philox, vocab_size: int):
         self.bits, self.vocab_size = bits, vocab_size
 
     def _numbers(self, count):
-        """float64 [count] in [0, 1), of 32 bits each."""
-        return self.bits.random_raw((count + 1) // 2).view(np.uint32)[:count] * 2.0**-32
+        """uint32 [count]."""
+        return self.bits.random_raw((count + 1) // 2).view(np.uint32)[:count]
 
     def units(self, begins: np.ndarray) -> np.ndarray:
-        """A number in [0, 1) for each unit, float64; begins: int64 [units], its first tokens."""
+        """A number for each unit; begins: int64 [units], its first tokens."""
         return self._numbers(len(begins))
 
     def actions(self, tokens: np.ndarray, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """A number in [0, 1) for each token of the chosen units, which says what becomes of it, float64 [tokens].
 
-        Args: tokens: int64 [tokens]; numbers: float64 [units], of the units; sizes: int64 [units], tokens of each.
+        Args: tokens: int64 [tokens]; numbers: [units], those of `units`; sizes: int64 [units], tokens of each.
         """
-        return self._numbers(len(tokens))
+        return self._numbers(len(tokens)) * 2.0**-32
 
     def others(self, tokens: np.ndarray) -> np.ndarray:
         """An id from 1 to vocab_size - 1 for each of some tokens."""
-        return 1 + (self._numbers(len(tokens)) * (self.vocab_size - 1)).astype(np.int32)
+        return 1 + (self._numbers(len(tokens)) * ((self.vocab_size - 1) * 2.0**-32)).astype(np.int32)
 
 
 class DrawsOf2019:
@@ -108,6 +113,8 @@ class DrawsOf2019:
     probs: float64 [tokens] in [0, 1); replacements: int64 [tokens]. A unit goes by the number of its first token, which
     also, as a part of 0.15, says what becomes of that token.
     """
+
+    chosen = CHOSEN
 
     def __init__(self, probs: np.ndarray, replacements: np.ndarray):
         self.probs, self.replacements = probs, replacements
@@ -137,7 +144,8 @@ def mark_special(rows: Instances, special: SpecialIds):
     A word that goes on behind one has no beginning then, and is let alone, as in 2019.
     """
     ids = rows.ids
-    rows.units[(ids == special.cls) | (ids == special.sep) | (ids == special.pad)] = SPECIAL
+    few = np.flatnonzero((ids == special.cls) | (ids == special.sep) | (ids == special.pad))  # faster than the booleans
+    rows.units[few] = SPECIAL
 
 
 def unit_starts(units: np.ndarray, level: str) -> np.ndarray:
@@ -148,12 +156,12 @@ def unit_starts(units: np.ndarray, level: str) -> np.ndarray:
 def mask_tokens(rows: Instances, draws, *, level: str, mask_id: int, mask_draw="piece", at_least_one=False):
     """What the network gets to see, and which tokens it has to tell.
 
-    A unit is chosen where its number is at most 0.15; its special tokens never are. A chosen piece becomes [MASK] where
-    its own number is above 0.2, another piece where it is above 0.1, else it stays; with mask_draw "unit" all pieces of
-    a unit share the number of the first.
+    A unit is chosen where its number is at most `draws.chosen`; its special tokens never are. A chosen piece becomes
+    [MASK] where its own number is above 0.2, another piece where it is above 0.1, else it stays; with mask_draw "unit"
+    all pieces of a unit share the number of the first.
 
     Args: rows: after `mark_special`; where `knowledge` is False, pieces are masked whatever the level; draws: Draws or
-        DrawsOf2019; at_least_one: choose the unit with the lowest number where none is at most 0.15, since a loss over
+        DrawsOf2019; at_least_one: choose the unit with the lowest number where none is chosen, since a loss over
         nothing is not a number; 2019 did not.
     Returns: (int32 [tokens], int64 [masked]: the tokens to tell, counted through all rows).
     """
@@ -164,7 +172,7 @@ def mask_tokens(rows: Instances, draws, *, level: str, mask_id: int, mask_draw="
     starts[0] = True
     (borders,) = starts.nonzero()  # of units: [units + 1]
     numbers = draws.units(borders[:-1])
-    units = _ordinary(rows, borders, (numbers <= CHOSEN).nonzero()[0])
+    units = _ordinary(rows, borders, (numbers <= draws.chosen).nonzero()[0])
     if at_least_one and not len(units):
         units = _ordinary(rows, borders, np.arange(len(numbers)))
         units = units[numbers[units].argmin(keepdims=True)] if len(units) else units

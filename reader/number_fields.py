@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reader.batching import ragged_arange
+from reader.batching import offsets_of
 
 ASCENDING_MOST = 1 << 13
 ASCENDING = b" ".join(b"%d" % number for number in range(ASCENDING_MOST))  # how position_ids nearly always begins
@@ -25,11 +25,13 @@ def shown(column) -> str:
 def numbers_of(column, name):
     """(int32: the numbers, not negative, of all fields of a column; int64 [rows]: how many each has).
 
-    The fields hold digits and single blanks only. Each number is put together from its end, a digit of all at a time.
+    The fields hold digits and single blanks only. Each number is put together from its end, two digits of all at a
+    time.
     """
     text = np.frombuffer(b";".join(column) or b" ", np.uint8)
     digits = text - np.uint8(ord("0"))  # wraps around
-    ends = np.append(np.flatnonzero(digits > 9), len(text))
+    other = digits > 9
+    ends = np.append(np.flatnonzero(other), len(text))
     between = text[ends[:-1]]
     of_row = between == ord(";")
     sizes = np.diff(ends, prepend=-1) - 1
@@ -38,10 +40,14 @@ def numbers_of(column, name):
     most = int(sizes.max())
     if most > 9:
         raise ValueError(f"{name} is {shown(column)}: a number has more than 9 digits")
-    padded = np.concatenate([np.zeros(most, np.uint8), digits])
-    values = padded[ends + (most - 1)].astype(np.int32)
-    for power in range(1, most):
-        values += (padded[ends + (most - 1 - power)] * (sizes > power)).astype(np.int32) * 10**power
+    digits *= ~other
+    pairs = np.zeros(len(digits) + most, np.uint8)  # of each place: its digit and ten times the one before
+    pairs[most:] = digits
+    pairs[most + 1 :] += digits[:-1] * np.uint8(10)
+    ends += most - 1  # in pairs, the last digit of each number
+    values = pairs[ends].astype(np.int32)
+    for power in range(2, most, 2):
+        values += (pairs[ends - power] * (sizes > power)) * np.int32(10**power)
     return values, np.diff(np.flatnonzero(of_row), prepend=-1, append=len(ends) - 1)
 
 
@@ -57,7 +63,7 @@ def digits_of(column, name, lengths) -> np.ndarray:
     Raises ValueError: not of these lengths.
     """
     text = b";".join(column)
-    short = np.frombuffer(text.replace(b"-1", b"9") if name == "seg_labels" else text, np.uint8)
+    short = np.frombuffer(text if name != "seg_labels" else _nine_for_minus_one(text), np.uint8)
     if len(short) == 2 * lengths.sum() - 1:
         digits, between = short[::2] - np.uint8(ord("0")), short[1::2]
         of_row = np.flatnonzero(between == ord(";"))
@@ -71,12 +77,24 @@ def digits_of(column, name, lengths) -> np.ndarray:
     return values
 
 
+def _nine_for_minus_one(text):
+    """text.replace(b"-1", b"9"), faster; anything longer than that where there is another number below 0."""
+    bare = np.frombuffer(bytearray(text.replace(b"-", b"")), np.uint8)
+    at = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("-"))
+    at -= np.arange(len(at))
+    if (at < len(bare)).all() and (bare[at] == ord("1")).all():
+        bare[at] = ord("9")
+        return bare
+    return text
+
+
 def positions_of(column, lengths) -> np.ndarray:
     """int32; nearly always 0, 1, 2, ... in each row, which a comparison of text shows."""
     if lengths.max() <= ASCENDING_MOST:
         sizes = np.fromiter(map(len, column), np.int64, len(column))
         if (sizes == ASCENDING_ENDS[lengths]).all() and all(map(ASCENDING.startswith, column)):
-            return ragged_arange(np.zeros(len(lengths)), lengths).astype(np.int32)
+            begins = offsets_of(lengths).astype(np.int32)
+            return np.arange(begins[-1], dtype=np.int32) - np.repeat(begins[:-1], lengths)
     values, found = numbers_of(column, "position_ids")
     _same_lengths(found, lengths, "position_ids")
     return values

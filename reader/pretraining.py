@@ -9,9 +9,8 @@
 
 An epoch is the files of the list in an order of its own, read one behind the other; as many instances as the shuffle
 buffer holds are a block, and a block's instances come in random order. What is drawn depends on the place alone: on
-(seed, epoch) for the files, (seed, epoch, number of the block) for a block, (seed, epoch, number of the batch) for the
-masks. So a position is a few numbers, however large the buffer: where the block begins, and how many of it were given
-out.
+(seed, epoch) for the files, (seed, epoch, number of the block) for a block and its masks. So a position is a few
+numbers, however large the buffer: where the block begins, and how many of it were given out.
 """
 
 from __future__ import annotations
@@ -26,14 +25,15 @@ import numpy as np
 
 from propeller.errors import UserError
 from reader.batching import all_cuts
-from reader.masking import MASK_DRAWS, Draws, DrawsOf2019, Schedule, SpecialIds, bits_at, mark_special
+from reader.masking import MASK_DRAWS, Draws, DrawsOf2019, Schedule, SpecialIds, bits_at, mark_special, mask_tokens
 from reader.negatives import negative_pairs
 from reader.pretraining_batches import KINDS, BatchMaker, PretrainingPosition
-from reader.shards import SPECIAL, TOKEN_CLASSES_MOST, Instances, Limits, parse_lines, read_filelist, read_shard
+from reader.pretraining_blocks import Block, Stretch
+from reader.shards import SPECIAL, TOKEN_CLASSES_MOST, Instances, Limits, parse_block, read_blocks, read_filelist
 
 log = logging.getLogger("ernie.reader")
 
-FILE, BLOCK, MASK = 1, 2, 3  # what a RandomState is for: none is seeded like another
+FILE, BLOCK, MASK, ONE = 1, 2, 3, 4  # what random bits are for: none are seeded like others
 TOLD = 5  # bad lines told one by one
 BUFFER_OF_2019 = 1000
 
@@ -112,7 +112,7 @@ class PretrainingReader:
         self._check_kind()
         told = {"sentence": {"classes": classes}, "token": {"token_classes": classes}}.get(kind, {})
         self.limits = dataclasses.replace(limits, vocab_size=self.vocab_size, **told)
-        self.maker = BatchMaker(kind, self.special, self.vocab_size, task_id, mask_draw, not draws_of_2019)
+        self.maker = BatchMaker(kind, self.special.pad, task_id)
         counted = ("rows", "tokens", "padding", "masked", "too_long", "bad_lines", "bad_files", "negatives", "missed")
         self.stats = dict.fromkeys((*counted, "no_class"), 0)
         self._one = None  # the RandomState of 2019
@@ -216,20 +216,19 @@ class PretrainingReader:
             group = []
 
     def _all_batches(self, place):
-        """(rows, place behind them) of all ranks' batches."""
-        held = Instances.none()
+        """(stretch, place behind it) of all ranks' batches."""
+        held = Stretch([])
         for epoch in range(place.epoch + place.ended, self.epochs):
             at = place if epoch == place.epoch else PretrainingPosition(epoch)
             order = self._file_order(epoch)
             for block, here, last in self._blocks(order, at):
-                left = block.slice(here.done, len(block))
-                rows, before = Instances.join([held, left]), len(held)
-                borders = self._cut(rows, last)
+                rows, before = held + Stretch([(block, here.done, len(block))]), len(held)
+                borders = self._cut(rows.lengths, last)
                 for begin, end in zip(borders, borders[1:]):
-                    done = here.done + end - before
+                    done, facts = here.done + end - before, self._of_row(order, rows, end - 1)
                     at = dataclasses.replace(
                         at, rows=at.rows + end - begin, batches=at.batches + 1, ended=last and end == len(rows),
-                        file=here.file, line=here.line, block=here.block, done=done, **self._of_last(order, rows, end),
+                        file=here.file, line=here.line, block=here.block, done=done, **facts,
                     )  # fmt: skip
                     yield rows.slice(begin, end), at
                 held = rows.slice(borders[-1], len(rows))
@@ -244,16 +243,17 @@ class PretrainingReader:
         if len(held):
             yield held, dataclasses.replace(at, rows=at.rows + len(held), batches=at.batches + 1, ended=True)
 
-    def _cut(self, rows, last):
+    def _cut(self, lengths, last):
         """Borders of the batches. In 2019 a batch was known to be full only by the instance behind it."""
-        borders = all_cuts(rows.lengths, self.batch_size, self.in_tokens, last and not self.draws_of_2019)
-        if self.draws_of_2019 and len(borders) > 1 and borders[-1] == len(rows):
+        borders = all_cuts(lengths, self.batch_size, self.in_tokens, last and not self.draws_of_2019)
+        if self.draws_of_2019 and len(borders) > 1 and borders[-1] == len(lengths):
             borders.pop()
         return borders
 
-    def _of_last(self, order, rows, end):
-        path = self.shards[order[rows.files[end - 1]]].path
-        masked = "mask_word" if rows.knowledge[end - 1] else "mask_char"
+    def _of_row(self, order, rows, number):
+        rows, number = rows.find(number)
+        masked = "mask_word" if rows.knowledge[number] else "mask_char"
+        path = self.shards[order[rows.files[number]]].path
         return {"path": path, "mask_type": masked if self.kind == "masking" else self.kind}
 
     def _file_order(self, epoch):
@@ -285,7 +285,7 @@ class PretrainingReader:
                 block, held = rows.slice(0, size), rows.slice(size, len(rows))
                 more = len(held) > 0
                 if len(block):
-                    yield self._ordered(block, here), here, not more
+                    yield self._block(self._ordered(block, here), here), here, not more
                 if more:
                     file, line = int(held.files[0]), int(held.lines[0])
                     here = dataclasses.replace(here, file=file, line=line, block=here.block + 1, done=0)
@@ -298,7 +298,7 @@ class PretrainingReader:
             drawn = self._random(FILE, at.epoch, number).random_sample()
             lines = self._lines(shard, at.line if place == at.file else 0)
             for first, text in lines:
-                rows, problems = parse_lines(text, self.limits)
+                rows, problems = parse_block(text, self.limits)
                 self._bad_lines(shard, first, problems)
                 rows.lines += first
                 rows.files[:] = place
@@ -320,7 +320,7 @@ class PretrainingReader:
 
     def _lines(self, shard, skip):
         try:
-            yield from read_shard(shard.path, skip)
+            yield from read_blocks(shard.path, skip)
         except UserError as problem:
             if self.on_bad == "error":
                 raise UserError(f"{problem} ({self.filelist})") from problem
@@ -336,6 +336,18 @@ class PretrainingReader:
             if self.stats["bad_lines"] <= TOLD:
                 log.warning("%s: left out%s", told, ", as others will be" * (self.stats["bad_lines"] == TOLD))
 
+    def _block(self, rows, here):
+        def mask(piece, number, level):
+            bits = bits_at(self.seed, MASK, here.epoch, here.block << 32 | number)
+            return self._mask(piece, Draws(bits, self.vocab_size), level)
+
+        return Block(rows, mask)
+
+    def _mask(self, rows, draws, level, at_least_one=False):
+        return mask_tokens(
+            rows, draws, level=level, mask_id=self.special.mask, mask_draw=self.mask_draw, at_least_one=at_least_one
+        )
+
     def _ordered(self, block, here):
         random = self._random(BLOCK, here.epoch, here.block)
         if self.generate_neg_sample and len(block) > 1:
@@ -346,14 +358,17 @@ class PretrainingReader:
             block = Instances.join([block, made])
         return block.take(random.permutation(len(block))) if self.shuffle else block
 
-    def _finish(self, rows, after, level):
-        """The batch of rows, the last before the place `after`."""
-        draws = None
+    def _finish(self, stretch, after, level):
+        """The batch of a stretch, the last before the place `after`."""
+        rows, masks = stretch.rows, None
         if self.draws_of_2019:
-            draws = DrawsOf2019.of(self._one, len(rows.ids), self.vocab_size)
+            masks = self._mask(rows, DrawsOf2019.of(self._one, len(rows.ids), self.vocab_size), level)
         elif self.kind == "masking":
-            draws = Draws(bits_at(self.seed, MASK, after.epoch, after.batches), self.vocab_size)
-        batch, told = self.maker.make(rows, draws, level)
+            masks = stretch.masked(level)
+            if not len(masks[1]):  # a loss over nothing is not a number
+                draws = Draws(bits_at(self.seed, ONE, after.epoch, after.batches), self.vocab_size)
+                masks = self._mask(rows, draws, level, at_least_one=True)
+        batch, told = self.maker.make(rows, masks)
         padding = batch["src_ids"].size - len(rows.ids)
         for name, count in zip(("rows", "tokens", "padding", "masked"), (len(rows), len(rows.ids), padding, told)):
             self.stats[name] += count

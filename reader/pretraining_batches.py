@@ -1,7 +1,7 @@
 """The named, padded batches of pre-training, and the position that comes with each.
 
-    maker = BatchMaker("token", special, vocab_size=18000, task_id=1)
-    batch, told = maker.make(rows)                  # batch["token_labels"]: int64 [told, 1]
+    maker = BatchMaker("token", pad_id=0, task_id=1)
+    batch, told = maker.make(rows)                  # batch["token_labels"]: int64 [told, 1]; how many
     PretrainingPosition.of(stored, num_files=3)     # from the dict in a checkpoint
 
 Every batch has src_ids, sent_ids, pos_ids, task_ids int64 [batch, seq] and input_mask float32 [batch, seq]. By kind:
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from propeller.errors import UserError
-from reader.masking import SpecialIds, mask_positions, mask_tokens
+from reader.masking import mask_positions
 from reader.shards import SPECIAL, Instances
 
 KINDS = ("masking", "sentence", "token")
@@ -67,37 +67,27 @@ class PretrainingPosition:
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Makes batches of one kind. task_id: theirs; mask_draw, at_least_one: see masking.mask_tokens."""
+    """Makes batches of one kind, of one task."""
 
     kind: str
-    special: SpecialIds
-    vocab_size: int
+    pad_id: int
     task_id: int = 0
-    mask_draw: str = "piece"
-    at_least_one: bool = True
 
-    def make(self, rows: Instances, draws=None, level=None):
-        """(the batch of all `rows`, how many tokens are to be told). draws, level: for masking, see mask_tokens."""
-        if self.kind != "masking":
-            batch, mask = self._inputs(rows, rows.ids)
-            if self.kind == "sentence":
-                return {**batch, "labels": rows.labels.reshape(-1, 1)}, 0
-            told = np.flatnonzero(rows.units & SPECIAL == 0)
-            classes = (rows.units[told] >> 1).astype(np.int64)
-            return {**batch, "token_pos": mask_positions(told, mask), "token_labels": classes.reshape(-1, 1)}, len(told)
-        seen, told = mask_tokens(
-            rows,
-            draws,
-            level=level,
-            mask_id=self.special.mask,
-            mask_draw=self.mask_draw,
-            at_least_one=self.at_least_one,
-        )
-        batch, mask = self._inputs(rows, seen)
-        batch["labels"] = rows.labels.reshape(-1, 1)
-        batch["mask_label"] = rows.ids[told].astype(np.int64).reshape(-1, 1)
-        batch["mask_pos"] = mask_positions(told, mask)
-        return batch, len(told)
+    def make(self, rows: Instances, masks=None):
+        """(the batch of all `rows`, how many tokens are to be told). masks: for masking, of `masking.mask_tokens`."""
+        if self.kind == "masking":
+            seen, told = masks
+            batch, mask = self._inputs(rows, seen)
+            batch["labels"] = rows.labels.reshape(-1, 1)
+            batch["mask_label"] = rows.ids[told].astype(np.int64).reshape(-1, 1)
+            batch["mask_pos"] = mask_positions(told, mask)
+            return batch, len(told)
+        batch, mask = self._inputs(rows, rows.ids)
+        if self.kind == "sentence":
+            return {**batch, "labels": rows.labels.reshape(-1, 1)}, 0
+        told = np.flatnonzero(rows.units & SPECIAL == 0)
+        classes = (rows.units[told] >> 1).astype(np.int64)
+        return {**batch, "token_pos": mask_positions(told, mask), "token_labels": classes.reshape(-1, 1)}, len(told)
 
     def _inputs(self, rows, ids):
         """What the encoder takes, and where tokens are: bool [batch, seq]."""
@@ -109,7 +99,7 @@ class BatchMaker:
             return array
 
         return {
-            "src_ids": padded(ids, self.special.pad),
+            "src_ids": padded(ids, self.pad_id),
             "sent_ids": padded(rows.sents),
             "pos_ids": padded(rows.positions),
             "task_ids": np.full(mask.shape, self.task_id, np.int64),

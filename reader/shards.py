@@ -139,13 +139,43 @@ def parse_lines(lines: Sequence[bytes], limits: Limits = Limits()):  # noqa: B00
     return Instances.join(parts) if parts else Instances.none(), problems
 
 
+def parse_block(text: bytes, limits: Limits = Limits()):  # noqa: B008  (frozen)
+    """As `parse_lines(text.split(b"\\n"), limits)`, with less to do a line where all of them are good."""
+    columns = _columns(text)
+    if columns is not None:
+        try:
+            return _instances(*columns, np.arange(len(columns[0][0])), limits), []
+        except ValueError:
+            pass  # line by line it will be found which is bad
+    return parse_lines(text.split(b"\n"), limits)
+
+
+def _columns(text):
+    """(five lists with a field of every line, [(line, sixth field)]); None: lines of another form."""
+    fields = text.replace(b"\n", b";").split(b";")
+    ends = np.fromiter(map(len, fields), np.int64, len(fields))
+    ends += 1
+    np.cumsum(ends, out=ends)
+    of_line = np.frombuffer(text, np.uint8)[ends[:-1] - 1] == ord("\n")
+    last = np.append(np.flatnonzero(of_line), len(fields) - 1)
+    counts = np.diff(last, prepend=-1)
+    if (counts == 5).all() and b"\r" not in text:
+        return [fields[at::5] for at in range(5)], []
+    return None
+
+
 def _parse(lines, numbers, limits) -> Instances:
     """Raises ValueError, whose text is about the one line if there is only one."""
     rows = [line.strip().split(b";") for line in lines]
     count = next((len(row) for row in rows if len(row) not in (5, 6)), None)
     if count is not None:
         raise ValueError(f"{count} field{'s' * (count != 1)} parted by ';', not {';'.join(FIELDS[:5])}[;units]")
-    columns = list(zip(*(row[:5] for row in rows)))
+    sixth = [(number, row[5]) for number, row in enumerate(rows) if len(row) == 6 and row[5]]
+    return _instances(list(zip(*(row[:5] for row in rows))), sixth, numbers, limits)
+
+
+def _instances(columns, sixth, numbers, limits) -> Instances:
+    """Of `_columns`; numbers: int64 [rows], of the lines. Raises ValueError as `_parse`."""
     ids, lengths = numbers_of(columns[0], "token_ids")
     check_below(ids, limits.vocab_size, "token id", "the vocabulary has")
     sents = digits_of(columns[1], "sentence_type_ids", lengths)
@@ -153,17 +183,20 @@ def _parse(lines, numbers, limits) -> Instances:
     positions = positions_of(columns[2], lengths)
     check_below(positions, limits.positions, "position", "the model has")
     segs = digits_of(columns[3], "seg_labels", lengths)
-    classes = limits.token_classes is not None
+    if limits.token_classes is None:
+        units = _units(sixth, segs, lengths)
+    else:
+        units = _token_classes(sixth, columns[3], segs, limits)
     return Instances(
         ids=ids,
         sents=sents.astype(np.int16),
         positions=positions,
-        units=_token_classes(rows, columns[3], segs, limits) if classes else _units(rows, segs, lengths),
+        units=units,
         lengths=lengths.astype(np.int32),
         labels=_labels(columns[4], limits.classes),
         lines=numbers.astype(np.int64),
-        files=np.zeros(len(rows), np.int32),
-        knowledge=np.zeros(len(rows), bool),
+        files=np.zeros(len(numbers), np.int32),
+        knowledge=np.zeros(len(numbers), bool),
     )
 
 
@@ -182,10 +215,10 @@ def _labels(column, classes) -> np.ndarray:
     return np.array([int(field) for field in column], np.int64)
 
 
-def _token_classes(rows, column, found, limits) -> np.ndarray:
+def _token_classes(sixth, column, found, limits) -> np.ndarray:
     """uint8 [tokens]: SPECIAL where a token has no class, else the class above that bit. found: of `digits_of`."""
     most = limits.token_classes
-    if any(len(row) == 6 and row[5] for row in rows):
+    if sixth:
         raise ValueError("units is given beside classes of tokens; give phrases and entities to masking alone")
     none = found == 9  # -1, unless that digit stands in the text
     if (found[~none] >= most).any() or any(b"9" in field for field in column):
@@ -196,11 +229,10 @@ def _token_classes(rows, column, found, limits) -> np.ndarray:
     return np.where(none, SPECIAL, found << 1).astype(np.uint8)
 
 
-def _units(rows, segs, lengths) -> np.ndarray:
-    """uint8 [tokens]: the bits of every token, from words and the sixth field of those lines that have one."""
+def _units(spans, segs, lengths) -> np.ndarray:
+    """uint8 [tokens]: the bits of every token, from words and [(row, sixth field)] of those lines that have one."""
     special, word = segs > 1, segs == 1
     base = word * np.uint8(WORD | PHRASE | ENTITY) + special * np.uint8(SPECIAL)
-    spans = [(number, row[5]) for number, row in enumerate(rows) if len(row) == 6 and row[5]]
     if not spans:
         return base
     for _, field in spans:
@@ -274,8 +306,8 @@ def _inflate(path) -> Iterator[bytes]:
         raise ValueError("cut short" if begun else "empty: not a gzip file")
 
 
-def read_shard(path, skip: int = 0) -> Iterator[tuple[int, list[bytes]]]:
-    """(number of the first line, lines with their ends) of a shard, about a MiB at a time, from line `skip` on.
+def read_blocks(path, skip: int = 0) -> Iterator[tuple[int, bytes]]:
+    """(number of the first line, lines parted by line ends) of a shard, a quarter of a MiB at a time, from line `skip`.
 
     Raises UserError: no such file, no gzip file, damaged or cut; all whole lines before that place have come then.
     """
@@ -292,13 +324,20 @@ def read_shard(path, skip: int = 0) -> Iterator[tuple[int, list[bytes]]]:
         if end < 0:
             parts.append(text)
             continue
-        block = b"".join([*parts, text[:end]])
+        block = b"".join([*parts, memoryview(text)[:end]])
         parts = [text[end + 1 :]]
         begin, number = number, number + block.count(b"\n") + 1
         if number > skip:
-            yield max(begin, skip), block.split(b"\n")[max(skip - begin, 0) :]
+            left = max(skip - begin, 0)
+            yield begin + left, block.split(b"\n", left)[left] if left else block
     if problem:
         raise UserError(f"{path}, behind line {number}: the file is {problem}; {REMAKE}")
+
+
+def read_shard(path, skip: int = 0) -> Iterator[tuple[int, list[bytes]]]:
+    """As `read_blocks`, with lists of lines."""
+    for first, block in read_blocks(path, skip):
+        yield first, block.split(b"\n")
 
 
 @dataclass(frozen=True)

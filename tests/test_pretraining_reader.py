@@ -5,6 +5,7 @@ import json
 import logging
 import tracemalloc
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from benchmark import pretraining_reader as measured
 from propeller.errors import UserError
+from reader import pretraining_blocks
 from reader.pretraining import PretrainingReader
 from reader.pyreader import PyReader
 from tests.common import GOLDEN, needs_shared
@@ -125,6 +127,11 @@ KINDS = [{}, {"in_tokens": True, "batch_size": 90}, {"generate_neg_sample": True
 @files_made
 @given(file_sizes, st.sampled_from(KINDS), st.booleans(), st.integers(1, 40), st.integers(1, 3), st.data())
 def test_every_instance_once_an_epoch_and_exact_restarts(tmp_path, files, kind, shuffle, buffer, world, data):
+    with mock.patch.object(pretraining_blocks, "PIECE", data.draw(st.sampled_from([1, 2, 5, 7, 256]))):
+        check_instances_and_restarts(tmp_path, files, kind, shuffle, buffer, world, data)
+
+
+def check_instances_and_restarts(tmp_path, files, kind, shuffle, buffer, world, data):
     path = make_list(tmp_path, files)
     negative = "generate_neg_sample" in kind
     flags = {
@@ -168,6 +175,29 @@ def test_every_instance_once_an_epoch_and_exact_restarts(tmp_path, files, kind, 
         assert_same(list(again.batches(start=position)), own[k + 1 :])
     if kind.get("in_tokens"):
         assert all(batch["src_ids"].size <= 90 for batch, _ in alone)
+
+
+@files_made
+@given(file_sizes, st.integers(1, 30), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4, 256]))
+def test_masks_do_not_depend_on_how_batches_are_cut(tmp_path, files, buffer, size, other, piece):
+    """But for batches in which nothing was chosen."""
+    path = make_list(tmp_path, files, prob=1)
+    found = []
+    for batch_size in (size, other):
+        flags = {"shuffle": True, "shuffle_buffer": buffer, "max_seq_len": 90, "units": "word", "epochs": 2}
+        with mock.patch.object(pretraining_blocks, "PIECE", piece):
+            with mock.patch.object(PretrainingReader, "_mask", alone_as_it_is(PretrainingReader._mask)):
+                reader = reader_of(path, batch_size=batch_size, **flags)
+                rows = [row for batch, _ in reader.batches() for row in zip(batch["src_ids"], batch["input_mask"])]
+        found.append([ids[mask > 0].tolist() for ids, mask in rows])
+    assert found[0] == found[1]
+
+
+def alone_as_it_is(mask):
+    def without(self, rows, draws, level, at_least_one=False):
+        return (rows.ids, np.zeros(0, np.int64)) if at_least_one else mask(self, rows, draws, level)
+
+    return without
 
 
 @files_made
