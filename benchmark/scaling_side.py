@@ -96,7 +96,7 @@ def _exchange(learner):
     from propeller.train.model import RunMode
 
     shapes = list(learner.parameter_shapes(RunMode.TRAIN).items())
-    reducer, main = learner._reducer(), paddle.static.Program()
+    reducer, main = learner.graphs.reducer(), paddle.static.Program()
     with paddle.static.program_guard(main, paddle.static.Program()):
         pairs = [(name, paddle.full(shape, 1.0, "float32")) for name, shape in shapes]
         found = reducer(pairs)

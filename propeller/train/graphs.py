@@ -37,7 +37,7 @@ class Graphs:
         task, config = self._known(task), self.config
         if (RunMode.TRAIN, task) not in self._built:
             self._built[RunMode.TRAIN, task] = program.build_train(
-                self._maker(task), config.accumulate > 1, self._reducer(), config.precision, config.recompute
+                self._maker(task), config.accumulate > 1, self.reducer(), config.precision, config.recompute
             )
         return self._built[RunMode.TRAIN, task]
 
@@ -80,7 +80,8 @@ class Graphs:
     def _maker(self, task):
         return self.make_model if task is None else lambda mode: self.make_model(mode, task)
 
-    def _reducer(self):
+    def reducer(self):
+        """What sums gradients over the ranks; None for one alone."""
         if self.ranks.size == 1:
             return None
         return GradientReducer(self.config.bucket_mb or BUCKET_MB[self.ranks.backend])
