@@ -26,21 +26,18 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmark.pretraining_cells import (
-    MAX_SEQ_LEN,
     TASKS,
     Cells,
-    Corpus,
     dev_texts,
-    digest,
     fine_tune,
     gain,
-    join_lists,
     parser,
+    prepared,
     records,
-    run_script,
     settings,
     spread,
 )
+from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest, join_lists, run_script
 from propeller.errors import exit_on_user_error
 
 RANDOM, CHAR, KNOWLEDGE = "random", "char masking", "knowledge masking"
@@ -163,10 +160,7 @@ def main(args):
     for name, cell in found.items():
         masks = f"{name}: {cell['steps']} steps of {PRETRAINING['batch_size']} tokens"
         print(f"{masks}; held-out text under its own masks: loss {cell['loss']:.3f}, ppl {math.exp(cell['loss']):.1f}")
-    data = {task.name: corpus.folder / "tasks" / digest(settings(corpus, {})) / task.name for task in TASKS}
-    for task in TASKS:
-        if not data[task.name].is_dir():
-            task.prepare(args.data, data[task.name])
+    data = prepared(corpus, args.data)
     starts = {RANDOM: None, **{name: pretraining.folder(name) / "params" for name in found}}
 
     def measure(task, start, seed):

@@ -10,19 +10,8 @@ import pytest
 
 from benchmark import pretraining
 from benchmark.common import arguments
-from benchmark.pretraining_cells import (
-    SHARED_RUN,
-    STOPPED,
-    TASKS,
-    Cells,
-    DevTexts,
-    clean,
-    gain,
-    join_lists,
-    run_script,
-    spread,
-    text_key,
-)
+from benchmark.pretraining_cells import TASKS, Cells, gain, spread
+from benchmark.pretraining_corpus import SHARED_RUN, STOPPED, DevTexts, clean, join_lists, run_script, text_key
 from propeller.errors import UserError
 from tests.common import ROOT
 
@@ -199,7 +188,7 @@ def test_a_run_is_stopped_at_its_end_and_a_failed_one_says_why(tmp_path, monkeyp
     (tmp_path / "fails.py").write_text(
         "import sys\nprint('first')\nsys.exit('the reason: ' + ' '.join(sys.argv[1:]))\n"
     )
-    monkeypatch.setattr("benchmark.pretraining_cells.ROOT", tmp_path)
+    monkeypatch.setattr("benchmark.pretraining_corpus.ROOT", tmp_path)
     begin, log = time.monotonic(), tmp_path / "log"
     assert run_script("waits.py", {}, log, 1, begin + 2) is False
     assert "begun" in log.read_text()
@@ -209,7 +198,7 @@ def test_a_run_is_stopped_at_its_end_and_a_failed_one_says_why(tmp_path, monkeyp
 
 
 def test_the_modules_import_no_paddle_and_help_shows_the_command():
-    for name in ("pretraining",):
+    for name in ("pretraining", "continual"):
         code = "import runpy, sys; sys.modules['paddle'] = None; sys.argv = ['x', '--help']; "
         code += f"runpy.run_path('benchmark/{name}.py', run_name='__main__')"
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=False)

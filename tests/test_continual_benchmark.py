@@ -1,0 +1,94 @@
+"""The benchmark of continual pre-training: the same steps for every way, and figures told as they are."""
+
+import json
+
+import pytest
+
+from benchmark import continual
+from benchmark.pretraining_cells import TASKS
+from pretrain import TASKS as PRETRAINING_TASKS
+from pretrain.schedule import StepPlan
+from pretrain.task_list import read_task_list
+
+STEPS = 400
+FIGURES = {"knowledge_masking": 250.25, "sentence_distance": 0.5}
+
+
+def entries(tmp_path, method):
+    pretraining = object.__new__(continual.Pretraining)
+    pretraining.steps = STEPS
+    pretraining.lists = {
+        (name, part): tmp_path / f"{name}{part}" for name in continual.LEARNT for part in ("", "_valid")
+    }
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"tasks": pretraining.entries(method)}))
+    return read_task_list(path)
+
+
+@pytest.mark.parametrize("method", continual.SCHEDULES)
+def test_every_way_has_the_same_steps_and_is_looked_at_where_its_stages_end(tmp_path, method):
+    plan = StepPlan(entries(tmp_path, method), continual.SCHEDULES[method], seed=1)
+    assert plan.total == STEPS
+    ends = [stage.first for stage in plan.stages[1:]] + [plan.total]
+    borders = continual.borders(method, STEPS)
+    assert borders[-1] == STEPS
+    assert set(ends) <= set(borders)
+    assert all(border % continual.check_every(method, STEPS) == 0 for border in borders)
+    counts = {name: sum(plan.task(step) == name for step in range(STEPS)) for name in plan.names}
+    alone = method == continual.ALONE
+    assert counts == ({continual.MASKING: STEPS} if alone else dict.fromkeys(continual.LEARNT, STEPS // 4))
+
+
+def test_a_task_enters_with_every_stage_of_continual(tmp_path):
+    plan = StepPlan(entries(tmp_path, continual.CONTINUAL), "continual")
+    assert [stage.enters for stage in plan.stages] == [(name,) for name in continual.LEARNT]
+    assert [len(stage.counts) for stage in plan.stages] == [1, 2, 3, 4]
+    assert set(continual.LEARNT) <= set(PRETRAINING_TASKS)
+    order = list(PRETRAINING_TASKS)
+    assert {name: order.index(name) for name in continual.LEARNT} == continual.IDS
+
+
+def test_held_out_figures_are_those_of_the_dev_records():
+    found = [
+        {"event": "train", "step": 20, "loss": 1.0},
+        {"event": "dev", "task": "knowledge_masking", "step": 20, "loss": 5.0, "ppl": 148.0},
+        {"event": "dev", "task": "sentence_distance", "step": 20, "loss": 1.0, "acc": 0.5},
+        {"event": "dev", "task": "sentence_distance", "step": 40, "loss": 1.0, "acc": 0.75},
+    ]
+    assert continual.held_out(found) == {
+        "knowledge_masking": [[20, 148.0]],
+        "sentence_distance": [[20, 0.5], [40, 0.75]],
+    }
+
+
+def test_seeds_are_averaged_where_all_of_them_have_a_step():
+    assert continual.mean_curve([[[20, 0.5], [40, 0.75]], [[20, 0.25], [60, 1.0]]]) == [(20, 0.375)]
+    assert continual.mean_curve([]) == []
+
+
+def test_the_report_leaves_out_what_was_not_measured(tmp_path, capsys):
+    learnt = {
+        continual.pretraining_cell(method, 1): {name: [[STEPS, figure]] for name, figure in FIGURES.items()}
+        for method in (continual.MIXED, continual.CONTINUAL)
+    }
+    curves = continual.curves_of(learnt, [1])
+    assert set(curves) == {(m, n) for m in (continual.MIXED, continual.CONTINUAL) for n in FIGURES}
+    continual.report_held_out(curves, STEPS)
+    assert f"| all from the start, 1 | {STEPS} | 250.2 | 50.00 |  |  |" in capsys.readouterr().out
+    tuned = {
+        continual.fine_tuning_cell(task, method, 1): {task.score: 0.75}
+        for task in TASKS
+        for method in continual.SCHEDULES
+    }
+    assert continual.report_fine_tuning(tuned, [1])
+    assert "| continual | 75.00 | 75.00 | 75.00 |" in capsys.readouterr().out
+    assert not continual.report_fine_tuning(tuned, [1, 2])
+    del tuned[continual.fine_tuning_cell(TASKS[0], continual.ALONE, 1)]
+    assert not continual.report_fine_tuning(tuned, [1])
+
+
+def test_forgetting_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    curves = {("continual", name): [(20, figure), (STEPS, figure)] for name, figure in FIGURES.items()}
+    continual.draw(curves, STEPS, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
