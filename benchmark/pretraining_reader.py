@@ -161,12 +161,11 @@ class Work:
                 raise SystemExit("the plain loop and the reader do not give the same batches")
 
     def mask_ours(self, size=BATCH):
-        count, block = len(self.rows), Block(self.rows, self._mask_piece)
-        stretches = [Stretch([(block, at, min(at + size, count))]) for at in range(0, count, size)]
-        batches = [(stretch, stretch.rows) for stretch in stretches]
+        count, block = len(self.rows), Block(self.rows, None, self._mask_piece)
+        batches = [Stretch([(block, at, min(at + size, count))]) for at in range(0, count, size)]
         begin = time.process_time()
-        for stretch, rows in batches:
-            _, tokens = stretch.masked("word")
+        for stretch in batches:
+            rows, (_, tokens) = stretch.take("word")
             mask = np.arange(rows.lengths.max(), dtype=np.int32) < rows.lengths[:, None]
             rows.ids[tokens].astype(np.int64), mask_positions(tokens, mask)
         return self.tokens / (time.process_time() - begin)

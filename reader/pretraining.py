@@ -285,7 +285,7 @@ class PretrainingReader:
                 block, held = rows.slice(0, size), rows.slice(size, len(rows))
                 more = len(held) > 0
                 if len(block):
-                    yield self._block(self._ordered(block, here), here), here, not more
+                    yield self._block(*self._ordered(block, here), here), here, not more
                 if more:
                     file, line = int(held.files[0]), int(held.lines[0])
                     here = dataclasses.replace(here, file=file, line=line, block=here.block + 1, done=0)
@@ -336,12 +336,12 @@ class PretrainingReader:
             if self.stats["bad_lines"] <= TOLD:
                 log.warning("%s: left out%s", told, ", as others will be" * (self.stats["bad_lines"] == TOLD))
 
-    def _block(self, rows, here):
+    def _block(self, rows, order, here):
         def mask(piece, number, level):
             bits = bits_at(self.seed, MASK, here.epoch, here.block << 32 | number)
             return self._mask(piece, Draws(bits, self.vocab_size), level)
 
-        return Block(rows, mask)
+        return Block(rows, order, mask)
 
     def _mask(self, rows, draws, level, at_least_one=False):
         return mask_tokens(
@@ -349,6 +349,7 @@ class PretrainingReader:
         )
 
     def _ordered(self, block, here):
+        """(instances of a block, the order in which they are given out; None: as they stand)."""
         random = self._random(BLOCK, here.epoch, here.block)
         if self.generate_neg_sample and len(block) > 1:
             block = block.take(random.permutation(len(block)))
@@ -356,18 +357,17 @@ class PretrainingReader:
             self.stats["negatives"] += len(made)
             self.stats["missed"] += missed
             block = Instances.join([block, made])
-        return block.take(random.permutation(len(block))) if self.shuffle else block
+        return block, random.permutation(len(block)) if self.shuffle else None
 
     def _finish(self, stretch, after, level):
         """The batch of a stretch, the last before the place `after`."""
-        rows, masks = stretch.rows, None
+        masked = self.kind == "masking" and not self.draws_of_2019
+        rows, masks = stretch.take(level if masked else None)
         if self.draws_of_2019:
             masks = self._mask(rows, DrawsOf2019.of(self._one, len(rows.ids), self.vocab_size), level)
-        elif self.kind == "masking":
-            masks = stretch.masked(level)
-            if not len(masks[1]):  # a loss over nothing is not a number
-                draws = Draws(bits_at(self.seed, ONE, after.epoch, after.batches), self.vocab_size)
-                masks = self._mask(rows, draws, level, at_least_one=True)
+        elif masked and not len(masks[1]):  # a loss over nothing is not a number
+            draws = Draws(bits_at(self.seed, ONE, after.epoch, after.batches), self.vocab_size)
+            masks = self._mask(rows, draws, level, at_least_one=True)
         batch, told = self.maker.make(rows, masks)
         padding = batch["src_ids"].size - len(rows.ids)
         for name, count in zip(("rows", "tokens", "padding", "masked"), (len(rows), len(rows.ids), padding, told)):

@@ -90,9 +90,18 @@ class Instances:
 
     def slice(self, start: int, stop: int) -> Instances:
         """Rows start..stop - 1, sharing the arrays."""
-        low, high = self.offsets[start], self.offsets[stop]
-        tokens = {name: getattr(self, name)[low:high] for name in TOKEN_FIELDS}
-        return Instances(**tokens, **{name: getattr(self, name)[start:stop] for name in ROW_FIELDS})
+        low, high = int(self.offsets[start]), int(self.offsets[stop])
+        return Instances(
+            self.ids[low:high],
+            self.sents[low:high],
+            self.positions[low:high],
+            self.units[low:high],
+            self.lengths[start:stop],
+            self.labels[start:stop],
+            self.lines[start:stop],
+            self.files[start:stop],
+            self.knowledge[start:stop],
+        )
 
     def take(self, index: np.ndarray) -> Instances:
         """The rows numbered by `index` (int [n], any order), copied."""

@@ -127,7 +127,7 @@ KINDS = [{}, {"in_tokens": True, "batch_size": 90}, {"generate_neg_sample": True
 @files_made
 @given(file_sizes, st.sampled_from(KINDS), st.booleans(), st.integers(1, 40), st.integers(1, 3), st.data())
 def test_every_instance_once_an_epoch_and_exact_restarts(tmp_path, files, kind, shuffle, buffer, world, data):
-    with mock.patch.object(pretraining_blocks, "PIECE", data.draw(st.sampled_from([1, 2, 5, 7, 256]))):
+    with mock.patch.object(pretraining_blocks, "PIECE", data.draw(st.sampled_from([1, 2, 5, 7, 512]))):
         check_instances_and_restarts(tmp_path, files, kind, shuffle, buffer, world, data)
 
 
@@ -178,7 +178,7 @@ def check_instances_and_restarts(tmp_path, files, kind, shuffle, buffer, world, 
 
 
 @files_made
-@given(file_sizes, st.integers(1, 30), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4, 256]))
+@given(file_sizes, st.integers(1, 30), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4, 512]))
 def test_masks_do_not_depend_on_how_batches_are_cut(tmp_path, files, buffer, size, other, piece):
     """But for batches in which nothing was chosen."""
     path = make_list(tmp_path, files, prob=1)
