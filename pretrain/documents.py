@@ -41,11 +41,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Document:
-    """number: in its file, from 0; line: its first, from 1; paragraphs: not empty ones, without line ends."""
+    """number: in its file, from 0; line: its first, from 1; paragraphs: not empty ones, without line ends; title: "" if
+    it has none, and among the paragraphs too where Source says so."""
 
     number: int
     line: int
     paragraphs: list = field(default_factory=list)
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ def documents(path, source=Source(), problems=None) -> Iterator[Document]:  # no
             name = name[: -len(suffix)] if name.endswith(suffix) else name
         kind = "jsonl" if name.endswith((".jsonl", ".json")) else "text"
     found = _from_json(path, source, problems) if kind == "jsonl" else _from_text(path, source, problems)
-    for number, (line, paragraphs) in enumerate(found):
-        yield Document(number, line, paragraphs)
+    for number, (line, paragraphs, title) in enumerate(found):
+        yield Document(number, line, paragraphs, title)
 
 
 def _bad(path, problems, line, text):
@@ -186,10 +188,10 @@ def _from_text(path, source, problems):
             held.append(text)
             size += len(text)
         if held and (not text or size >= DOCUMENT_CHARS):
-            yield first, _paragraphs(held, source)
+            yield first, _paragraphs(held, source), ""
             held, size = [], 0
     if held:
-        yield first, _paragraphs(held, source)
+        yield first, _paragraphs(held, source), ""
 
 
 def _paragraphs(texts, source):
@@ -219,7 +221,7 @@ def _from_json(path, source, problems):
             continue
         paragraphs = _paragraphs([part.strip() for part in row["text"].splitlines() if part.strip()], source)
         title = (row.get("title") or "").strip()
-        yield number, [title, *paragraphs] if title and source.title == "first" else paragraphs
+        yield number, [title, *paragraphs] if title and source.title == "first" else paragraphs, title
 
 
 def blocks(path, source=Source(), size: int = 1 << 18, skip: bool = False) -> Iterator[Block]:  # noqa: B008

@@ -14,6 +14,7 @@ it, but for documents of a single word, which are counted as `left_over`.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 
 from pretrain.pieces import Tokens, fields_of
@@ -27,12 +28,7 @@ class Pairs:
 
     def __init__(self, max_seq_len, pairs, cls, sep, short_seq_prob=0.1):
         self.most, self.pairs, self.short = max_seq_len - 3, pairs, short_seq_prob
-        self.cls, self.sep = str(cls).encode(), str(sep).encode()
-        self.zeros, self.ones = b"0 " * max_seq_len, b"1 " * max_seq_len
-        self.positions = " ".join(map(str, range(max_seq_len))).encode()
-        self.position_ends = [0]
-        for number in range(max_seq_len):
-            self.position_ends.append(self.position_ends[-1] + len(str(number)) + (number > 0))
+        self.cls, self.sep = cls, sep
 
     def lines(self, documents, rng_of):
         """Lines of the documents in their order, and a Counter.
@@ -114,20 +110,12 @@ class Pairs:
         return found or [head(sentences[0], room)]
 
     def _line(self, a, b, follows, stats):
-        first, second = sum([tokens.count for tokens in a]), sum([tokens.count for tokens in b])
-        length = first + second + 3
+        length = sum([tokens.count for tokens in a]) + sum([tokens.count for tokens in b]) + 3
         stats["instances"] += 1
         stats["next"] += follows
         stats["tokens"] += length
         stats[length] += 1
-        ids, segs = zip(*[fields_of(b" ".join([tokens.text for tokens in text])) for text in (a, b)])
-        fields = [
-            b"%b %b %b %b %b" % (self.cls, ids[0], self.sep, ids[1], self.sep),
-            self.zeros[: 2 * first + 4] + self.ones[: 2 * second + 1],
-            self.positions[: self.position_ends[length]],
-            b"-1 %b -1 %b -1" % segs,
-            b"%d" % follows,
-        ]
+        line = line_of((a, b), follows, self.cls, self.sep)
         units, at = [], 1
         for text in (a, b):
             for tokens in text:
@@ -135,9 +123,34 @@ class Pairs:
                     units += [f"{start + at}-{end + at}-{kind}" for start, end, kind in tokens.units]
                 at += tokens.count
             at += 1
-        if units:
-            fields.append(" ".join(units).encode())
-        return b";".join(fields)
+        return b"%b;%b" % (line, " ".join(units).encode()) if units else line
+
+
+def line_of(texts, label, cls, sep, token_labels=None) -> bytes:
+    """A line of a shard, without its line end and without units: [CLS], and [SEP] behind each text.
+
+    Args: texts: one or more lists of Tokens, none without a token; label: the class, a number; cls, sep: ids;
+        token_labels: where tokens have classes: of each text those of its tokens, bytes with blanks between, b"1 1 -1 0".
+
+    The first text has sentence type 0, the others 1.
+    """
+    ids, segs = zip(*[fields_of(b" ".join([tokens.text for tokens in text])) for text in texts])
+    first = sum([tokens.count for tokens in texts[0]]) + 2
+    others = sum([tokens.count for text in texts[1:] for tokens in text]) + len(texts) - 1
+    return b"%d %b %d;%b;%b;-1 %b -1;%d" % (
+        cls,
+        (b" %d " % sep).join(ids),
+        sep,
+        (b"0 " * first + b"1 " * others)[:-1],
+        _positions(first + others),
+        b" -1 ".join(token_labels or segs),
+        label,
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _positions(length):
+    return " ".join(map(str, range(length))).encode()
 
 
 def fitting(tokens: Tokens, most: int) -> list:
