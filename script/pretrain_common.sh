@@ -127,11 +127,16 @@ demonstrate() {
 # pretrain FLAGS...: on the user's shards, with the recipe's flags and the user's.
 pretrain() {
     PYTHON_FOUND=$(project_python) || exit $?
-    CONFIG_PATH=$MODEL_PATH/ernie_config.json VOCAB=$(last_value --vocab_path "$@")
-    VOCAB=${VOCAB:-${MODEL_PATH:-$DEMO}/vocab.txt}
+    VOCAB=$(last_value --vocab_path "$@") CONFIG_PATH=
+    # Never the demonstration's: its vocabulary would give the ids of these shards other words.
+    [ -n "$MODEL_PATH$VOCAB" ] ||
+        die 2 "MODEL_PATH is not set: set it to a folder with the vocab.txt that the shards were made with," \
+            "or give --vocab_path"
+    VOCAB=${VOCAB:-$MODEL_PATH/vocab.txt}
     [ -f "$VOCAB" ] || [ "$DRY_RUN" = 1 ] ||
         die 2 "$VOCAB is not there: set MODEL_PATH to a folder with the vocab.txt that the shards were made with," \
             "or give --vocab_path"
+    [ -z "$MODEL_PATH" ] || CONFIG_PATH=$MODEL_PATH/ernie_config.json
     [ -f "$CONFIG_PATH" ] || CONFIG_PATH=$ROOT/config/$CONFIG
     train_and_tell "$OUTPUT/$NAME" "$@"
 }

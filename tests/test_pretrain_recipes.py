@@ -73,11 +73,20 @@ def test_recipes_are_short_and_pass_flags_on(recipe):
     assert lines[-1].endswith('"$@"')
 
 
-def test_a_missing_vocabulary_is_explained(tmp_path):
-    words = ["sh", str(RECIPES[0]), "--train_filelist", "t"]
-    done = shell(words, env=clean_environment(PYTHON="python3", OUTPUT=tmp_path))
-    assert done.returncode == 2
-    assert "vocab.txt is not there: set MODEL_PATH to a folder with the vocab.txt" in done.stderr
+@pytest.mark.parametrize("recipe", RECIPES, ids=IDS)
+def test_a_missing_vocabulary_is_explained(recipe, tmp_path):
+    """The vocabulary of a demonstration that was made before is none for other shards."""
+    demo = tmp_path / "pretrain_demo" / recipe.parent.name[:2]
+    demo.mkdir(parents=True)
+    (demo / "vocab.txt").write_text("[PAD]\n")
+    words = ["sh", str(recipe), "--train_filelist", "t"]
+    for settings, problem in (({}, "MODEL_PATH is not set"), ({"MODEL_PATH": "/m"}, "/m/vocab.txt is not there")):
+        done = shell(words, env=clean_environment(PYTHON="python3", OUTPUT=tmp_path, **settings))
+        assert done.returncode == 2
+        assert f"error: {problem}: set " in done.stderr
+        assert "to a folder with the vocab.txt that the shards were made with, or give --vocab_path" in done.stderr
+    words, _ = dry_run(recipe, "--train_filelist", "t", "--vocab_path", "/v", DEVICES="cpu", OUTPUT=tmp_path)
+    assert parsed(words).model.vocab_path == "/v"
 
 
 def test_help_names_what_it_takes():
