@@ -130,6 +130,8 @@ class Work:
 
     def __init__(self, folder, shard, vocab_size):
         self.shard, self.vocab_size = shard, vocab_size
+        vocab = dict.fromkeys(range(vocab_size))
+        self.tokenizer = SimpleNamespace(pad_id=0, cls_id=CLS, sep_id=SEP, mask_id=MASK, vocab=vocab)
         self.filelist = folder / "filelist"
         self.filelist.write_text(f"{Path(shard).resolve()}\t1.0\n")
         parts = []
@@ -145,10 +147,8 @@ class Work:
         self.tokens = len(self.rows.ids)
 
     def reader(self, **flags):
-        vocab = dict.fromkeys(range(self.vocab_size))
-        tokenizer = SimpleNamespace(pad_id=0, cls_id=CLS, sep_id=SEP, mask_id=MASK, vocab=vocab)
         sizes = {"max_seq_len": MAX_SEQ_LEN, "batch_size": BATCH, "in_tokens": False}
-        return PretrainingReader(self.filelist, tokenizer, units="word", **sizes, **flags)
+        return PretrainingReader(self.filelist, self.tokenizer, units="word", **sizes, **flags)
 
     def check(self):
         """Both readers give the same batches."""

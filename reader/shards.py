@@ -168,9 +168,14 @@ def _columns(text):
     of_line = np.frombuffer(text, np.uint8)[ends[:-1] - 1] == ord("\n")
     last = np.append(np.flatnonzero(of_line), len(fields) - 1)
     counts = np.diff(last, prepend=-1)
-    if (counts == 5).all() and b"\r" not in text:
+    if ((counts != 5) & (counts != 6)).any() or b"\r" in text:
+        return None
+    if (counts == 5).all():
         return [fields[at::5] for at in range(5)], []
-    return None
+    first = last - counts + 1
+    columns = [list(map(fields.__getitem__, (first + at).tolist())) for at in range(5)]
+    rows = np.flatnonzero(counts == 6)
+    return columns, [pair for pair in zip(rows.tolist(), map(fields.__getitem__, last[rows].tolist())) if pair[1]]
 
 
 def _parse(lines, numbers, limits) -> Instances:

@@ -1,5 +1,6 @@
 """reader.PretrainingReader: the 2019 batches, every instance once an epoch, restarts, ranks, stages, negatives."""
 
+import dataclasses
 import gzip
 import json
 import logging
@@ -17,6 +18,7 @@ from propeller.errors import UserError
 from reader import pretraining_blocks
 from reader.pretraining import PretrainingReader
 from reader.pyreader import PyReader
+from reader.shards import Limits, parse_block, parse_lines
 from tests.common import GOLDEN, needs_shared
 
 RECORDED = GOLDEN / "2b_pretrain"
@@ -118,6 +120,44 @@ def test_batches_equal_those_of_2019(case, monkeypatch):
     assert compared == 7 * meta["n_batches"]
     again = list(reader.batches(start=found[1][1].to_dict()))
     assert_same(again, found[2:])
+
+
+some_lines = st.lists(
+    st.tuples(st.integers(0, 99), st.integers(0, 9), st.sampled_from(["", "1-4-e", "1-2-p 2-4-e"]), st.integers(0, 30)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def spoilt(line, how):
+    """One in six of them bad, or of another form."""
+    fields = line.split(";")
+    changed = {
+        0: ";".join(fields[:4]),
+        1: line + " ",
+        2: line + ";;",
+        3: ";".join([*fields[:4], "2", *fields[5:]]),
+        4: "",
+        5: "1;0;0;-1;1",
+    }
+    return changed.get(how, line)
+
+
+@settings(deadline=None, max_examples=80)
+@given(some_lines, st.booleans())
+def test_a_block_of_lines_is_parsed_as_its_lines_are(rows, windows):
+    lines = [spoilt(instance(n, words, n % 2, units if words > 1 else ""), how) for n, words, units, how in rows]
+    lines = [f"{line}{chr(13) * windows}".encode() for line in lines]
+    found, problems = parse_block(b"\n".join(lines), Limits(60))
+    expected, others = parse_lines(lines, Limits(60))
+    assert problems == others
+    for field in dataclasses.fields(expected):
+        ours, theirs = getattr(found, field.name), getattr(expected, field.name)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    if not problems and not windows and all(how > 5 for *_, how in rows):
+        with mock.patch("reader.shards.parse_lines", side_effect=AssertionError("line by line")):
+            parse_block(b"\n".join(lines), Limits(60))
 
 
 file_sizes = st.lists(st.lists(st.integers(0, 8), max_size=25), min_size=1, max_size=4).filter(any)
