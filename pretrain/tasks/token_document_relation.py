@@ -1,0 +1,121 @@
+"""Token-document relation: of every token, whether its word stands in other segments of its document too.
+
+    python -m pretrain.build_data --tasks token_document_relation ...
+
+ERNIE 2.0 (arXiv 1907.12412, section 4.2.1): "predicts whether the token in a segment appears in other segments of the
+original document"; words that appear in many parts of a document are common words, or belong to its topic, and by
+telling them a model learns to find key words.
+
+A **segment** is an instance: sentences that follow each other, as many as fit into max_seq_len; the other segments are
+the rest of the document. A document that is one segment is cut in two at the end of the sentence nearest to its middle;
+one of a single sentence gives nothing and is counted as `left_over`.
+
+It is judged by **words**, all pieces of one alike: class 1 if a word of the same pieces is in another segment, else 0.
+So that the class tells topics and not grammar, no class (-1) have: stop words (pretrain/stop_words.py, --stop_words),
+words without a letter or digit, words with an unknown piece, and words that are in more than COMMON of the documents
+of a block (--block_chars) that has DOCUMENTS or more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pretrain.classes import ClassTask
+from pretrain.instances import fitting, line_of
+from pretrain.stop_words import stop_words
+
+COMMON, DOCUMENTS = 0.5, 8
+CACHED_WORDS = 1 << 18
+
+
+class TokenDocumentRelation(ClassTask):
+    """One text; a token's class: 0 only here, 1 in other segments too."""
+
+    name = "token_document_relation"
+    level = "token"
+    default_classes = 2
+
+    @classmethod
+    def class_names(cls, plan):
+        return ("here alone", "in other segments")
+
+    def __init__(self, plan, tokenizer):
+        super().__init__(plan, tokenizer)
+        self.most = plan.max_seq_len - 2
+        forms = {form for word in stop_words(plan) for form in (word, word.capitalize())}
+        self.stop = {",".join(map(str, ids)).encode() for ids in tokenizer.encode_batch(sorted(forms))}
+        self.classless = {}  # word -> whether it never has a class
+
+    def lines(self, documents, rng_of):
+        lines, stats = [], Counter()
+        cut = [self._segments(document.sentences) for document in documents]
+        words = [[b" ".join([tokens.text for tokens in part]).split(b" ") for part in parts] for parts in cut]
+        common = self._common(words)
+        for parts, of_parts in zip(cut, words):
+            if len(parts) < 2:
+                stats["left_over"] += 1
+                continue
+            table = self._table(of_parts, common)
+            for part, of_part in zip(parts, of_parts):
+                labels = b" ".join([table[word] for word in of_part])
+                lines.append(line_of([part], 0, self.tokenizer.cls_id, self.tokenizer.sep_id, token_labels=[labels]))
+                length, none = 2 + sum([tokens.count for tokens in part]), labels.count(b"-")
+                stats.update(instances=1, tokens=length, class_0=labels.count(b"0"))
+                stats.update({length: 1, "class_1": labels.count(b"1") - none})
+        return lines, stats
+
+    def _segments(self, sentences):
+        """Lists of Tokens, each of at most `most` tokens."""
+        sentences = [part for tokens in sentences for part in fitting(tokens, self.most)]
+        found, room = [], 0
+        for tokens in sentences:
+            if tokens.count > room:
+                found.append([])
+                room = self.most
+            found[-1].append(tokens)
+            room -= tokens.count
+        return in_halves(found[0]) if len(found) == 1 else found
+
+    def _common(self, documents):
+        if len(documents) < DOCUMENTS:
+            return set()
+        counts = Counter()
+        for parts in documents:
+            counts.update(set().union(*parts))
+        return {word for word, count in counts.items() if count > COMMON * len(documents)}
+
+    def _table(self, parts, common):
+        """word -> the classes of its tokens, as text."""
+        seen, again = set(), set()
+        for part in map(set, parts):
+            again |= seen & part
+            seen |= part
+        table = {}
+        for word in seen:
+            label = b"-1" if word in common or self._has_none(word) else b"1" if word in again else b"0"
+            pieces = word.count(b",")
+            table[word] = label + (b" " + label) * pieces if pieces else label
+        return table
+
+    def _has_none(self, word):
+        found = self.classless.get(word)
+        if found is None:
+            if len(self.classless) >= CACHED_WORDS:
+                self.classless.clear()
+            ids = [int(number) for number in word.split(b",")]
+            pieces = "".join(self.tokenizer.convert_ids_to_tokens(ids))
+            found = word in self.stop or self.tokenizer.unk_id in ids or not any(map(str.isalnum, pieces))
+            self.classless[word] = found
+        return found
+
+
+def in_halves(sentences):
+    """Two lists, cut at the end of a sentence where they are most alike in tokens; one list of a single sentence."""
+    if len(sentences) < 2:
+        return [sentences]
+    total, passed, gaps = sum(tokens.count for tokens in sentences), 0, []
+    for tokens in sentences[:-1]:
+        passed += tokens.count
+        gaps.append(abs(2 * passed - total))
+    border = 1 + gaps.index(min(gaps))
+    return [sentences[:border], sentences[border:]]
