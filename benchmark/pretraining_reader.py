@@ -7,9 +7,9 @@ The plain loops below are what a pre-training script of 2019 did: numbers read w
 each row that chooses words and masks pieces, lists padded in loops. With the draws of 2019 the reader gives the same
 batches, which is checked first; measured are its own draws. A round is every instance of the shard once, in one
 thread, in batches of 128 rows; seconds are of processor time, so that other processes count little. Target: masking
-(numbers drawn, tokens masked, labels and places collected) at 10 times the plain loop. Masking in small batches of 32
-rows, and the whole reader (gz to padded batches), of which inflating and finding numbers in text take most, are shown
-beside it.
+(numbers drawn, tokens masked, labels and places collected) at 10 times the plain loop. As in the reader, the rows of
+several batches are masked at once. Masking in small batches of 32 rows, and the whole reader (gz to padded batches), of
+which inflating and finding numbers in text take most, are shown beside it.
 """
 
 from __future__ import annotations
