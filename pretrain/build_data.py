@@ -5,10 +5,13 @@
     python -m pretrain.inspect output/shards/shards/news-00000.gz --vocab_path vocab.txt
 
 writes OUTPUT/filelist (path<TAB>mask_word_prob, for train.py --train_filelist), OUTPUT/shards/*.gz and
-OUTPUT/stats.json. Text is plain (UTF-8, a blank line between documents) or JSON lines (`text`, `title`), as it is,
-.gz or .zst. The same text, flags and --seed give the same bytes, however many processes. Killed midway, the same
-command goes on with the files that are not done. What is wrong with the input is one line, file, line and remedy, and
-exit status 2; --on_bad skip leaves it out and counts it.
+OUTPUT/stats.json. With --tasks A,B instances of several tasks are made in one pass, each in OUTPUT/TASK/ with the same
+three, for a task list (train.py --task_list); pretrain/tasks/ has a file for every task.
+
+Text is plain (UTF-8, a blank line between documents) or JSON lines (`text`, `title`), as it is, .gz or .zst. The same
+text, flags and --seed give the same bytes, however many processes. Killed midway, the same command goes on with the
+files that are not done. What is wrong with the input is one line, file, line and remedy, and exit status 2; --on_bad
+skip leaves it out and counts it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ import sys
 import time
 from pathlib import Path
 
-from pretrain.builder import Plan, build_file, facts_of, names_of
+from pretrain import TASKS
+from pretrain.builder import FILES, MASKING, Plan, build_file, facts_of, names_of
 from pretrain.documents import FORMATS
 from pretrain.engines import Processes, over_ray
 from pretrain.instances import PAIRS
@@ -42,6 +46,14 @@ def truth(text):
     raise argparse.ArgumentTypeError("give true or false")
 
 
+def names(text):
+    """Names with commas between."""
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise argparse.ArgumentTypeError("give names of tasks, commas between")
+    return found
+
+
 def arguments() -> argparse.ArgumentParser:
     """The flags."""
     parser = argparse.ArgumentParser(
@@ -52,7 +64,7 @@ def arguments() -> argparse.ArgumentParser:
     def flag(group, name, text, kind=None, **options):
         default = options.pop("default", getattr(plan, name, None))
         kind = kind or type(default)
-        shown = f" (default {str(default).lower() if kind is truth else default})" if default is not None else ""
+        shown = "" if default in (None, ()) else f" (default {str(default).lower() if kind is truth else default})"
         group.add_argument(f"--{name}", type=kind, default=default, help=text.replace("%", "%%") + shown, **options)
 
     group = parser.add_argument_group("input and output")
@@ -75,10 +87,14 @@ def arguments() -> argparse.ArgumentParser:
     flag(group, "do_lower_case", "lower-case the text and strip accents, for uncased vocabularies", truth)
     flag(group, "sp_model", "sentencepiece model of the last two (default: the *.model beside vocab.txt)", str)
     group = parser.add_argument_group("instances")
+    flag(group, "tasks", f"in a folder each: {', '.join(TASKS)} (default: {MASKING} alone, in --output itself)", names)
     pairs = "mixed: half of the second texts are the next ones; positive: all, as generate_neg_sample needs"
     flag(group, "pairs", pairs, choices=PAIRS)
     flag(group, "max_seq_len", "longest instance in tokens, [CLS] and [SEP] among them")
-    flag(group, "short_seq_prob", "part of the instances that is made shorter")
+    flag(group, "short_seq_prob", "part of the pairs of knowledge masking that is made shorter")
+    flag(group, "max_segments", "sentence_reordering: a paragraph is cut into as many at most")
+    flag(group, "connectives", "discourse_relation: JSON list (default: config/connectives_*.json by --segmenter)", str)
+    flag(group, "stop_words", "token_document_relation: file of words, '' for none (default: by --segmenter)", str)
     flag(
         group,
         "mask_word_prob",
@@ -125,34 +141,52 @@ def main(argv=None):
         raise UserError(f"--mask_word_prob {args['mask_word_prob']}: give 0 (pieces) to 1 (whole units)")
     if args["num_workers"] < 0:
         raise UserError(f"--num_workers {args['num_workers']}: give 0 or more")
-    paths, folder, begin = input_files(args["input"]), Folder(args["output"]), time.monotonic()
+    paths, folder, begin = input_files(args["input"]), Folder(args["output"], plan.tasks), time.monotonic()
+    parts = dict(zip(plan.tasks or (MASKING,), folder.parts))
     with folder.claimed(plan.settings(), args["overwrite"]):
         names = names_of(paths)
-        records = {name: folder.record(name, facts_of(path)) for path, name in names.items()}
-        missing = [path for path in paths if records[names[path]] is None]
+        records = {task: {} for task in parts}
+        for path, name in names.items():
+            found = {task: part.record(name, facts_of(path)) for task, part in parts.items()}
+            if all(found.values()):
+                _keep(records, name, found)
+        missing = [path for path in paths if names[path] not in records[next(iter(parts))]]
         if len(missing) < len(paths):
             log.info("%d of %d files are done already", len(paths) - len(missing), len(paths))
         if missing:
-            (folder.path / "filelist").unlink(missing_ok=True)
-        for path, record in _build(missing, names, plan, folder.shards, args):
-            records[names[path]] = record
-            stats = record["stats"]
-            log.info("%s: %d documents, %d instances", path, stats.get("documents", 0), stats.get("instances", 0))
-        stats = folder.finish(records, args["mask_word_prob"])
-    _report(stats, folder, time.monotonic() - begin)
+            for part in folder.parts:
+                (part.path / "filelist").unlink(missing_ok=True)
+        for path, made in _build(missing, names, plan, folder.path, args):
+            _keep(records, names[path], made)
+            stats = [record["stats"] for record in made.values()]
+            count = sum(each.get("instances", 0) for each in stats)
+            log.info("%s: %d documents, %d instances", path, stats[0].get("documents", 0), count)
+        of_tasks = {task: (plan.classes(task), task) if plan.tasks else () for task in parts}
+        for task, part in parts.items():  # before any list is written
+            part.statistics(records[task], *of_tasks[task])
+        stats = {
+            task: part.finish(records[task], args["mask_word_prob"], *of_tasks[task]) for task, part in parts.items()
+        }
+    _report(stats, parts, time.monotonic() - begin)
+    return stats if plan.tasks else stats[MASKING]
 
 
-def _build(paths, names, plan, shards, args):
-    """(path, record) of each file."""
+def _keep(records, name, found):
+    for task, record in found.items():
+        records[task][name] = record
+
+
+def _build(paths, names, plan, folder, args):
+    """(path, {task: record}) of each file."""
     if not paths:
         return
     if args["engine"] == "ray":
-        tasks = [(str(Path(path).resolve()), names[path], plan, str(shards.resolve())) for path in paths]
-        given = dict(zip((task[0] for task in tasks), paths))
-        plan_path = {"vocab_path": str(Path(plan.vocab_path).resolve())}
-        tasks = [(path, name, dataclasses.replace(plan, **plan_path), folder) for path, name, plan, folder in tasks]
-        for path, record in over_ray(tasks, args["ray_address"], args["num_workers"]):
-            yield given[path], record
+        given = {str(Path(path).resolve()): path for path in paths}
+        files = {name: str(Path(path).resolve()) for name in FILES if (path := getattr(plan, name))}
+        plan = dataclasses.replace(plan, **files)
+        tasks = [(path, names[given[path]], plan, str(folder.resolve())) for path in given]
+        for path, made in over_ray(tasks, args["ray_address"], args["num_workers"]):
+            yield given[path], made
         return
     told = 0
 
@@ -169,22 +203,28 @@ def _build(paths, names, plan, shards, args):
 
     with Processes(args["num_workers"]) as run:
         for path in paths:
-            yield path, build_file(path, names[path], plan, shards, run, tell(path))
+            yield path, build_file(path, names[path], plan, folder, run, tell(path))
 
 
-def _report(stats, folder, seconds):
+def _report(found, parts, seconds):
+    """found: task -> statistics."""
+    stats = next(iter(found.values()))
+    lists = ", ".join(str(part.path / "filelist") for part in parts.values())
+    shards = sum(each["shards"] for each in found.values())
     print(
-        f"{folder.path / 'filelist'}: {stats['shards']} shards of {stats['files']} files in {seconds:.1f} s\n"
+        f"{lists}: {shards} shards of {stats['files']} files in {seconds:.1f} s\n"
         f"{stats['documents']} documents, {stats['sentences']} sentences; a sentence has {stats['words_per_sentence']} "
-        f"words, {stats['phrases_per_sentence']} phrases, {stats['entities_per_sentence']} entities\n"
-        f"{stats['instances']} instances, {stats['instances_next']} of them with the next text; {stats['tokens']} "
-        f"tokens, {stats['length'].get('mean')} an instance; {100 * stats['unknown_rate']:.2f}% of the pieces are [UNK]"
+        f"words, {stats['phrases_per_sentence']} phrases, {stats['entities_per_sentence']} entities; "
+        f"{100 * stats['unknown_rate']:.2f}% of the pieces are [UNK]"
     )
-    for name, what in (
-        ("bad_lines", "bad lines"),
-        ("bad_documents", "bad documents"),
-        ("left_over", "texts of one word"),
-    ):
+    for task, each in found.items():
+        if "classes" in each:
+            told = ", ".join(f"{count} {name}" for name, count in each["classes"].items())
+        else:
+            told = f"{each['instances_next']} of them with the next text"
+        size = f"{each['tokens']} tokens, {each['length'].get('mean')} an instance"
+        print(f"{task}: {each['instances']} instances, {size}; {told}; {each['left_over']} texts left over")
+    for name, what in (("bad_lines", "bad lines"), ("bad_documents", "bad documents")):
         if stats[name]:
             print(f"{stats[name]} {what} left out")
 

@@ -1,9 +1,10 @@
 """What turns one input file into shards, in this process or with blocks of it in others.
 
     plan = Plan(vocab_path="vocab.txt", segmenter="jieba")
-    record = build_file("news.txt", "news", plan, "out/shards", run=map)       # run(function, items): results in order
+    records = build_file("news.txt", "news", plan, "out", run=map)      # {task: record}; run: results in order
 
-A block (documents.py) is the unit of work: its lines depend on the plan, on the input's name and on the block alone.
+A block (documents.py) is the unit of work: its lines depend on the plan, on the input's name and on the block alone. It
+is cut into sentences and word pieces once, whatever the number of tasks that instances are made of.
 """
 
 from __future__ import annotations
@@ -17,15 +18,31 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from pretrain import TASKS, declared
 from pretrain.documents import Source, blocks, stem
 from pretrain.instances import PAIRS, Pairs
-from pretrain.pieces import LONGEST_WORD, PieceMaker
+from pretrain.pieces import maker_for
 from pretrain.segment import build_segmenter
-from pretrain.shards import ShardWriter, compress, write_record
+from pretrain.shards import Folder, ShardWriter, compress, write_record
 from propeller.errors import UserError
 from tokenization import build_tokenizer
 
 VERSION = 1  # of what a build makes of the same input; raised when that changes
+MASKING = "knowledge_masking"  # the only task whose instances are not made by the class that TASKS has
+OF_TASKS = ("tasks", "max_segments", "connectives", "stop_words")  # fields of Plan that other tasks have
+FILES = ("vocab_path", "sp_model", "connectives", "stop_words")  # those that are paths
+
+
+class Text(NamedTuple):
+    """A document, cut: number: in its file; title: "" where it has none, and among the sentences too but for --title
+    ignore; sentences: Tokens, none empty; words: the Sentence (pretrain/segment.py) of each, as it was written;
+    paragraphs: of each the number of its paragraph."""
+
+    number: int
+    title: str
+    sentences: list
+    words: list
+    paragraphs: list
 
 
 @dataclass(frozen=True)
@@ -47,9 +64,20 @@ class Plan:
     instances_per_shard: int = 100_000
     block_chars: int = 1 << 18
     on_bad: str = "error"
+    tasks: tuple = ()
+    max_segments: int = 3
+    connectives: str | None = None
+    stop_words: str | None = None
 
     def check(self):
         """Raises UserError for a value out of its range."""
+        for task in self.tasks:
+            if task not in TASKS:
+                raise UserError(f"--tasks: task {task!r} is unknown; give names out of {', '.join(TASKS)}")
+            if self.tasks.count(task) > 1:
+                raise UserError(f"--tasks: {task} is there twice; give it once")
+        if not 2 <= self.max_segments <= 5:
+            raise UserError(f"--max_segments {self.max_segments}: give 2 to 5")
         if self.pairs not in PAIRS:
             raise UserError(f"--pairs {self.pairs}: give one of {', '.join(PAIRS)}")
         for name, low in (("max_seq_len", 8), ("instances_per_shard", 1), ("block_chars", 1), ("seed", 0)):
@@ -60,17 +88,42 @@ class Plan:
 
     def settings(self) -> dict:
         """JSON-able; the vocabulary by its content, not its place."""
-        settings = {**asdict(self), "version": VERSION, "tokenizer_sha256": build(self).maker.tokenizer.fingerprint}
-        for name in ("vocab_path", "sp_model", "on_bad"):
+        builder = build(self)
+        settings = {**asdict(self), "version": VERSION, "tokenizer_sha256": builder.maker.tokenizer.fingerprint}
+        for name in ("vocab_path", "sp_model", "on_bad", *(() if self.tasks else OF_TASKS)):
             del settings[name]
+        if self.tasks:
+            settings["tasks"] = list(self.tasks)
+            for name in ("connectives", "stop_words"):
+                if settings[name]:
+                    settings[name] = hashlib.sha256(read_file(name, settings[name])).hexdigest()
         return settings
 
+    def classes(self, task):
+        """Names of the classes of a task; None: its instances have none."""
+        return None if task == MASKING else declared(task).class_names(self)
 
-class Built(NamedTuple):
-    """Of a block: a gzip member, how many instances it has, counts, (line, what is wrong) of what was left out."""
+
+def read_file(name, path) -> bytes:
+    """The content of what --NAME names. Raises UserError: it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"--{name} {path}: {error.strerror}; give the path of a file") from error
+
+
+class Part(NamedTuple):
+    """Of a block and a task: a gzip member, how many instances it has, counts."""
 
     member: bytes
     instances: int
+    stats: Counter
+
+
+class Built(NamedTuple):
+    """Of a block: a Part for each task, counts of its text, (line, what is wrong) of what was left out."""
+
+    parts: list
     stats: Counter
     problems: list
 
@@ -82,38 +135,62 @@ def build(plan: Plan) -> BlockBuilder:
 
 
 class BlockBuilder:
-    """Tokenizer, segmenter and pairs of a plan."""
+    """Tokenizer, segmenter and tasks of a plan."""
 
     def __init__(self, plan: Plan):
         plan.check()
         tokenizer = build_tokenizer(plan.tokenizer, plan.vocab_path, plan.do_lower_case, False, plan.sp_model)
         self.plan = plan
         self.segmenter = build_segmenter(plan.segmenter)
-        self.maker = PieceMaker(tokenizer, max(min(LONGEST_WORD, (plan.max_seq_len - 3) // 2), 1))
-        self.pairs = Pairs(plan.max_seq_len, plan.pairs, tokenizer.cls_id, tokenizer.sep_id, plan.short_seq_prob)
+        self.maker = maker_for(tokenizer, plan.max_seq_len)
+        self.tasks = {task: self._task(task, tokenizer) for task in plan.tasks or (MASKING,)}
+
+    def _task(self, name, tokenizer):
+        plan = self.plan
+        if name == MASKING:
+            return Pairs(plan.max_seq_len, plan.pairs, tokenizer.cls_id, tokenizer.sep_id, plan.short_seq_prob)
+        found = declared(name)
+        if not hasattr(found, "lines"):
+            raise UserError(f"--tasks {name}: {found.__name__} has no `lines` to make instances with; leave it out")
+        return found(plan, tokenizer)
 
     def __call__(self, path, name, block) -> Built:
         """The instances of a block. Raises UserError: file, line, remedy."""
         stats, problems = Counter(bad_lines=len(block.problems)), []
-        documents, numbers = [], []
+        texts = []
         for document, paragraphs in zip(block.documents, self._segmented(path, block, problems)):
             if paragraphs is None:
                 continue
-            sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
-            found = [tokens for tokens in map(self.maker.tokens, sentences) if tokens.count]
-            if not found:
+            text = Text(document.number, document.title, [], [], [])
+            for number, paragraph in enumerate(paragraphs):
+                for sentence in paragraph:
+                    tokens = self.maker.tokens(sentence)
+                    if tokens.count:
+                        text.sentences.append(tokens)
+                        text.words.append(sentence)
+                        text.paragraphs.append(number)
+            if not text.sentences:
                 self._bad(path, problems, document.line, "a document without a sentence; leave it out")
                 continue
-            documents.append(found)
-            numbers.append(document.number)
+            texts.append(text)
             stats["documents"] += 1
             stats["paragraphs"] += len(paragraphs)
-            self._count(found, stats)
+            self._count(text.sentences, stats)
         stats["bad_documents"] += len(problems)
-        seed = f"{self.plan.seed}/{name}/"
-        lines, more = self.pairs.lines(documents, lambda place: random.Random(f"{seed}{numbers[place]}"))
-        stats.update(more)
-        return Built(compress(lines), len(lines), stats, block.problems + problems)
+        parts = []
+        for task in self.tasks:
+            lines, more = self._instances(task, name, texts)
+            parts.append(Part(compress(lines), len(lines), more))
+        return Built(parts, stats, block.problems + problems)
+
+    def _instances(self, task, name, texts):
+        """(lines, Counter)."""
+        seeds = [f"{self.plan.seed}/{name}/{text.number}" for text in texts]
+        if task == MASKING:
+            texts = [text.sentences for text in texts]
+        else:
+            seeds = [f"{seed}/{task}" for seed in seeds]
+        return self.tasks[task].lines(texts, lambda place: random.Random(seeds[place]))
 
     def _segmented(self, path, block, problems):
         """Of every document its paragraphs as lists of Sentence; None for a bad one."""
@@ -165,35 +242,43 @@ def facts_of(path) -> dict:
 
 
 def build_file(path, name: str, plan: Plan, folder, run=map, tell=None) -> dict:
-    """The shards of one input file, and behind them its record, which is returned.
+    """The shards of one input file, and behind them its records, which are returned: {task: record}.
 
-    Args: name: its shards begin with it, and what is drawn depends on it; folder: of the shards; run: like map, results
-        in order; tell: called with (instances so far, problems of a block).
+    Args: name: its shards begin with it, and what is drawn depends on it; folder: OUT; run: like map, results in order;
+        tell: called with (instances so far, problems of a block).
     Raises UserError: file, line, remedy; nothing but whole shards, without a record, is left then.
     """
-    facts, stats = facts_of(path), Counter()
+    facts, stats, tasks = facts_of(path), Counter(), plan.tasks or (MASKING,)
+    parts, counts = Folder(folder, plan.tasks).parts, [Counter() for _ in tasks]
     source = Source(plan.format, plan.title, plan.line_break)
     found: Iterable = blocks(path, source, plan.block_chars, plan.on_bad == "skip")
-    writer = ShardWriter(folder, name, plan.instances_per_shard)
+    writers = [ShardWriter(part.shards, name, plan.instances_per_shard) for part in parts]
     try:
         for built in run(build_block, ((str(path), name, plan, block) for block in found)):
-            writer.write(built.member, built.instances)
             stats.update(built.stats)
+            for writer, part, count in zip(writers, built.parts, counts):
+                writer.write(part.member, part.instances)
+                count.update(part.stats)
             if tell:
-                tell(stats["instances"], built.problems)
-        if not stats["instances"] and plan.on_bad == "error":
-            raise UserError(f"{path}: no instance produced: {_why(stats)}; give text, or --on_bad skip")
-        writer.close()
+                tell(sum(count["instances"] for count in counts), built.problems)
+        if not any(count["instances"] for count in counts) and plan.on_bad == "error":
+            raise UserError(f"{path}: no instance produced: {_why(stats, plan)}; give text, or --on_bad skip")
+        for writer in writers:
+            writer.close()
     except BaseException:
-        writer.abandon()
+        for writer in writers:
+            writer.abandon()
         raise
-    return write_record(folder, name, facts, writer.shards, stats)
+    made = zip(tasks, parts, writers, counts)
+    return {
+        task: write_record(part.shards, name, facts, writer.shards, stats + count) for task, part, writer, count in made
+    }
 
 
-def _why(stats):
+def _why(stats, plan):
     if not stats["documents"]:
         return "no document in it"
-    return f"{stats['documents']} documents of one word"
+    return f"{stats['documents']} documents" + (", none fit for a task" if plan.tasks else " of one word")
 
 
 def names_of(paths) -> dict:

@@ -1,7 +1,7 @@
 """Who does the work: this process, processes of this machine, or a Ray cluster.
 
 with Processes(4) as run: results = run(function, items)         # like map, in order
-for path, record in over_ray(tasks, address=None, num_workers=2): ...
+for path, records in over_ray(tasks, address=None, num_workers=2): ...
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Processes:
 
 
 def over_ray(tasks, address, num_workers):
-    """(path, record) of every task (path, name, plan, folder), an input file each, as they are done on a Ray cluster.
+    """(path, records of build_file) of every task (path, name, plan, folder), an input file each, as they are done on a
+    Ray cluster.
 
     All machines must see the paths. address: of a running cluster; None starts one here, of num_workers processes.
 

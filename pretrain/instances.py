@@ -130,7 +130,7 @@ def line_of(texts, label, cls, sep, token_labels=None) -> bytes:
     """A line of a shard, without its line end and without units: [CLS], and [SEP] behind each text.
 
     Args: texts: one or more lists of Tokens, none without a token; label: the class, a number; cls, sep: ids;
-        token_labels: where tokens have classes: of each text those of its tokens, bytes with blanks between, b"1 1 -1 0".
+        token_labels: where tokens have classes: of each text those of its tokens, bytes with blanks between.
 
     The first text has sentence type 0, the others 1.
     """

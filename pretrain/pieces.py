@@ -12,6 +12,7 @@ words that are seen again and again gives them at once. They are kept as text, s
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_right
 from itertools import accumulate
@@ -124,6 +125,13 @@ class PieceMaker:
 
     def by_offsets(self, sentence: Sentence) -> Tokens:
         """The same for any tokenizer and any words."""
+        ids, counts = self.pieces(sentence)
+        ends = [0, *accumulate(counts)]
+        words = [self._text(ids[begin:end]) for begin, end in zip(ends, ends[1:]) if end > begin]
+        return Tokens(" ".join(words).encode(), len(ids), ids.count(self.unk), _units(sentence, counts))
+
+    def pieces(self, sentence: Sentence):
+        """(ids, of each word how many of them begin in it)."""
         starts = [0, *accumulate(map(len, sentence.words))]
         found = self.tokenizer.tokenize_with_offsets("".join(sentence.words))
         ids = self.tokenizer.convert_tokens_to_ids([token for token, _, _ in found])
@@ -131,9 +139,13 @@ class PieceMaker:
         last = len(counts) - 1
         for _, start, _ in found:
             counts[min(bisect_right(starts, start) - 1, last)] += 1
-        ends = [0, *accumulate(counts)]
-        words = [self._text(ids[begin:end]) for begin, end in zip(ends, ends[1:]) if end > begin]
-        return Tokens(" ".join(words).encode(), len(ids), ids.count(self.unk), _units(sentence, counts))
+        return ids, counts
+
+
+@functools.lru_cache(maxsize=2)
+def maker_for(tokenizer, max_seq_len) -> PieceMaker:
+    """The PieceMaker of this process for instances of that length; a task that asks shares its cache."""
+    return PieceMaker(tokenizer, max(min(LONGEST_WORD, (max_seq_len - 3) // 2), 1))
 
 
 def _pieces_in(text):

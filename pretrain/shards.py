@@ -6,6 +6,9 @@
     OUT/filelist                      path<TAB>mask_word_prob, written last: it never names a shard that is not whole
     OUT/stats.json                    of all files together
 
+With --tasks the settings are in OUT/build.json and the others in OUT/TASK/ for each; an input file is done when all
+tasks have its record.
+
 A shard is written as `.NAME-00000.gz.part` and renamed when it is complete.
 """
 
@@ -75,16 +78,22 @@ class ShardWriter:
 
 
 class Folder:
-    """OUT. Raises UserError where it holds something else, or a build with other settings."""
+    """OUT; tasks: those that have a folder of their own in it, {name: Folder}.
 
-    def __init__(self, path):
+    Raises UserError where it holds something else, or a build with other settings.
+    """
+
+    def __init__(self, path, tasks=()):
         self.path, self.shards = Path(path), Path(path) / "shards"
+        self.tasks = {task: Folder(self.path / task) for task in tasks}
+        self.parts = list(self.tasks.values()) or [self]
 
     @contextlib.contextmanager
     def claimed(self, settings: dict, overwrite: bool = False):
         """Keeps other processes out while it is open; makes the folder."""
         try:
-            self.shards.mkdir(parents=True, exist_ok=True)
+            for part in self.parts:
+                part.shards.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / ".lock", "w")  # noqa: SIM115  (below)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another --output") from error
@@ -98,22 +107,22 @@ class Folder:
 
     def _check(self, settings, overwrite):
         mark = self.path / "build.json"
-        if mark.exists() and overwrite:
-            (self.path / "filelist").unlink(missing_ok=True)
-            shutil.rmtree(self.shards)
-            self.shards.mkdir()
+        before, settings = _settings(mark, overwrite), json.loads(json.dumps(settings))
+        if overwrite and mark.exists():
+            for part in {part.path: part for part in (*Folder(self.path, before.get("tasks", ())).parts, *self.parts)}:
+                for name in ("filelist", "stats.json"):
+                    (part / name).unlink(missing_ok=True)
+                shutil.rmtree(part / "shards", ignore_errors=True)
+            for part in self.parts:
+                part.shards.mkdir()
         elif mark.exists():
-            try:
-                before = json.loads(mark.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UserError(f"{mark}: damaged ({error}); give --overwrite to build anew") from error
-            for name in settings:
-                if before.get(name) != settings[name]:
+            for name in {**settings, **before}:
+                if before.get(name) != settings.get(name):
                     raise UserError(
-                        f"{self.path}: was built with {name} {before.get(name)!r}, not {settings[name]!r}; give "
+                        f"{self.path}: was built with {name} {before.get(name)!r}, not {settings.get(name)!r}; give "
                         "the same, another --output, or --overwrite"
                     )
-        elif any(self.shards.iterdir()) or (self.path / "filelist").exists():
+        elif any(any(part.shards.iterdir()) or (part.path / "filelist").exists() for part in self.parts):
             raise UserError(f"{self.path}: holds something else; choose another --output")
         write_file(mark, (json.dumps(settings, indent=1) + "\n").encode())
 
@@ -126,19 +135,10 @@ class Folder:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def finish(self, records: dict, mask_word_prob: float) -> dict:
-        """Write stats.json and the list, remove what no record names. records: name -> record. Returns the statistics.
-
-        Raises UserError: not one instance.
-        """
+    def finish(self, records: dict, mask_word_prob: float, classes=None, task=None) -> dict:
+        """Write stats.json and the list, remove what no record names. Arguments and the rest as of `statistics`."""
         shards = [shard for name in sorted(records) for shard in records[name]["shards"]]
-        stats = statistics([record["stats"] for record in records.values()])
-        stats.update(files=len(records), shards=len(shards))
-        if not shards:
-            raise UserError(
-                f"{self.path}: no instance produced: {stats['documents']} documents with {stats['sentences']} "
-                f"sentences, {stats['left_over']} left over; give text of two words or more a document"
-            )
+        stats = self.statistics(records, classes, task)
         write_file(self.path / "stats.json", (json.dumps(stats, indent=1) + "\n").encode())
         keep = {shard["path"] for shard in shards} | {f"{name}.json" for name in records}
         for path in self.shards.iterdir():
@@ -147,6 +147,39 @@ class Folder:
         listed = "".join(f"shards/{shard['path']}\t{mask_word_prob:g}\n" for shard in shards)
         write_file(self.path / "filelist", listed.encode())
         return stats
+
+    def statistics(self, records: dict, classes=None, task=None) -> dict:
+        """Statistics of all input files.
+
+        Args: records: name -> record; classes: names of the task's classes, in their order; task: its name.
+
+        Raises UserError: not one instance.
+        """
+        shards = [shard for name in sorted(records) for shard in records[name]["shards"]]
+        stats = statistics([record["stats"] for record in records.values()], classes)
+        stats.update(files=len(records), shards=len(shards))
+        if not shards:
+            of, remedy = "", "give text of two words or more a document"
+            if task:
+                of = f" of {task}"
+                remedy = f"give text that suits it (pretrain/tasks/{task}.py says which), or leave it out of --tasks"
+            raise UserError(
+                f"{self.path}: no instance{of} produced: {stats['documents']} documents with {stats['sentences']} "
+                f"sentences, {stats['left_over']} left over; {remedy}"
+            )
+        return stats
+
+
+def _settings(mark, lenient):
+    """Those of a build before, {} where there is none. Raises UserError: damaged, unless it is to be lenient."""
+    try:
+        return json.loads(mark.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        if lenient:
+            return {}
+        raise UserError(f"{mark}: damaged ({error}); give --overwrite to build anew") from error
 
 
 def write_record(folder, name, facts, shards, stats):
@@ -173,16 +206,23 @@ COUNTED = [
 ]
 
 
-def statistics(parts) -> dict:
-    """One dict of the counts of several input files, with the rates that follow from them."""
+def statistics(parts, classes=None) -> dict:
+    """One dict of the counts of several input files, with the rates that follow from them.
+
+    classes: names of the classes that instances (of some tasks, tokens) have, 0, 1, ...; None: they are pairs of texts.
+    """
     total, lengths = Counter(), Counter()
     for part in parts:
         total.update({name: count for name, count in part.items() if name != "lengths"})
         lengths.update({int(length): count for length, count in part["lengths"].items()})
     instances, sentences = total["instances"], max(total["sentences"], 1)
     found = {name: total[name] for name in COUNTED}
-    found.update(instances=instances, instances_next=total["next"], tokens=total["tokens"])
-    found["negatives_of_own_document"] = total["negatives_of_own_document"]
+    if classes is None:
+        found.update(instances=instances, instances_next=total["next"], tokens=total["tokens"])
+        found["negatives_of_own_document"] = total["negatives_of_own_document"]
+    else:
+        found.update(instances=instances, tokens=total["tokens"])
+        found["classes"] = {name: total[f"class_{number}"] for number, name in enumerate(classes)}
     found["unknown_rate"] = round(total["unknown"] / max(total["pieces"], 1), 6)
     for name in ("pieces", "words", "phrases", "entities"):
         found[f"{name}_per_sentence"] = round(total[name] / sentences, 3)
