@@ -28,12 +28,21 @@ def shares(batches, ranks):
             group = []
 
 
+def spoiled(batches, bad):
+    """Infinities in the batches behind which a reader stands at one of the places [epoch, rows]."""
+    for batch, position in batches:
+        if [position.epoch, position.rows] in bad:
+            batch["x"][:] = np.inf
+        yield batch, position
+
+
 def main(folder, given):
     runtime.prepare()
     from propeller.train import distribution
 
     ranks = distribution.start()
     from ernie.checkpoint import read_variable, write_variable
+    from propeller.train import amp
     from propeller.train.faults import Stopped
     from propeller.train.hooks import RunHook
     from propeller.train.model import RunMode
@@ -43,11 +52,14 @@ def main(folder, given):
     from tests.test_trainer import Batches, Queue, Toy
 
     folder, given = Path(folder), json.loads(given)
-    losses, ask = [], given.pop("ask", None)
+    losses, scales, ask, bad = [], [], given.pop("ask", None), given.pop("bad", [])
+    if scaling := given.pop("scaling", None):
+        given["precision"] = amp.Precision(scaling=amp.LossScaling(**scaling))
 
     class Watch(RunHook):
         def after_step(self, learner, state):
             losses.append(state.last_loss)
+            scales.extend(learner.read([amp.SCALE])[amp.SCALE] if scaling else [])
             if ask == state.step and ranks.rank == ranks.size - 1:
                 learner.ask_to_stop("the last rank was asked")
 
@@ -68,7 +80,7 @@ def main(folder, given):
     evaluation = Evaluation("dev", "dev.tsv", opened(3, 1, own))
     saver = SharedSaver(ranks, lambda: Saver(folder / "run", write_variable, read_variable, 0))
     saver.claim({"seed": 7})
-    shared = opened(size, epochs, lambda all_: shares(all_, ranks))
+    shared = opened(size, epochs, lambda all_: shares(spoiled(all_, bad), ranks))
     try:
         state = learner.train(shared, 20, saver, [evaluation], [Watch()])
     except Stopped as stopped:
@@ -79,8 +91,9 @@ def main(folder, given):
     with opened(3, 1, own)() as batches:
         predicted = [batch["x"] for _, batch in learner.predict(batches)]
     scores = learner.score(evaluation, state.step)
-    arrays = learner.read(learner.parameter_shapes(RunMode.TRAIN))
-    np.savez(folder / f"rank{ranks.rank}.npz", losses=losses, predicted=np.concatenate(predicted), **arrays)
+    arrays = learner.read([*learner.parameter_shapes(RunMode.TRAIN), *learner.graphs.optimizer_variables()])
+    arrays.update(losses=losses, scales=scales, predicted=np.concatenate(predicted))
+    np.savez(folder / f"rank{ranks.rank}.npz", **arrays)
     said = {"state": vars(state), "scores": scores, "threads": os.environ["OMP_NUM_THREADS"]}
     (folder / f"rank{ranks.rank}.json").write_text(json.dumps(said))
 

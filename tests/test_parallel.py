@@ -81,6 +81,33 @@ def test_steps_are_those_of_one_process(tmp_path, processes, given, alone):
     np.testing.assert_array_equal(checkpoint["toy_w"], found[0][0]["toy_w"])
 
 
+@pytest.mark.parametrize(
+    ("rank", "accumulate"),
+    [(1, 1), pytest.param(0, 1, marks=pytest.mark.slow), pytest.param(1, 2, marks=pytest.mark.slow)],
+)
+def test_infinities_on_one_rank_make_all_skip_the_step(tmp_path, rank, accumulate):
+    """The loss scale looks at sums over the ranks. Of an epoch's four batches the second rank has every other."""
+    scaling = {"initial": 64.0, "incr_every_n_steps": 2, "decr_every_n_nan_or_inf": 1, "decr_ratio": 0.25}
+    given = {"size": 5, "epochs": 6, "scaling": scaling, "bad": [[1, 15 + 5 * rank], [3, 5 + 5 * rank]]}
+    ((wanted, said),) = train_toy(tmp_path / "alone", 1, accumulate=2 * accumulate, **given)
+    found = train_toy(tmp_path / "shared", 2, accumulate=accumulate, **given)
+    assert said["state"]["skipped"] == 2
+    assert len(set(wanted["scales"])) > 2, "it rose and fell"
+    moments = [name for name in wanted if "moment" in name or "pow_acc" in name]
+    assert moments
+    for arrays, other in found:
+        assert {key: other["state"][key] for key in ("step", "skipped", "batches")} == {
+            key: said["state"][key] for key in ("step", "skipped", "batches")
+        }
+        np.testing.assert_array_equal(arrays["scales"], wanted["scales"])
+        np.testing.assert_allclose(arrays["losses"], wanted["losses"], atol=1e-5)
+        for name in ("toy_w", "toy_b", *moments):
+            assert np.isfinite(arrays[name]).all()
+            np.testing.assert_allclose(arrays[name], wanted[name], atol=1e-6, err_msg=name)
+        for name in set(arrays) - {"losses", "predicted"}:
+            np.testing.assert_array_equal(arrays[name], found[0][0][name], err_msg="alike on all ranks, bit for bit")
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_in_another_number_of_processes(tmp_path):
     ((whole, _),) = train_toy(tmp_path / "whole", 1, size=3, accumulate=2)
