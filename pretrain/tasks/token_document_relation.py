@@ -43,8 +43,8 @@ class TokenDocumentRelation(ClassTask):
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 2
         forms = {form for word in stop_words(plan) for form in (word, word.capitalize())}
-        self.stop = {",".join(map(str, ids)).encode() for ids in tokenizer.encode_batch(sorted(forms))}
-        self.classless = {}  # word -> whether it never has a class
+        stop = {",".join(map(str, ids)).encode() for ids in tokenizer.encode_batch(sorted(forms))}
+        self.told = _Told(tokenizer, stop)
 
     def lines(self, documents, rng_of):
         lines, stats = [], Counter()
@@ -90,22 +90,29 @@ class TokenDocumentRelation(ClassTask):
         for part in map(set, parts):
             again |= seen & part
             seen |= part
-        table = {}
-        for word in seen:
-            label = b"-1" if word in common or self._has_none(word) else b"1" if word in again else b"0"
-            pieces = word.count(b",")
-            table[word] = label + (b" " + label) * pieces if pieces else label
+        told = self.told
+        table = {word: told[word][0] for word in seen}
+        table.update({word: told[word][1] for word in again})
+        table.update({word: told[word][2] for word in common & seen})
         return table
 
-    def _has_none(self, word):
-        found = self.classless.get(word)
-        if found is None:
-            if len(self.classless) >= CACHED_WORDS:
-                self.classless.clear()
-            ids = [int(number) for number in word.split(b",")]
-            pieces = "".join(self.tokenizer.convert_ids_to_tokens(ids))
-            found = word in self.stop or self.tokenizer.unk_id in ids or not any(map(str.isalnum, pieces))
-            self.classless[word] = found
+
+class _Told(dict):
+    """word -> the classes of its pieces, as text: here alone, in other segments too, without a class; all three are the
+    last for a word that never has one. Bounded."""
+
+    def __init__(self, tokenizer, stop):
+        super().__init__()
+        self.tokenizer, self.stop = tokenizer, stop
+
+    def __missing__(self, word):
+        if len(self) >= CACHED_WORDS:
+            self.clear()
+        ids = [int(number) for number in word.split(b",")]
+        pieces = "".join(self.tokenizer.convert_ids_to_tokens(ids))
+        never = word in self.stop or self.tokenizer.unk_id in ids or not any(map(str.isalnum, pieces))
+        labels = (b"-1", b"-1", b"-1") if never else (b"0", b"1", b"-1")
+        found = self[word] = tuple(b" ".join([label] * len(ids)) for label in labels)
         return found
 
 
