@@ -187,9 +187,10 @@ def lines_of(folder, name):
 
 def check(plan, path, folder):
     """The two write the same lines; returns the number of tokens."""
-    record = build_file(path, "ours", plan, folder)
+    (folder / "shards").mkdir()
+    record = build_file(path, "ours", plan, folder)["knowledge_masking"]
     tokens = PlainBuilder(plan.vocab_path).build(path, folder / "plain.gz", "ours")
-    ours, plain = lines_of(folder, "ours"), lines_of(folder, "plain")
+    ours, plain = lines_of(folder / "shards", "ours"), lines_of(folder, "plain")
     different = next((number for number, (a, b) in enumerate(zip(ours, plain)) if a != b), None)
     if ours != plain:
         at = "the count" if different is None else f"line {different + 1}"
@@ -203,6 +204,7 @@ def measure(bench, plan, path, folder):
     tokens = bench.cell("tokens", lambda: check(plan, path, folder))
     if tokens is None:
         return {}
+    (folder / "shards").mkdir(exist_ok=True)
 
     def timed(work, cores):
         with cores():

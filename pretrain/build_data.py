@@ -134,7 +134,7 @@ def input_files(patterns) -> list:
 
 
 def main(argv=None):
-    """Build; returns the statistics."""
+    """Build."""
     args = vars(arguments().parse_args(argv))
     plan = Plan(**{name: args[name] for name in Plan.__dataclass_fields__})
     if not 0 <= args["mask_word_prob"] < float("inf"):
@@ -168,7 +168,6 @@ def main(argv=None):
             task: part.finish(records[task], args["mask_word_prob"], *of_tasks[task]) for task, part in parts.items()
         }
     _report(stats, parts, time.monotonic() - begin)
-    return stats if plan.tasks else stats[MASKING]
 
 
 def _keep(records, name, found):
@@ -209,7 +208,8 @@ def _build(paths, names, plan, folder, args):
 def _report(found, parts, seconds):
     """found: task -> statistics."""
     stats = next(iter(found.values()))
-    lists = ", ".join(str(part.path / "filelist") for part in parts.values())
+    paths = [part.path for part in parts.values()]
+    lists = paths[0] / "filelist" if len(paths) < 2 else paths[0].parent / "*" / "filelist"
     shards = sum(each["shards"] for each in found.values())
     print(
         f"{lists}: {shards} shards of {stats['files']} files in {seconds:.1f} s\n"
@@ -219,7 +219,9 @@ def _report(found, parts, seconds):
     )
     for task, each in found.items():
         if "classes" in each:
-            told = ", ".join(f"{count} {name}" for name, count in each["classes"].items())
+            told = ", ".join(f"{count} {name}" for name, count in each["classes"].items() if count)
+            absent = [name for name, count in each["classes"].items() if not count]
+            told += f"; none of {', '.join(absent)}" if absent else ""
         else:
             told = f"{each['instances_next']} of them with the next text"
         size = f"{each['tokens']} tokens, {each['length'].get('mean')} an instance"

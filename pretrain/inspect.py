@@ -2,30 +2,38 @@
 
     python -m pretrain.inspect output/shards/shards/news-00000.gz --vocab_path vocab.txt --number 3 --units entity
 
+    python -m pretrain.inspect OUT/capitalization/shards/news-00000.gz --vocab_path vocab.txt --task capitalization
+
 An instance is its pieces, words parted by blanks and the pieces of a word by a middle dot, its units (p: phrase, e:
 entity), whether the second text is the next, and the text once more as the network would see it: [MASK] or another
-piece in place of what it has to tell, marked by ‹›. --seed draws other masks.
+piece in place of what it has to tell, marked by ‹›. --seed draws other masks. With --task, of a task whose head tells
+classes: its class, or that of every token behind a slash; their names are taken from the stats.json beside shards/.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import sys
+from pathlib import Path
 
+from pretrain import TASKS, declared
 from pretrain.build_data import truth
+from pretrain.builder import MASKING
 from propeller.errors import UserError, exit_on_user_error
 from reader.masking import LEVELS, MASK_DRAWS, Draws, SpecialIds, bits_at, mark_special, mask_tokens
-from reader.shards import Limits, parse_lines, read_shard
+from reader.shards import TOKEN_CLASSES_MOST, Limits, parse_lines, read_shard
 from tokenization import TOKENIZERS, build_tokenizer
 
+CLASSES_MOST = 1 << 15  # shown whatever the number of classes
 
-def instances(path, vocab_size, start=0, number=None, on_bad="error"):
+
+def instances(path, limits, start=0, number=None, on_bad="error"):
     """(line number from 1, its fields as text, Instances of one row) of a shard. Raises UserError: file, line, remedy.
 
     on_bad: "skip" gives (line number, what is wrong, None) for a bad line.
     """
-    limits = Limits(vocab_size=vocab_size)
     found = ((first + place, line) for first, lines in read_shard(path, start) for place, line in enumerate(lines))
     for place, line in itertools.islice(found, number):
         row, problems = parse_lines([line], limits)
@@ -73,6 +81,28 @@ def masked(tokenizer, row, level, mask_draw, bits) -> str:
     return " ".join(tokens)
 
 
+def classes_shown(tokenizer, declared, names, fields, row) -> str:
+    """The instance of a task with classes: its texts, and what is to be told."""
+    tokens = tokenizer.convert_ids_to_tokens(row.ids.tolist())
+    if declared.level == "token":
+        tokens = [token if told == "-1" else f"{token}/{told}" for token, told in zip(tokens, fields[3].split(" "))]
+        head = ", ".join(f"/{number} {name}" for number, name in names.items())
+    else:
+        label = int(row.labels[0])
+        head = f"class {label}" + (f" ({names[label]})" if label in names else "")
+    texts = " ".join(tokens).replace("[SEP] ", "[SEP]\n  ")
+    return f"{len(tokens)} tokens, {head}\n  {texts}\n"
+
+
+def class_names(shard) -> dict:
+    """{class: name}, of the stats.json of the shard's build; {} without one."""
+    try:
+        stats = json.loads((Path(shard).resolve().parents[1] / "stats.json").read_text(encoding="utf-8"))
+        return dict(enumerate(stats["classes"]))
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return {}
+
+
 def arguments() -> argparse.ArgumentParser:
     """The flags."""
     parser = argparse.ArgumentParser(
@@ -84,6 +114,8 @@ def arguments() -> argparse.ArgumentParser:
         "--tokenizer", default="FullTokenizer", choices=tuple(TOKENIZERS), help="what it was built with"
     )
     parser.add_argument("--do_lower_case", type=truth, default=True, help="as it was built (default true)")
+    kinds = tuple(name for name in TASKS if name != MASKING)
+    parser.add_argument("--task", choices=kinds, help=f"what it is of (default: {MASKING})")
     parser.add_argument("--start", type=int, default=1, help="first line shown, from 1")
     parser.add_argument("--number", type=int, default=5, help="lines shown; 0: all (default 5)")
     parser.add_argument(
@@ -103,14 +135,20 @@ def main(argv=None):
     if args.start < 1 or args.number < 0 or args.seed < 0:
         raise UserError("--start is 1 or more, --number and --seed 0 or more")
     tokenizer = build_tokenizer(args.tokenizer, args.vocab_path, args.do_lower_case, for_cn=False)
-    bad, seen = 0, 0
-    found = instances(args.shard, len(tokenizer.vocab), args.start - 1, args.number or None, args.on_bad)
+    bad, seen, task = 0, 0, declared(args.task) if args.task else None
+    limits = {"token_classes": TOKEN_CLASSES_MOST} if task and task.level == "token" else {}
+    limits = Limits(vocab_size=len(tokenizer.vocab), **({"classes": CLASSES_MOST} if task else {}), **limits)
+    names = class_names(args.shard)
+    found = instances(args.shard, limits, args.start - 1, args.number or None, args.on_bad)
     for line, fields, row in found:
         if row is None:
             print(f"line {line}: {fields}")
             bad += 1
             continue
         seen += 1
+        if task:
+            print(f"line {line}: {classes_shown(tokenizer, task, names, fields, row)}")
+            continue
         label = "B follows A" if row.labels[0] else "B is from elsewhere"
         print(f"line {line}: {row.lengths[0]} tokens, next_sentence_label {row.labels[0]} ({label})")
         print(shown(tokenizer, fields, row))
