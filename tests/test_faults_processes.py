@@ -145,20 +145,27 @@ def test_ctrl_c_is_a_wish_too(model, data, tmp_path, whole):
     assert_weights(tmp_path, whole[1])
 
 
-def test_pre_training_is_preempted_too(model, tmp_path):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_pre_training_is_preempted_too(model, tmp_path, processes):
+    """Also as a group: the launcher gets the signal, all ranks stop at one step, and the launcher exits with 143."""
     shards = make_shards(tmp_path / "shards")
     for name, stops in (("whole", False), ("cut", True)):
         words = pretrain_flags(
             model, shards, tmp_path / name / "run", num_train_steps=60, epoch=60, skip_steps=1, save_steps=50
         )
-        process = start(tmp_path / name, 1, words, "train.py")
+        process = start(tmp_path / name, processes, words, "train.py")
         if stops:
             wait_for_records(tmp_path / name, 12, process)
             process.send_signal(signal.SIGTERM)
             assert "preempted by SIGTERM, run again to continue" in end(process, 143)
-            assert stored(tmp_path / name)["step"] < 60
-            process = start(tmp_path / name, 1, words, "train.py")
-        end(process)
+            step = stored(tmp_path / name)["step"]
+            assert step < 60
+            for rank in range(processes) if processes > 1 else ():
+                said = (tmp_path / name / "log" / f"job.log.{rank}").read_text()
+                assert "preempted by SIGTERM" in said
+            process = start(tmp_path / name, processes, words, "train.py")
+        output = end(process)
+    assert f"continue from step {step}," in output
     assert_weights(tmp_path / "whole", tmp_path / "cut")
     assert journal(tmp_path / "whole") == journal(tmp_path / "cut")
 
