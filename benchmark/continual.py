@@ -17,6 +17,7 @@ worth is for the figures to say, and no target.
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ MASKING = "knowledge_masking"
 LEARNT = (MASKING, "sentence_distance", "sentence_reordering", "token_document_relation")  # as they enter
 HEADS = {MASKING: {"next_sentence": False}}
 IDS = {MASKING: 0, "token_document_relation": 2, "sentence_reordering": 3, "sentence_distance": 4}
+HELD_OUT = 200  # instances of a text for each task
 PARTS = len(LEARNT) + 1  # of a task's steps
 ALONE, MIXED, SEQUENTIAL, CONTINUAL = "masking alone", "all from the start", "one after another", "continual"
 SCHEDULES = {ALONE: "continual", MIXED: "multitask", SEQUENTIAL: "sequential", CONTINUAL: "continual"}
@@ -106,6 +108,8 @@ class Pretraining:
             folders = corpus.build("tasks", part, tasks=",".join(LEARNT))
             for name in LEARNT:
                 lists = [folder / name / "filelist" for folder in folders]
+                if part:
+                    lists = [thinned(path, corpus.folder / f"held_out/{path.parts[-3]}/{name}") for path in lists]
                 self.lists[name, part] = join_lists(lists, corpus.folder / f"{name}{part}.list")
 
     def flags(self, method, seed):
@@ -155,12 +159,26 @@ class Pretraining:
         ]
 
 
+def thinned(filelist, folder):
+    """A list of one shard with HELD_OUT lines from all over those of `filelist`: looks at it must not take long."""
+    lines = []
+    for row in filelist.read_text(encoding="utf-8").splitlines():
+        with gzip.open(filelist.parent / row.split("\t")[0], "rb") as file:
+            lines += file.readlines()
+    step = max(len(lines) / HELD_OUT, 1)
+    kept = [lines[int(number * step)] for number in range(min(len(lines), HELD_OUT))]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / "held_out.gz", gzip.compress(b"".join(kept), mtime=0))
+    write_file(folder / "filelist", b"held_out.gz\t1\n")
+    return folder / "filelist"
+
+
 def held_out(found) -> dict:
-    """task -> [[step, figure], ...] of dev records: accuracy, of masking the perplexity."""
+    """task -> [[step, figure], ...] of dev records: mean of the classes' accuracies, of masking the perplexity."""
     figures = {}
     for record in found:
         if record["event"] == "dev":
-            figure = record["ppl"] if record["task"] == MASKING else record["acc"]
+            figure = record["ppl"] if record["task"] == MASKING else record["balanced_acc"]
             figures.setdefault(record["task"], []).append([record["step"], figure])
     return figures
 

@@ -1,5 +1,6 @@
 """The benchmark of continual pre-training: the same steps for every way, and figures told as they are."""
 
+import gzip
 import json
 
 import pytest
@@ -52,13 +53,27 @@ def test_held_out_figures_are_those_of_the_dev_records():
     found = [
         {"event": "train", "step": 20, "loss": 1.0},
         {"event": "dev", "task": "knowledge_masking", "step": 20, "loss": 5.0, "ppl": 148.0},
-        {"event": "dev", "task": "sentence_distance", "step": 20, "loss": 1.0, "acc": 0.5},
-        {"event": "dev", "task": "sentence_distance", "step": 40, "loss": 1.0, "acc": 0.75},
+        {"event": "dev", "task": "sentence_distance", "step": 20, "loss": 1.0, "acc": 0.1, "balanced_acc": 0.5},
+        {"event": "dev", "task": "sentence_distance", "step": 40, "loss": 1.0, "acc": 0.1, "balanced_acc": 0.75},
     ]
     assert continual.held_out(found) == {
         "knowledge_masking": [[20, 148.0]],
         "sentence_distance": [[20, 0.5], [40, 0.75]],
     }
+
+
+def test_held_out_text_is_thinned_evenly(tmp_path):
+    (tmp_path / "shards").mkdir()
+    for number in range(2):
+        with gzip.open(tmp_path / f"shards/{number}.gz", "wb") as file:
+            file.writelines(b"%d %d\n" % (number, line) for line in range(3 * continual.HELD_OUT // 2))
+    (tmp_path / "filelist").write_text("shards/0.gz\t1\nshards/1.gz\t1\n")
+    made = continual.thinned(tmp_path / "filelist", tmp_path / "few")
+    lines = gzip.decompress((made.parent / made.read_text().split("\t")[0]).read_bytes()).splitlines()
+    assert len(lines) == len(set(lines)) == continual.HELD_OUT
+    assert sum(line.startswith(b"0") for line in lines) == continual.HELD_OUT // 2
+    again = continual.thinned(made, tmp_path / "all")
+    assert gzip.decompress((again.parent / "held_out.gz").read_bytes()).splitlines() == lines
 
 
 def test_seeds_are_averaged_where_all_of_them_have_a_step():
