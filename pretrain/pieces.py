@@ -13,9 +13,8 @@ words that are seen again and again gives them at once. They are kept as text, s
 from __future__ import annotations
 
 import functools
-import re
 from bisect import bisect_right
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import NamedTuple
 
 from pretrain.presegmented import Glue
@@ -28,8 +27,8 @@ LONGEST_WORD = (
 )
 
 
-SEPARATORS = re.compile(b"[ ,]")
 BEGINS = bytes.maketrans(b" ,", b"01")
+STARTS = bytes.maketrans(b" ,", b"\1\0")
 
 
 def fields_of(text: bytes):
@@ -54,10 +53,10 @@ class Tokens(NamedTuple):
 
     def split(self, at: int):
         """The first `at` tokens and the others; a unit that would be cut is in neither."""
-        borders = [match.start() for match in SEPARATORS.finditer(self.text)]
         texts = (self.text, b"")
         if 0 < at < self.count:
-            texts = self.text[: borders[at - 1]], self.text[borders[at - 1] + 1 :]
+            border = len(self.text) - len(self.text.replace(b",", b" ").split(b" ", at)[at])
+            texts = self.text[: border - 1], self.text[border:]
         parts = []
         for text, begin, end in zip(texts, (0, at), (at, self.count)):
             units = [(a - begin, b - begin, kind) for a, b, kind in self.units if begin <= a and b <= end]
@@ -66,8 +65,8 @@ class Tokens(NamedTuple):
 
     def word_starts(self) -> list:
         """Places of the tokens that begin a word."""
-        between = self.text.translate(None, b"0123456789")
-        return [0, *(place for place, mark in enumerate(between, 1) if mark == 32)]
+        begins = self.text.translate(STARTS, b"0123456789")
+        return [0, *compress(range(1, len(begins) + 1), begins)]
 
 
 class _Words(dict):

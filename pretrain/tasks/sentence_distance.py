@@ -24,7 +24,7 @@ from collections import Counter
 
 from pretrain.balance import Balance
 from pretrain.classes import ClassTask
-from pretrain.instances import fitting, head, line_of
+from pretrain.instances import count, fitting, head, line_of
 
 ADJACENT, SAME, OTHER = range(3)
 
@@ -93,8 +93,7 @@ class SentenceDistance(ClassTask):
 
     def _line(self, first, second, label, stats):
         length = sum([tokens.count for tokens in first]) + sum([tokens.count for tokens in second]) + 3
-        stats.update(instances=1, tokens=length)
-        stats.update((length, f"class_{label}"))
+        count(stats, length, label)
         return line_of([first, second], label, self.tokenizer.cls_id, self.tokenizer.sep_id)
 
 

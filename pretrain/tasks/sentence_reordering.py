@@ -25,7 +25,7 @@ from collections import Counter
 
 from pretrain.balance import Balance
 from pretrain.classes import ClassTask
-from pretrain.instances import fitting, line_of
+from pretrain.instances import count, fitting, line_of
 
 
 def orders(most) -> list:
@@ -65,8 +65,7 @@ class SentenceReordering(ClassTask):
                 order = self.orders[label]
                 segments = in_segments(sentences, len(order), draw)
                 length = 1 + sum([tokens.count for tokens in sentences]) + len(order)
-                stats.update(instances=1, tokens=length)
-                stats.update((length, f"class_{label}"))
+                count(stats, length, label)
                 texts = [segments[number] for number in order]
                 lines.append(line_of(texts, label, self.tokenizer.cls_id, self.tokenizer.sep_id))
         return lines, stats
