@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+FAST = 4  # of gzip, in the plain loop: five times as fast as its default
 sys.path.insert(0, str(ROOT))
 
 from benchmark.common import Bench, arguments, say  # noqa: E402
@@ -33,7 +34,6 @@ from pretrain.builder import Plan, build_file  # noqa: E402
 from pretrain.engines import Processes  # noqa: E402
 from pretrain.pieces import LONGEST_WORD  # noqa: E402
 from pretrain.sentences import split  # noqa: E402
-from pretrain.shards import LEVEL  # noqa: E402
 from propeller.files import write_file  # noqa: E402
 
 MAX_SEQ_LEN, SHORT, SEED, TARGET = 128, 0.1, 0, 5
@@ -78,7 +78,7 @@ class PlainBuilder:
     def build(self, path, target, name):
         """Returns the number of tokens."""
         count = 0
-        with open(path, encoding="utf-8") as file, gzip.open(target, "wt", compresslevel=LEVEL) as shard:
+        with open(path, encoding="utf-8") as file, gzip.open(target, "wt", compresslevel=FAST) as shard:
             groups = (
                 list(lines) for full, lines in itertools.groupby(file, key=lambda line: bool(line.strip())) if full
             )

@@ -20,20 +20,24 @@ import json
 import os
 import re
 import shutil
-import zlib
 from collections import Counter
 from pathlib import Path
+
+from isal import isal_zlib
 
 from propeller.errors import UserError
 from propeller.files import write_file
 
-LEVEL = 4  # of compression: a fifth larger than 9, five times as fast
+LEVEL = 2  # of ISA-L: a quarter larger than zlib at its default, twenty times as fast
 OURS = re.compile(r".+-\d{5}\.gz|\..+\.gz\.part|.+\.json")
 
 
 def compress(lines) -> bytes:
-    """A gzip member of the lines; members one behind the other are a gzip file. The same bytes in every run."""
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 31)
+    """A gzip member of the lines; members one behind the other are a gzip file. The same bytes in every run.
+
+    On processors of another kind ISA-L may pack otherwise; the lines are the same.
+    """
+    packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, 31)
     return packer.compress(b"".join([line + b"\n" for line in lines])) + packer.flush()
 
 

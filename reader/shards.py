@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 
 from propeller.errors import UserError
 from reader.batching import offsets_of, ragged_arange
@@ -300,7 +300,7 @@ def _cover(starts, ends, size):
 def _inflate(path) -> Iterator[bytes]:
     """The content, in parts of CHUNK bytes at most. Raises ValueError where it is no gzip file, damaged or cut."""
     with open(path, "rb") as file:
-        member = zlib.decompressobj(wbits=31)
+        member = isal_zlib.decompressobj(wbits=31)
         begun = False
         while raw := file.read(1 << 18):
             while raw:
@@ -308,10 +308,10 @@ def _inflate(path) -> Iterator[bytes]:
                     raw = raw.lstrip(b"\0")  # padding behind a member
                     if not raw:
                         break
-                    member = zlib.decompressobj(wbits=31)
+                    member = isal_zlib.decompressobj(wbits=31)
                 try:
                     text = member.decompress(raw, CHUNK)
-                except zlib.error as problem:
+                except isal_zlib.error as problem:
                     raise ValueError("damaged" if begun else "not a gzip file") from problem
                 begun = True
                 yield text

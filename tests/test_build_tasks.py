@@ -185,7 +185,7 @@ def test_a_task_without_an_instance_is_named(tmp_path, vocab):
     )
     (tmp_path / "c.txt").write_text("中\n\n文\n", encoding="utf-8")
     with pytest.raises(
-        UserError, match="c.capitalization: no instance of capitalization produced: 2 documents with 2 sentences, 2 left"
+        UserError, match="c.capitalization: no instance of capitalization produced: 2 documents with 2 sent"
     ):
         build([tmp_path / "c.txt"], tmp_path / "c", vocab, ("capitalization",))
     (tmp_path / "c.txt").write_text(" \n")
