@@ -224,14 +224,14 @@ def _unit(name):
     return "(perplexity)" if name == MASKING else "(accuracy)"
 
 
-def report_fine_tuning(found, seeds):
+def report_fine_tuning(found, seeds, tasks=TASKS):
     """Print the scores of fine-tuning, in Markdown; whether all were measured."""
-    print(f"| way | {' | '.join(f'{task.name}, {task.shown}' for task in TASKS)} |")
-    print(f"|---|{'---|' * len(TASKS)}")
+    print(f"| way | {' | '.join(f'{task.name}, {task.shown}' for task in tasks)} |")
+    print(f"|---|{'---|' * len(tasks)}")
     whole = True
     for method in SCHEDULES:
         row = []
-        for task in TASKS:
+        for task in tasks:
             cells = [found.get(fine_tuning_cell(task, method, seed)) for seed in seeds]
             scores = [cell[task.score] for cell in cells if cell is not None]
             whole &= len(scores) == len(seeds)
@@ -294,18 +294,21 @@ def main(args):
         params = pretraining.folder(method, seed) / "params"
         return lambda: fine_tune(task, data[task.name], params, corpus.model, seed, cells.threads)
 
-    jobs = [(task, *run) for run in runs for task in TASKS if pretraining_cell(*run) in learnt]
+    tasks = [task for task in TASKS if task.name in args.tasks]
+    jobs = [(task, *run) for run in runs for task in tasks if pretraining_cell(*run) in learnt]
     tuned = cells.together({fine_tuning_cell(*job): measure(*job) for job in jobs})
     curves = curves_of(learnt, args.seeds)
     print()
     report_held_out(curves, args.steps)
     if curves:
         draw(curves, args.steps, args.picture)
-    return 0 if report_fine_tuning(tuned, args.seeds) and len(learnt) == len(runs) else 1
+    return 0 if report_fine_tuning(tuned, args.seeds, tasks) and len(learnt) == len(runs) else 1
 
 
 if __name__ == "__main__":
     made = parser(__doc__, [1])
     made.add_argument("--steps", type=int, default=1200, help="of each way, of all its tasks together [1200]")
+    names = [task.name for task in TASKS]
+    made.add_argument("--tasks", nargs="+", default=names, choices=names, help="to fine-tune on [all of them]")
     made.add_argument("--picture", default=str(ROOT / "docs/continual.png"), help="[docs/continual.png]")
     exit_on_user_error(main, made.parse_args())

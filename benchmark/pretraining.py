@@ -18,7 +18,6 @@ of the seeds), or when the minutes ran out.
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 
@@ -79,7 +78,7 @@ class Pretraining:
         return self.corpus.folder / f"{name.split()[0]}-{digest(pretraining_flags(name, self.steps))}"
 
     def run(self, name):
-        """steps, loss and perplexity of the held-out text under its own masks; None where the minutes were used up."""
+        """steps, perplexity and accuracy of pairs on held-out text; None where the minutes were used up."""
         folder = self.folder(name)
         flags = {
             **pretraining_flags(name, self.steps),
@@ -97,7 +96,7 @@ class Pretraining:
         if not run_script("train.py", flags, self.corpus.folder / f"{folder.name}.log", self.threads, self.end):
             return None
         record = [record for record in records(folder) if record["event"] == "dev"][-1]
-        return {"steps": record["step"], "loss": record["loss"]}
+        return {"steps": record["step"], "ppl": record["ppl"], "pairs": record["next_sent_acc"]}
 
 
 def cell_name(task, start, seed):
@@ -158,8 +157,10 @@ def main(args):
     pretraining = Pretraining(corpus, args.steps, cells.threads, cells.end)
     found = cells.together({name: lambda name=name: pretraining.run(name) for name in (KNOWLEDGE, CHAR)})
     for name, cell in found.items():
-        masks = f"{name}: {cell['steps']} steps of {PRETRAINING['batch_size']} tokens"
-        print(f"{masks}; held-out text under its own masks: loss {cell['loss']:.3f}, ppl {math.exp(cell['loss']):.1f}")
+        print(
+            f"{name}: {cell['steps']} steps of {PRETRAINING['batch_size']} tokens; held-out text under its own masks: "
+            f"perplexity {cell['ppl']:.1f}, next sentence {100 * cell['pairs']:.1f}"
+        )
     data = prepared(corpus, args.data)
     starts = {RANDOM: None, **{name: pretraining.folder(name) / "params" for name in found}}
 

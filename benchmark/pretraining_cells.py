@@ -213,7 +213,8 @@ class Cells(Bench):
 
 
 def _rounded(result):
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in result.items()}
+    shown = {name: value for name, value in result.items() if isinstance(value, (int, float))}
+    return {name: round(value, 4) for name, value in shown.items()} or "done"
 
 
 # ---------------------------------------------------------------- scores of several seeds
