@@ -39,6 +39,7 @@ RUN = re.compile(
     r"|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )
 
+PRETRAIN = ("build_data", "build_vocab", "inspect", "connectives", "click_log")
 MODULES = (["-m", "ernie.convert"], ["-m", "propeller.tools.start_server"])
 
 
@@ -108,7 +109,7 @@ def test_every_flag_exists():
         path.name for kind in ("run", "infer", "ernie_encoder", "finetune_launch") for path in ROOT.glob(f"{kind}*.py")
     ]
     programs += ["script/report.py", "train.py"]
-    modules = [*MODULES, *(["-m", f"pretrain.{name}"] for name in ("build_data", "build_vocab", "inspect"))]
+    modules = [*MODULES, *(["-m", f"pretrain.{name}"] for name in PRETRAIN)]
     helps = [python(*words, "--help").stdout for words in [*modules, *([name] for name in programs)]]
     known = {"--all", "--dry_run"}.union(*(re.findall(r"--\w+", text) for text in helps))
     for name in DOCUMENTS:
