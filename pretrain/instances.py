@@ -126,6 +126,9 @@ class Pairs:
         return b"%b;%b" % (line, " ".join(units).encode()) if units else line
 
 
+_fields_of = functools.lru_cache(maxsize=1 << 14)(fields_of)
+
+
 def line_of(texts, label, cls, sep, token_labels=None) -> bytes:
     """A line of a shard, without its line end and without units: [CLS], and [SEP] behind each text.
 
@@ -134,7 +137,10 @@ def line_of(texts, label, cls, sep, token_labels=None) -> bytes:
 
     The first text has sentence type 0, the others 1.
     """
-    ids, segs = zip(*[fields_of(b" ".join([tokens.text for tokens in text])) for text in texts])
+    # A sentence stands in instances of several tasks: what becomes of it is kept for a while.
+    parts = [[_fields_of(tokens.text) for tokens in text] for text in texts]
+    ids = [b" ".join([fields[0] for fields in text]) for text in parts]
+    told = token_labels or [b" ".join([fields[1] for fields in text]) for text in parts]
     first = sum([tokens.count for tokens in texts[0]]) + 2
     others = sum([tokens.count for text in texts[1:] for tokens in text]) + len(texts) - 1
     return b"%d %b %d;%b;%b;-1 %b -1;%d" % (
@@ -143,17 +149,31 @@ def line_of(texts, label, cls, sep, token_labels=None) -> bytes:
         sep,
         (b"0 " * first + b"1 " * others)[:-1],
         _positions(first + others),
-        b" -1 ".join(token_labels or segs),
+        b" -1 ".join(told),
         label,
     )
 
 
 def count(stats, length, label):
     """Count an instance of so many tokens and of that class in a Counter, as ClassTask.lines gives it."""
+    _count(stats, length)
+    stats[f"class_{label}"] += 1
+
+
+def count_tokens(stats, length, labels, uncounted):
+    """Count an instance of so many tokens, and the tokens of classes 0 and 1.
+
+    Args: labels: what the fourth field has, bytes; uncounted: how many ones in it are those of a -1.
+    """
+    _count(stats, length)
+    stats["class_0"] += labels.count(b"0")
+    stats["class_1"] += labels.count(b"1") - uncounted
+
+
+def _count(stats, length):
     stats["instances"] += 1  # Counter.update would take longer than the line
     stats["tokens"] += length
     stats[length] += 1
-    stats[f"class_{label}"] += 1
 
 
 @functools.lru_cache(maxsize=4096)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pretrain.classes import ClassTask
-from pretrain.instances import fitting, line_of
+from pretrain.instances import count_tokens, fitting, line_of
 from pretrain.pieces import CACHED_WORDS, maker_for
 
 
@@ -52,8 +52,7 @@ class Capitalization(ClassTask):
                     stats["left_over"] += 1
                     continue
                 lines.append(line_of([sentences], 0, self.tokenizer.cls_id, self.tokenizer.sep_id, [labels]))
-                stats.update(instances=1, tokens=length, class_0=labels.count(b"0"))
-                stats.update({length: 1, "class_1": labels.count(b"1") - none})
+                count_tokens(stats, length, labels, none)
         return lines, stats
 
     def _texts(self, document):

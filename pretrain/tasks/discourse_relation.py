@@ -31,7 +31,7 @@ from collections import Counter
 
 from pretrain.classes import ClassTask
 from pretrain.connectives import path_for, read_connectives
-from pretrain.instances import line_of
+from pretrain.instances import count, line_of
 from pretrain.pieces import Tokens
 
 SPREAD, LEAST_KEPT = 2, 8
@@ -92,8 +92,7 @@ class DiscourseRelation(ClassTask):
         lines = []
         for first, second, label, _ in balanced(found):
             length = first.count + second.count + 3
-            stats.update(instances=1, tokens=length)
-            stats.update((length, f"class_{label}"))
+            count(stats, length, label)
             lines.append(line_of([[first], [second]], label, self.tokenizer.cls_id, self.tokenizer.sep_id))
         stats["left_over"] = len(found) - len(lines)
         return lines, stats

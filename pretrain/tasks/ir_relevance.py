@@ -25,7 +25,7 @@ from collections import Counter
 
 from pretrain.bm25 import Bm25
 from pretrain.classes import ClassTask
-from pretrain.instances import head, line_of
+from pretrain.instances import count, head, line_of
 from pretrain.pieces import Tokens
 from pretrain.presegmented import PreSegmented
 from propeller.errors import UserError
@@ -89,8 +89,7 @@ class IrRelevance(ClassTask):
         """A line of a shard; the longer of both is cut where they do not fit."""
         query, title = fitted(query, title, self.most)
         length = query.count + title.count + 3
-        stats.update(instances=1, tokens=length)
-        stats.update((length, f"class_{label}"))
+        count(stats, length, label)
         return line_of([[query], [title]], label, self.tokenizer.cls_id, self.tokenizer.sep_id)
 
     def _terms(self, tokens):

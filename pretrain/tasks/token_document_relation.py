@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pretrain.classes import ClassTask
-from pretrain.instances import fitting, line_of
+from pretrain.instances import count_tokens, fitting, line_of
 from pretrain.stop_words import stop_words
 
 COMMON, DOCUMENTS = 0.5, 8
@@ -60,8 +60,7 @@ class TokenDocumentRelation(ClassTask):
                 labels = b" ".join([table[word] for word in of_part])
                 lines.append(line_of([part], 0, self.tokenizer.cls_id, self.tokenizer.sep_id, token_labels=[labels]))
                 length, none = 2 + sum([tokens.count for tokens in part]), labels.count(b"-")
-                stats.update(instances=1, tokens=length, class_0=labels.count(b"0"))
-                stats.update({length: 1, "class_1": labels.count(b"1") - none})
+                count_tokens(stats, length, labels, none)
         return lines, stats
 
     def _segments(self, sentences):
