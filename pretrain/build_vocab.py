@@ -19,6 +19,7 @@ import heapq
 import logging
 import sys
 from collections import Counter
+from pathlib import Path
 
 from pretrain.build_data import input_files, truth
 from pretrain.documents import FORMATS, Source, documents
@@ -175,6 +176,7 @@ def main(argv=None):
     source = Source(format=args.format)
     counts = count_words(input_files(args.input), source, args.do_lower_case, segmenter, args.max_words)
     tokens = build(counts, args.size, args.min_count)
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     write_file(args.output, "".join(f"{token}\n" for token in tokens).encode())
     known = set(tokens)
     unknown = sum(count for word, count in counts.items() if not all(c in known or f"##{c}" in known for c in word))

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pretrain import TASKS, declared
+from pretrain.connectives import path_for
 from pretrain.documents import Source, blocks, stem
 from pretrain.instances import PAIRS, Pairs
 from pretrain.pieces import maker_for
 from pretrain.segment import build_segmenter
 from pretrain.shards import Folder, ShardWriter, compress, write_record
+from pretrain.stop_words import stop_words
 from propeller.errors import UserError
 from tokenization import build_tokenizer
 
@@ -94,9 +96,12 @@ class Plan:
             del settings[name]
         if self.tasks:
             settings["tasks"] = list(self.tasks)
-            for name in ("connectives", "stop_words"):
-                if settings[name]:
-                    settings[name] = hashlib.sha256(read_file(name, settings[name])).hexdigest()
+            settings.update(connectives=None, stop_words=None)
+            if "discourse_relation" in self.tasks:
+                settings["connectives"] = hashlib.sha256(read_file("connectives", path_for(self))).hexdigest()
+            if "token_document_relation" in self.tasks:
+                words = "\n".join(sorted(stop_words(self)))
+                settings["stop_words"] = hashlib.sha256(words.encode()).hexdigest()
         return settings
 
     def classes(self, task):

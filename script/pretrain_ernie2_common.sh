@@ -66,6 +66,8 @@ demonstrate_tasks() {
             ;;
         esac
     fi
+    # Several tasks mean batches of many shapes: with an arena a thread the C library keeps twice the memory.
+    MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} && export MALLOC_ARENA_MAX
     scale=$(awk -v steps="$STEPS" -v list="$LIST_STEPS" 'BEGIN { printf "%.6g", steps / list }')
     train_and_tell "$DEMO/ernie2" --task_list "$TASK_LIST" --task_data "$DEMO/tasks" --scale_steps "$scale" \
         --batch_size 2048 --in_tokens true --max_seq_len 128 --learning_rate 1e-3 --lr_scheduler noam_decay \

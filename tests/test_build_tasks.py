@@ -1,5 +1,6 @@
 """Shards of several tasks in one pass over the text: their folders, the same bytes always, and what can be wrong."""
 
+import dataclasses
 import hashlib
 import json
 import signal
@@ -9,7 +10,9 @@ import time
 
 import pytest
 
-from pretrain import TASKS, build_data, inspect
+from pretrain import TASKS, build_data, connectives, inspect
+from pretrain.builder import Plan
+from pretrain.connectives import CONFIG
 from pretrain.instances import line_of
 from pretrain.pieces import Tokens
 from propeller.errors import UserError
@@ -237,3 +240,15 @@ def test_exit_status(tmp_path, vocab):
     python = [sys.executable, "-c", f"import pretrain.builder, {tasks}, sys; print([*sys.modules])"]
     done = subprocess.run(python, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "'paddle'" not in done.stdout
+
+
+def test_a_build_knows_the_lists_it_was_made_with(vocab, tmp_path, monkeypatch):
+    """Those of config/ too: by their content, for the tasks that use them."""
+    plan = Plan(vocab_path=str(vocab), segmenter="char", tasks=("discourse_relation", "token_document_relation"))
+    known = plan.settings()
+    assert dataclasses.replace(plan, connectives=str(CONFIG / "connectives_zh.json")).settings() == known
+    assert dataclasses.replace(plan, stop_words="").settings()["stop_words"] != known["stop_words"]
+    (tmp_path / "connectives_zh.json").write_bytes((CONFIG / "connectives_zh.json").read_bytes() + b"\n")
+    monkeypatch.setattr(connectives, "CONFIG", tmp_path)
+    assert plan.settings()["connectives"] != known["connectives"]
+    assert dataclasses.replace(plan, tasks=THREE).settings()["connectives"] is None

@@ -83,3 +83,9 @@ def test_nothing_to_build(tmp_path, flags, message):
 def test_bad_text_is_named(tmp_path):
     with pytest.raises(UserError, match="text.txt, line 1: document: 2 of 3 words have a tag"):
         built(tmp_path, ["中国/ns 人/n 好"], "--segmenter", "pre-segmented")
+
+
+def test_the_folder_is_made(tmp_path):
+    path = write_text(tmp_path / "text.txt", DOCUMENTS)
+    build_vocab.main(["--input", path, "--output", str(tmp_path / "some" / "where" / "vocab.txt"), "--size", "50"])
+    assert (tmp_path / "some" / "where" / "vocab.txt").read_text(encoding="utf-8").startswith("[PAD]\n")
