@@ -9,6 +9,7 @@ gets more than SPREAD times what the rarest has, or LEAST_KEPT if that is more, 
 
 from __future__ import annotations
 
+from bisect import bisect
 from itertools import accumulate
 
 SPREAD, LEAST_KEPT = 2, 8
@@ -29,7 +30,6 @@ class Balance:
             if not possible:
                 return None
         weights = [1 + most - counts[number] for number in possible]
-        at = random() * sum(weights)
-        drawn = sum(passed <= at for passed in accumulate(weights))
-        counts[possible[drawn]] += 1
-        return possible[drawn]
+        drawn = possible[bisect(list(accumulate(weights)), random() * sum(weights))]
+        counts[drawn] += 1
+        return drawn

@@ -44,7 +44,7 @@ class TokenDocumentRelation(ClassTask):
         self.most = plan.max_seq_len - 2
         forms = {form for word in stop_words(plan) for form in (word, word.capitalize())}
         stop = {",".join(map(str, ids)).encode() for ids in tokenizer.encode_batch(sorted(forms))}
-        self.told = _Told(tokenizer, stop)
+        self.told = [_Told(tokenizer, stop, label) for label in (b"0", b"1", b"-1")]
 
     def lines(self, documents, rng_of):
         lines, stats = [], Counter()
@@ -89,20 +89,18 @@ class TokenDocumentRelation(ClassTask):
         for part in map(set, parts):
             again |= seen & part
             seen |= part
-        told = self.told
-        table = {word: told[word][0] for word in seen}
-        table.update({word: told[word][1] for word in again})
-        table.update({word: told[word][2] for word in common & seen})
+        table = {}
+        for told, words in zip(self.told, (seen, again, common & seen)):
+            table.update(zip(words, map(told.__getitem__, words)))
         return table
 
 
 class _Told(dict):
-    """word -> the classes of its pieces, as text: here alone, in other segments too, without a class; all three are the
-    last for a word that never has one. Bounded."""
+    """word -> the label, or for a word that never has a class -1, for each of its pieces, as text. Bounded."""
 
-    def __init__(self, tokenizer, stop):
+    def __init__(self, tokenizer, stop, label):
         super().__init__()
-        self.tokenizer, self.stop = tokenizer, stop
+        self.tokenizer, self.stop, self.label = tokenizer, stop, label
 
     def __missing__(self, word):
         if len(self) >= CACHED_WORDS:
@@ -110,8 +108,7 @@ class _Told(dict):
         ids = [int(number) for number in word.split(b",")]
         pieces = "".join(self.tokenizer.convert_ids_to_tokens(ids))
         never = word in self.stop or self.tokenizer.unk_id in ids or not any(map(str.isalnum, pieces))
-        labels = (b"-1", b"-1", b"-1") if never else (b"0", b"1", b"-1")
-        found = self[word] = tuple(b" ".join([label] * len(ids)) for label in labels)
+        found = self[word] = b" ".join([b"-1" if never else self.label] * len(ids))
         return found
 
 
