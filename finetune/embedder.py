@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ernie.checkpoint import check_vocab, load_params
 from ernie.config import ErnieConfig
 from ernie.export import export_bundle
-from finetune import embed_args, predict_args, task_class
+from finetune import TASKS, embed_args, predict_args, task_class
 from finetune.embedding import EmbeddingFolder, vectors_of
 from finetune.encoder import Embed, EmbedHead, number_of_layer
 from finetune.inference import InferenceModel
@@ -187,7 +187,7 @@ class _Weights:
                 ("task_id", 0),
             )
         }
-        if "task" in stored:  # where a label has its place in the text, blanks were kept whatever the flag
+        if stored.get("task") in TASKS:  # where a label has its place in the text, blanks were kept whatever the flag
             made["for_cn"] = made["for_cn"] and task_class(stored["task"]).drops_blanks
         self.tokenizer = build_tokenizer(
             made["tokenizer"], model.vocab_path, made["do_lower_case"], made["for_cn"], model.sp_model

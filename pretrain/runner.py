@@ -292,7 +292,8 @@ class Pretrainer:
             "tokenizer": model.tokenizer,
             "tokenizer_fingerprint": self.tokenizer.fingerprint,
             "do_lower_case": model.do_lower_case,
-            "task_id": next(iter(self.tasks.values())).entry.task_id,
+            "for_cn": False,
+            **({} if self.several else {"task_id": self.tasks[ALONE].entry.task_id}),
             "ernie_config": self.config.to_dict(),
         }
 

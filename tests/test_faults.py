@@ -100,7 +100,7 @@ def test_an_evaluation_is_left_and_made_up_for(tmp_path, whole, step):
 def test_early_stopping_holds_for_a_run_that_was_killed_behind_it(tmp_path):
     class Flat(RunHook):
         def before_train(self, learner, state):
-            learner.evaluate = lambda batches: {"loss": 1.0, "data_num": 1, "acc": 0.5}
+            learner.evaluate = lambda batches, task=None: {"loss": 1.0, "data_num": 1, "acc": 0.5}
 
     train(tmp_path, hooks=[Flat(), EarlyStopping(2)])
     state, _, _ = train(tmp_path, hooks=[Flat(), EarlyStopping(2)])

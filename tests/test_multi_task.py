@@ -253,6 +253,24 @@ def test_fine_tuning_takes_the_result(whole, data, tmp_path, use_task_id):
     assert "step_5" in {entry.name for entry in (tmp_path / "run").iterdir()}
 
 
+def test_embeddings_come_from_the_result(whole, data, tmp_path):
+    from finetune.embedder import main as embed
+
+    given = {
+        "init_pretraining_params": whole[0] / "last",
+        "vocab_path": whole[0] / "vocab.txt",
+        "data_set": data / "test.tsv",
+        "output_dir": tmp_path / "out",
+        "use_cuda": "false",
+        "task_id": 1,  # the row of any of its tasks
+    }
+    with redirect_stderr(StringIO()):
+        embed("ernie_encoder.py", [word for name, value in given.items() for word in (f"--{name}", str(value))])
+    vectors = np.load(tmp_path / "out" / "cls_emb.npy")
+    assert vectors.shape[1] == 32
+    assert np.isfinite(vectors).all()
+
+
 def test_masks_are_filled_by_a_checkpoint_of_several_tasks(whole, model, capsys):
     given = {"init_checkpoint": whole[0] / "last", "predict_mask": "good [MASK] film"}
     words = task_flags(model, whole[0], whole[0], **given, task_list=None, task_data=None)
