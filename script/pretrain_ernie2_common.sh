@@ -70,7 +70,7 @@ demonstrate_tasks() {
     MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} && export MALLOC_ARENA_MAX
     scale=$(awk -v steps="$STEPS" -v list="$LIST_STEPS" 'BEGIN { printf "%.6g", steps / list }')
     train_and_tell "$DEMO/ernie2" --task_list "$TASK_LIST" --task_data "$DEMO/tasks" --scale_steps "$scale" \
-        --batch_size 2048 --in_tokens true --max_seq_len 128 --learning_rate 1e-3 --lr_scheduler noam_decay \
+        --batch_size 2048 --in_tokens true --max_seq_len 128 --learning_rate 3e-4 --lr_scheduler noam_decay \
         --warmup_steps $((STEPS / 10)) --beta2 0.98 --weight_decay 0.01 --validation_steps $(((STEPS + 4) / 5)) \
         --save_steps 100 --skip_steps 10 --mask_units entity "$@"
     exit
