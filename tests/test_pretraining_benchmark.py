@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,6 +127,65 @@ def test_the_report_fails_where_a_gain_or_a_cell_is_missing(capsys):
     none = {**good, "AFQMC": scores((), (), ())}
     assert not pretraining.report(none, [1, 2, 3])
     assert "not measured" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- pre-trainings
+
+
+class Corpus:
+    """Folders of benchmark.pretraining_corpus.Corpus, without text."""
+
+    def __init__(self, folder):
+        self.folder, self.vocab, self.built = folder, folder / "vocab.txt", []
+
+    def build(self, name, part, **flags):
+        self.built.append((name, part, flags))
+        folder = self.folder / f"{name}{part}/news"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "filelist").write_text("shards/news-00000.gz\t1\n")
+        return [folder]
+
+
+def test_both_pretrainings_go_on_from_the_short_instances_and_differ_in_what_is_masked(tmp_path, monkeypatch):
+    calls = []
+
+    def train(script, flags, log, threads, end):
+        calls.append((script, flags, threads, end))
+        flags["checkpoints"].mkdir()
+        (flags["checkpoints"] / "metrics.jsonl").write_text('{"event": "dev", "step": 9, "ppl": 80.5}\n')
+        return True
+
+    monkeypatch.setattr(pretraining, "run_script", train)
+    corpus, args = Corpus(tmp_path), SimpleNamespace(short_steps=20, steps=40)
+    runs = pretraining.Pretraining(corpus, args, end=5.0)
+    lengths = [(name, part, flags["max_seq_len"]) for name, part, flags in corpus.built]
+    assert lengths == [("short", "", 12), ("short", "_valid", 12), ("long", "", 64), ("long", "_valid", 64)]
+    for name in (pretraining.SHORT, pretraining.KNOWLEDGE, pretraining.CHAR):
+        assert runs.run(name, threads=1) == {"steps": 9, "ppl": 80.5}
+    first, *others = [flags for script, flags, threads, end in calls if (script, threads, end) == ("train.py", 1, 5.0)]
+    assert "init_pretraining_params" not in first
+    assert (first["max_seq_len"], first["mask_units"], first["warmup_steps"]) == (12, "basic", 2)
+    for flags in others:
+        assert flags["init_pretraining_params"] == first["checkpoints"] / "params"
+    knowledge, char = others
+    assert (knowledge["mask_units"], char["mask_units"]) == ("phrase:0,entity:20", "basic")
+    assert {name for name in char if char[name] != knowledge[name]} == {"mask_units", "task_list", "checkpoints"}
+    for flags, length, steps in ((first, "short", 20), (knowledge, "long", 40), (char, "long", 40)):
+        (task,) = json.loads(flags["task_list"].read_text())["tasks"]
+        assert (task["name"], task["head"], task["steps"]) == ("knowledge_masking", {"next_sentence": False}, [steps])
+        assert task["filelist"] == str(tmp_path / f"{length}.list")
+
+
+def test_a_pretraining_has_another_folder_where_what_it_depends_on_is_another(tmp_path):
+    def folders(**steps):
+        runs = pretraining.Pretraining(Corpus(tmp_path), SimpleNamespace(**steps), end=0)
+        return [runs.folder(name).name for name in (pretraining.SHORT, pretraining.KNOWLEDGE, pretraining.CHAR)]
+
+    short, knowledge, char = folders(short_steps=20, steps=40)
+    assert len({short, knowledge, char}) == 3
+    assert folders(short_steps=20, steps=40) == [short, knowledge, char]
+    assert folders(short_steps=20, steps=50)[0] == short
+    assert not {knowledge, char} & {*folders(short_steps=20, steps=50), *folders(short_steps=30, steps=40)}
 
 
 def test_cells_are_found_by_task_start_and_seed():
