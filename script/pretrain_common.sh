@@ -117,10 +117,11 @@ demo_start() {
 demonstrate() {
     demo_start ernie_mini
     [ "$DRY_RUN" = 1 ] || demo_data
+    # A shard is news or reviews: all of them are shuffled together.
     train_and_tell "$DEMO/model" --train_filelist "$DEMO/text.list" --valid_filelist "$DEMO/text_valid.list" \
         --batch_size 2048 --in_tokens true --max_seq_len 64 --learning_rate 1e-3 --weight_decay 0.01 \
         --num_train_steps "$STEPS" --warmup_steps $((STEPS / 10)) --validation_steps $(((STEPS + 2) / 3)) \
-        --save_steps 100 --skip_steps 10 --mask_units entity "$@"
+        --save_steps 100 --skip_steps 10 --mask_units entity --shuffle_buffer 100000 "$@"
     exit
 }
 

@@ -72,6 +72,6 @@ demonstrate_tasks() {
     train_and_tell "$DEMO/ernie2" --task_list "$TASK_LIST" --task_data "$DEMO/tasks" --scale_steps "$scale" \
         --batch_size 2048 --in_tokens true --max_seq_len 128 --learning_rate 3e-4 --lr_scheduler noam_decay \
         --warmup_steps $((STEPS / 10)) --beta2 0.98 --weight_decay 0.01 --validation_steps $(((STEPS + 4) / 5)) \
-        --save_steps 100 --skip_steps 10 --mask_units entity "$@"
+        --save_steps 100 --skip_steps 10 --mask_units entity --shuffle_buffer 100000 "$@"
     exit
 }

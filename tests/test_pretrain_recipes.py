@@ -53,6 +53,7 @@ def test_without_shards_it_is_a_demonstration(recipe, tmp_path):
     assert (args.model.vocab_path, args.run.checkpoints) == (str(demo / "vocab.txt"), str(demo / "model"))
     assert (args.train.num_train_steps, args.train.warmup_steps, args.run.validation_steps) == (90, 9, 30)
     assert args.train.learning_rate == 2e-3  # the user's flags win
+    assert args.data.shuffle_buffer > 60000  # news and reviews have a shard each: all instances are mixed
     assert list(tmp_path.iterdir()) == []
     assert said == ""
 
