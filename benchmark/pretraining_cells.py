@@ -94,7 +94,7 @@ class FineTuning:
 
 
 TASKS = (
-    FineTuning("ChnSentiCorp", "zh/chnsenticorp", "acc", "accuracy", 2.0, rows=1600, dev_rows=1000, epochs=3),
+    FineTuning("ChnSentiCorp", "zh/chnsenticorp", "acc", "accuracy", 2.0, rows=800, dev_rows=1000, epochs=3),
     FineTuning("MSRA-NER", "zh/msra_ner", "f1", "F1", 5.0, rows=2400, dev_rows=600, epochs=4, labels=7),
     FineTuning(
         "AFQMC",
@@ -102,7 +102,7 @@ TASKS = (
         "acc",
         "accuracy",
         2.0,
-        rows=4800,
+        rows=2400,
         dev_rows=1600,
         epochs=2,
         balanced=True,

@@ -195,6 +195,9 @@ def test_cells_are_found_by_task_start_and_seed():
         pretraining.CHAR: {2: 0.25},
         pretraining.KNOWLEDGE: {},
     }
+    longer = {pretraining.cell_name(TAGS, pretraining.CHAR, 2, 2): {"f1": 0.75, "rows": 3}}
+    assert pretraining.score_table({**found, **longer}, [2], 2)["MSRA-NER"][pretraining.CHAR] == {2: 0.75}
+    assert pretraining.score_table({**found, **longer}, [2])["MSRA-NER"][pretraining.CHAR] == {2: 0.25}
 
 
 # ---------------------------------------------------------------- cells and runs
