@@ -30,8 +30,10 @@ from benchmark.pretraining_cells import (
     ROOT,
     TASKS,
     Cells,
+    chosen,
     dev_texts,
     fine_tune,
+    fine_tuning_cell,
     parser,
     prepared,
     records,
@@ -274,11 +276,6 @@ def pretraining_cell(method, seed):
     return f"pre-training, {method}, seed {seed}"
 
 
-def fine_tuning_cell(task, method, seed):
-    """Name of a cell."""
-    return f"{task.name}, {method}, seed {seed}"
-
-
 def main(args):
     """Exit status: 0 if everything was measured."""
     if args.steps % (PARTS * len(LEARNT)) or args.steps < 1:
@@ -289,7 +286,8 @@ def main(args):
     kept = settings(corpus, {"pretraining": recipe, "learnt": LEARNT, "steps": args.steps})
     cells = Cells("continual", args, kept, args.results)
     pretraining = Pretraining(corpus, args.steps, args.learning_rate, cells.threads, cells.end)
-    data = prepared(corpus, args.data)
+    tasks = chosen(args)
+    data = prepared(corpus, args.data, tasks)
     runs = [(method, seed) for seed in args.seeds for method in SCHEDULES]
     first = {pretraining_cell(*run): lambda run=run: pretraining.run(*run) for run in runs}
     learnt = cells.together(first)
@@ -298,7 +296,6 @@ def main(args):
         params = pretraining.folder(method, seed) / "params"
         return lambda: fine_tune(task, data[task.name], params, corpus.model, seed, cells.threads)
 
-    tasks = [task for task in TASKS if task.name in args.tasks]
     jobs = [(task, *run) for run in runs for task in tasks if pretraining_cell(*run) in learnt]
     tuned = cells.together({fine_tuning_cell(*job): measure(*job) for job in jobs})
     curves = curves_of(learnt, args.seeds)
@@ -313,7 +310,5 @@ if __name__ == "__main__":
     made = parser(__doc__, [1])
     made.add_argument("--steps", type=int, default=600, help="of each way, of all its tasks together [600]")
     made.add_argument("--learning_rate", type=float, default=PRETRAINING["learning_rate"], help="the highest [3e-4]")
-    names = [task.name for task in TASKS]
-    made.add_argument("--tasks", nargs="+", default=names, choices=names, help="to fine-tune on [all of them]")
     made.add_argument("--picture", default=str(ROOT / "docs/continual.png"), help="[docs/continual.png]")
     exit_on_user_error(main, made.parse_args())

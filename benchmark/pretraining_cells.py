@@ -1,8 +1,9 @@
 """What benchmark/pretraining.py and benchmark/continual.py share beside the corpus: fine-tuning, cells, figures.
 
+tasks = chosen(args)                                            # of --tasks, with --rows and --longer
 cells = Cells("pretraining", args, settings(corpus, {}))        # a Bench whose cells are measured side by side
-data = prepared(corpus, args.data)                              # rows of every task, drawn once
-found = fine_tune(TASKS[0], data[TASKS[0].name], params, corpus.model, seed, cells.threads)
+data = prepared(corpus, args.data, tasks)                       # rows of every task, drawn once
+found = fine_tune(tasks[0], data[tasks[0].name], params, corpus.model, seed, cells.threads)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,13 +117,26 @@ def dev_texts(data) -> DevTexts:
     return DevTexts(text for task in TASKS for text in task.dev_texts(data))
 
 
-def prepared(corpus, data) -> dict:
+def chosen(args) -> list:
+    """The tasks of --tasks, with --rows and --longer times what they have in TASKS."""
+    found = [task for task in TASKS if task.name in args.tasks]
+    return [replace(task, rows=task.rows * args.rows, epochs=task.epochs * args.longer) for task in found]
+
+
+def prepared(corpus, data, tasks) -> dict:
     """task name -> folder of its rows, as `fine_tune` takes it; made beside the corpus where it is missing."""
-    folder = corpus.folder / "tasks" / digest(settings(corpus, {}))
-    for task in TASKS:
-        if not (folder / task.name).is_dir():
-            task.prepare(data, folder / task.name)
-    return {task.name: folder / task.name for task in TASKS}
+    found = {}
+    for task in tasks:
+        folder = corpus.folder / "tasks" / f"{task.name}-{digest(asdict(task))}"
+        if not folder.is_dir():
+            task.prepare(data, folder)
+        found[task.name] = folder
+    return found
+
+
+def fine_tuning_cell(task, start, seed) -> str:
+    """Name of a cell: there may be others of more rows or epochs. Args: start: what it starts from."""
+    return f"{task.name}, {task.rows} rows, {task.epochs} epochs, {start}, seed {seed}"
 
 
 def fine_tune(task, data, params, model, seed, threads) -> dict:
@@ -235,8 +249,9 @@ def gain(scores, over) -> tuple:
 
 
 def settings(corpus, seeds_aside) -> dict:
-    """What cells depend on: the corpus, the tasks, versions, and what the benchmark adds."""
-    return {"corpus": corpus.settings, "tasks": [asdict(task) for task in TASKS], "versions": versions(), **seeds_aside}
+    """What all cells depend on: corpus, tasks but for what `fine_tuning_cell` names, versions, what is added."""
+    tasks = [asdict(replace(task, rows=0, epochs=0)) for task in TASKS]
+    return {"corpus": corpus.settings, "tasks": tasks, "versions": versions(), **seeds_aside}
 
 
 def parser(doc, seeds):
@@ -248,4 +263,8 @@ def parser(doc, seeds):
     made.add_argument("--work", default=str(work), help=f"where corpora and checkpoints are kept [output/{work.name}]")
     made.add_argument("--cache", default=str(cache), help="where packages are kept [output/quickstart/downloads]")
     made.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"of fine-tuning [{seeds}]")
+    names = [task.name for task in TASKS]
+    made.add_argument("--tasks", nargs="+", default=names, choices=names, help="to fine-tune on [all of them]")
+    made.add_argument("--rows", type=int, default=1, help="fine-tune on so many times the rows [1]")
+    made.add_argument("--longer", type=int, default=1, help="fine-tune for so many times the epochs [1]")
     return made

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark import pretraining
 from benchmark.common import arguments
-from benchmark.pretraining_cells import TASKS, Cells, gain, spread
+from benchmark.pretraining_cells import TASKS, Cells, chosen, fine_tuning_cell, gain, parser, spread
 from benchmark.pretraining_corpus import SHARED_RUN, STOPPED, DevTexts, clean, join_lists, run_script, text_key
 from propeller.errors import UserError
 from tests.common import ROOT
@@ -114,18 +114,18 @@ def test_the_verdict_asks_for_what_is_expected(knowledge, met):
 
 def test_the_report_fails_where_a_gain_or_a_cell_is_missing(capsys):
     good = {task.name: scores((0.5,) * 3, (0.6,) * 3, (0.7,) * 3) for task in TASKS}
-    assert pretraining.report(good, [1, 2, 3])
+    assert pretraining.report(good, TASKS, [1, 2, 3])
     shown = capsys.readouterr().out
     assert shown.count("met") == len(TASKS)
     assert "missed" not in shown
     assert "| MSRA-NER, F1 | 50.00 ± 0.00 | 60.00 ± 0.00 | 70.00 ± 0.00 | **+20.00** (s.e. 0.00), 5: met |" in shown
     bad = {**good, "AFQMC": scores((0.5,) * 3, (0.6,) * 3, (0.5, 0.5, 0.51))}
-    assert not pretraining.report(bad, [1, 2, 3])
+    assert not pretraining.report(bad, TASKS, [1, 2, 3])
     assert "**missed**" in capsys.readouterr().out
     cut = {**good, "AFQMC": scores((0.5,) * 3, (0.6,), (0.7,) * 3)}
-    assert not pretraining.report(cut, [1, 2, 3]), "char masking was not measured for all seeds"
+    assert not pretraining.report(cut, TASKS, [1, 2, 3]), "char masking was not measured for all seeds"
     none = {**good, "AFQMC": scores((), (), ())}
-    assert not pretraining.report(none, [1, 2, 3])
+    assert not pretraining.report(none, TASKS, [1, 2, 3])
     assert "not measured" in capsys.readouterr().out
 
 
@@ -188,16 +188,19 @@ def test_a_pretraining_has_another_folder_where_what_it_depends_on_is_another(tm
     assert not {knowledge, char} & {*folders(short_steps=20, steps=50), *folders(short_steps=30, steps=40)}
 
 
-def test_cells_are_found_by_task_start_and_seed():
-    found = {pretraining.cell_name(TAGS, pretraining.CHAR, 2): {"f1": 0.25, "rows": 3}}
-    assert pretraining.score_table(found, [1, 2])["MSRA-NER"] == {
+def test_cells_are_found_by_task_start_seed_rows_and_epochs():
+    args = parser("a benchmark", [1]).parse_args(["--tasks", "MSRA-NER", "--rows", "2", "--longer", "3"])
+    (more,) = chosen(args)
+    assert more == replace(TAGS, rows=2 * TAGS.rows, epochs=3 * TAGS.epochs)
+    assert chosen(parser("a benchmark", [1]).parse_args([])) == list(TASKS)
+    found = {fine_tuning_cell(TAGS, pretraining.CHAR, 2): {"f1": 0.25, "rows": 3}}
+    found[fine_tuning_cell(more, pretraining.KNOWLEDGE, 2)] = {"f1": 0.75, "rows": 3}
+    assert pretraining.score_table(found, [TAGS], [1, 2])["MSRA-NER"] == {
         pretraining.RANDOM: {},
         pretraining.CHAR: {2: 0.25},
         pretraining.KNOWLEDGE: {},
     }
-    longer = {pretraining.cell_name(TAGS, pretraining.CHAR, 2, 2): {"f1": 0.75, "rows": 3}}
-    assert pretraining.score_table({**found, **longer}, [2], 2)["MSRA-NER"][pretraining.CHAR] == {2: 0.75}
-    assert pretraining.score_table({**found, **longer}, [2])["MSRA-NER"][pretraining.CHAR] == {2: 0.25}
+    assert pretraining.score_table(found, [more], [2])["MSRA-NER"][pretraining.KNOWLEDGE] == {2: 0.75}
 
 
 # ---------------------------------------------------------------- cells and runs
