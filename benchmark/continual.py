@@ -4,9 +4,10 @@
     python benchmark/continual.py                   # again to go on where the minutes ran out
     python benchmark/continual.py --seeds 1 2 3 --steps 4000 --minutes 180
 
-Four ways to spend the same steps on the corpus of benchmark/pretraining.py, cleared of dev texts by the same code:
-masking alone, all tasks mixed from the start, one after another, and continual (train.py --schedule), where a task
-enters with every stage beside those before. Of each way: how well held-out text is told by every task after each stage
+Four ways to spend the same steps on the corpus of benchmark/pretraining.py, cleared of dev texts by the same code, from
+the same weights, which have learnt to tell masked pieces of short instances: masking alone, all tasks mixed from the
+start, one after another, and continual (train.py --schedule), where a task enters with every stage beside those before.
+Of each way: how well held-out text is told by every task after each stage
 (docs/continual.png shows it between stages too: whether a task is forgotten while others are learnt), and the scores
 of fine-tuning on ChnSentiCorp, MSRA-NER and AFQMC. A seed is one of pre-training and fine-tuning.
 
@@ -18,7 +19,6 @@ worth is for the figures to say, and no target.
 from __future__ import annotations
 
 import gzip
-import json
 import sys
 from pathlib import Path
 
@@ -36,31 +36,28 @@ from benchmark.pretraining_cells import (
     fine_tuning_cell,
     parser,
     prepared,
-    records,
     settings,
     spread,
 )
-from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest, join_lists, run_script
+from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest, join_lists
+from benchmark.pretraining_runs import MASKING, PRETRAINING, ShortStage, pretrain
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import write_file
+from propeller.runtime import cores
 
-MASKING = "knowledge_masking"
 LEARNT = (MASKING, "sentence_distance", "sentence_reordering", "token_document_relation")  # as they enter
 HEADS = {MASKING: {"next_sentence": False}}
 IDS = {MASKING: 0, "token_document_relation": 2, "sentence_reordering": 3, "sentence_distance": 4}
 HELD_OUT = 200  # instances of a text for each task
 PARTS = len(LEARNT) + 1  # of a task's steps
+SHORT = "what they begin with"
 ALONE, MIXED, SEQUENTIAL, CONTINUAL = "masking alone", "all from the start", "one after another", "continual"
 SCHEDULES = {ALONE: "continual", MIXED: "multitask", SEQUENTIAL: "sequential", CONTINUAL: "continual"}
-PRETRAINING = {
-    "batch_size": 1024,
-    "in_tokens": "true",
+RECIPE = {
+    **PRETRAINING,
     "max_seq_len": MAX_SEQ_LEN,
     "learning_rate": 3e-4,  # unless --learning_rate says else; docs/results.md has what 1e-3 came to
     "lr_scheduler": "noam_decay",
-    "beta2": 0.98,
-    "weight_decay": 0.01,
-    "shuffle_buffer": 100_000,
     "mask_units": "entity",
 }
 COLOURS = {ALONE: "tab:gray", MIXED: "tab:green", SEQUENTIAL: "tab:orange", CONTINUAL: "tab:blue"}
@@ -98,15 +95,16 @@ def check_every(method, steps) -> int:
 
 
 class Pretraining:
-    """The pre-trainings of this benchmark over one corpus.
+    """The pre-trainings of this benchmark over one corpus, from the weights of a `ShortStage`.
 
     Args:
         steps: of each; rate: the highest learning rate.
         end: of time.monotonic, where one that runs is stopped, to go on with the next start.
     """
 
-    def __init__(self, corpus, steps, rate, threads, end):
-        self.corpus, self.steps, self.rate, self.threads, self.end = corpus, steps, rate, threads, end
+    def __init__(self, corpus, short, steps, rate, threads, end):
+        self.corpus, self.short, self.steps, self.rate = corpus, short, steps, rate
+        self.threads, self.end = threads, end
         self.lists = {}
         for part in ("", "_valid"):
             folders = corpus.build("tasks", part, tasks=",".join(LEARNT))
@@ -120,32 +118,19 @@ class Pretraining:
         """For train.py, without places."""
         schedule, every = SCHEDULES[method], check_every(method, self.steps)
         warmup = {"warmup_steps": self.steps // 10, "random_seed": seed}
-        return {**PRETRAINING, "learning_rate": self.rate, **warmup, "schedule": schedule, "validation_steps": every}
+        return {**RECIPE, "learning_rate": self.rate, **warmup, "schedule": schedule, "validation_steps": every}
 
     def folder(self, method, seed):
         """Where a pre-training has its checkpoints."""
-        key = digest([method, self.steps, LEARNT, self.flags(method, seed)])
+        key = digest([method, self.steps, LEARNT, self.flags(method, seed), self.short.known])
         return self.corpus.folder / f"{method.replace(' ', '_')}-{seed}-{key}"
 
     def run(self, method, seed):
         """Figures of the held-out text: task -> [[step, figure], ...]; None where the minutes were used up."""
+        flags = {**self.flags(method, seed), "init_pretraining_params": self.short.params}
         folder = self.folder(method, seed)
-        listed = folder.with_suffix(".json")
-        write_file(listed, (json.dumps({"tasks": self.entries(method)}, indent=1) + "\n").encode())
-        flags = {
-            **self.flags(method, seed),
-            "task_list": listed,
-            "ernie_config_path": self.corpus.folder / "pretraining.json",
-            "vocab_path": self.corpus.vocab,
-            "save_steps": 200,
-            "keep_checkpoints": 1,
-            "skip_steps": 50,
-            "use_cuda": "false",
-            "checkpoints": folder,
-        }
-        if not run_script("train.py", flags, folder.with_suffix(".log"), self.threads, self.end):
-            return None
-        return held_out(records(folder))
+        found = pretrain(self.corpus, folder, self.entries(method), flags, self.threads, self.end)
+        return None if found is None else held_out(found)
 
     def entries(self, method):
         """Of the task list."""
@@ -233,14 +218,14 @@ def report_fine_tuning(found, seeds, tasks=TASKS):
     print(f"| way | {' | '.join(f'{task.name}, {task.shown}' for task in tasks)} |")
     print(f"|---|{'---|' * len(tasks)}")
     whole = True
-    for method in SCHEDULES:
+    for start in (SHORT, *SCHEDULES):
         row = []
         for task in tasks:
-            cells = [found.get(fine_tuning_cell(task, method, seed)) for seed in seeds]
+            cells = [found.get(fine_tuning_cell(task, start, seed)) for seed in seeds]
             scores = [cell[task.score] for cell in cells if cell is not None]
             whole &= len(scores) == len(seeds)
             row.append(spread(scores) if scores else "")
-        print(f"| {method} | {' | '.join(row)} |")
+        print(f"| {start} | {' | '.join(row)} |")
     return whole
 
 
@@ -282,21 +267,24 @@ def main(args):
         raise UserError(f"--steps {args.steps}: give a multiple of {PARTS * len(LEARNT)}, which the stages divide")
     corpus = Corpus(args.work, dev_texts(args.data), args.cache, ROOT / "config/ernie2_mini_zh.json")
     corpus.print_counts()
-    recipe = {**PRETRAINING, "learning_rate": args.learning_rate}
-    kept = settings(corpus, {"pretraining": recipe, "learnt": LEARNT, "steps": args.steps})
+    short = ShortStage(corpus, args.short_steps)
+    recipe = {**RECIPE, "learning_rate": args.learning_rate}
+    kept = settings(corpus, {"short": short.known, "pretraining": recipe, "learnt": LEARNT, "steps": args.steps})
     cells = Cells("continual", args, kept, args.results)
-    pretraining = Pretraining(corpus, args.steps, args.learning_rate, cells.threads, cells.end)
+    pretraining = Pretraining(corpus, short, args.steps, args.learning_rate, cells.threads, cells.end)
     tasks = chosen(args)
     data = prepared(corpus, args.data, tasks)
     runs = [(method, seed) for seed in args.seeds for method in SCHEDULES]
     first = {pretraining_cell(*run): lambda run=run: pretraining.run(*run) for run in runs}
-    learnt = cells.together(first)
+    begun = cells.together({SHORT: lambda: short.run(cores(), cells.end)})
+    learnt = cells.together(first) if begun else {}
 
-    def measure(task, method, seed):
-        params = pretraining.folder(method, seed) / "params"
+    def measure(task, start, seed):
+        params = short.params if start == SHORT else pretraining.folder(start, seed) / "params"
         return lambda: fine_tune(task, data[task.name], params, corpus.model, seed, cells.threads)
 
-    jobs = [(task, *run) for run in runs for task in tasks if pretraining_cell(*run) in learnt]
+    starts = [*runs, *((SHORT, seed) for seed in args.seeds if begun)]
+    jobs = [(task, *run) for run in starts for task in tasks if pretraining_cell(*run) in learnt or run[0] == SHORT]
     tuned = cells.together({fine_tuning_cell(*job): measure(*job) for job in jobs})
     curves = curves_of(learnt, args.seeds)
     print()
@@ -309,6 +297,6 @@ def main(args):
 if __name__ == "__main__":
     made = parser(__doc__, [1])
     made.add_argument("--steps", type=int, default=600, help="of each way, of all its tasks together [600]")
-    made.add_argument("--learning_rate", type=float, default=PRETRAINING["learning_rate"], help="the highest [3e-4]")
+    made.add_argument("--learning_rate", type=float, default=RECIPE["learning_rate"], help="the highest [3e-4]")
     made.add_argument("--picture", default=str(ROOT / "docs/continual.png"), help="[docs/continual.png]")
     exit_on_user_error(main, made.parse_args())

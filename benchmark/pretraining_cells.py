@@ -262,6 +262,7 @@ def parser(doc, seeds):
     made.add_argument("--data", default=str(SHARED / "data"), help="folder with zh/ [../shared/data]")
     made.add_argument("--work", default=str(work), help=f"where corpora and checkpoints are kept [output/{work.name}]")
     made.add_argument("--cache", default=str(cache), help="where packages are kept [output/quickstart/downloads]")
+    made.add_argument("--short_steps", type=int, default=1500, help="on instances of 12 tokens, at first [1500]")
     made.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"of fine-tuning [{seeds}]")
     names = [task.name for task in TASKS]
     made.add_argument("--tasks", nargs="+", default=names, choices=names, help="to fine-tune on [all of them]")

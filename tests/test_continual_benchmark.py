@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,22 @@ def entries(tmp_path, method):
     path = tmp_path / "list.json"
     path.write_text(json.dumps({"tasks": pretraining.entries(method)}))
     return read_task_list(path)
+
+
+def test_every_way_begins_with_the_weights_of_the_short_instances(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(continual, "pretrain", lambda corpus, folder, entries, flags, *_: calls.append((folder, flags)))
+    pretraining = object.__new__(continual.Pretraining)
+    pretraining.corpus, pretraining.steps, pretraining.rate = SimpleNamespace(folder=tmp_path), STEPS, 0.001
+    pretraining.lists = {(name, part): tmp_path for name in continual.LEARNT for part in ("", "_valid")}
+    pretraining.threads, pretraining.end = 1, 0
+    for known in (10, 20):
+        pretraining.short = SimpleNamespace(known=known, params=tmp_path / "params")
+        for method in continual.SCHEDULES:
+            assert pretraining.run(method, 1) is None, "it was stopped"
+    assert all(flags["init_pretraining_params"] == tmp_path / "params" for _, flags in calls)
+    assert all(flags["learning_rate"] == 0.001 for _, flags in calls)
+    assert len({folder for folder, _ in calls}) == 2 * len(continual.SCHEDULES)
 
 
 @pytest.mark.parametrize("method", continual.SCHEDULES)
@@ -93,7 +110,7 @@ def test_the_report_leaves_out_what_was_not_measured(tmp_path, capsys):
     tuned = {
         continual.fine_tuning_cell(task, method, 1): {task.score: 0.75}
         for task in TASKS
-        for method in continual.SCHEDULES
+        for method in (continual.SHORT, *continual.SCHEDULES)
     }
     assert continual.report_fine_tuning(tuned, [1])
     assert "| continual | 75.00 | 75.00 | 75.00 |" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark import pretraining
+from benchmark import pretraining, pretraining_runs
 from benchmark.common import arguments
 from benchmark.pretraining_cells import TASKS, Cells, chosen, fine_tuning_cell, gain, parser, spread
 from benchmark.pretraining_corpus import SHARED_RUN, STOPPED, DevTexts, clean, join_lists, run_script, text_key
@@ -146,6 +146,13 @@ class Corpus:
         return [folder]
 
 
+def pretrainings(folder, short_steps=20, steps=40):
+    """(ShortStage, Pretraining), not run."""
+    corpus = Corpus(folder)
+    short = pretraining_runs.ShortStage(corpus, short_steps)
+    return short, pretraining.Pretraining(corpus, SimpleNamespace(steps=steps), short, end=5.0)
+
+
 def test_both_pretrainings_go_on_from_the_short_instances_and_differ_in_what_is_masked(tmp_path, monkeypatch):
     calls = []
 
@@ -155,13 +162,13 @@ def test_both_pretrainings_go_on_from_the_short_instances_and_differ_in_what_is_
         (flags["checkpoints"] / "metrics.jsonl").write_text('{"event": "dev", "step": 9, "ppl": 80.5}\n')
         return True
 
-    monkeypatch.setattr(pretraining, "run_script", train)
-    corpus, args = Corpus(tmp_path), SimpleNamespace(short_steps=20, steps=40)
-    runs = pretraining.Pretraining(corpus, args, end=5.0)
-    lengths = [(name, part, flags["max_seq_len"]) for name, part, flags in corpus.built]
+    monkeypatch.setattr(pretraining_runs, "run_script", train)
+    short, long = pretrainings(tmp_path)
+    lengths = [(name, part, flags["max_seq_len"]) for name, part, flags in long.corpus.built]
     assert lengths == [("short", "", 12), ("short", "_valid", 12), ("long", "", 64), ("long", "_valid", 64)]
-    for name in (pretraining.SHORT, pretraining.KNOWLEDGE, pretraining.CHAR):
-        assert runs.run(name, threads=1) == {"steps": 9, "ppl": 80.5}
+    assert short.run(threads=1, end=5.0) == {"steps": 9, "ppl": 80.5}
+    for name in (pretraining.KNOWLEDGE, pretraining.CHAR):
+        assert long.run(name, threads=1) == {"steps": 9, "ppl": 80.5}
     first, *others = [flags for script, flags, threads, end in calls if (script, threads, end) == ("train.py", 1, 5.0)]
     assert "init_pretraining_params" not in first
     assert (first["max_seq_len"], first["mask_units"], first["warmup_steps"]) == (12, "basic", 2)
@@ -176,10 +183,17 @@ def test_both_pretrainings_go_on_from_the_short_instances_and_differ_in_what_is_
         assert task["filelist"] == str(tmp_path / f"{length}.list")
 
 
+def test_a_pretraining_that_was_stopped_has_no_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining_runs, "run_script", lambda *_: False)
+    short, long = pretrainings(tmp_path)
+    assert short.run(threads=1, end=0) is None
+    assert long.run(pretraining.CHAR, threads=1) is None
+
+
 def test_a_pretraining_has_another_folder_where_what_it_depends_on_is_another(tmp_path):
     def folders(**steps):
-        runs = pretraining.Pretraining(Corpus(tmp_path), SimpleNamespace(**steps), end=0)
-        return [runs.folder(name).name for name in (pretraining.SHORT, pretraining.KNOWLEDGE, pretraining.CHAR)]
+        short, long = pretrainings(tmp_path, **steps)
+        return [short.folder.name, *(long.folder(name).name for name in (pretraining.KNOWLEDGE, pretraining.CHAR))]
 
     short, knowledge, char = folders(short_steps=20, steps=40)
     assert len({short, knowledge, char}) == 3
