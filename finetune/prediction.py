@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from finetune.predict_args import parse
 from finetune.prediction_source import open_model, prepare_bundle, reading_args
 from propeller import log as log_setup
 from propeller import runtime
-from propeller.errors import UserError
+from propeller.errors import UserError, leave_stdout
 from propeller.files import atomic_text
 from propeller.flags import log_values
 from reader.ordered import in_file_order, ordered_batches
@@ -60,7 +59,7 @@ def main(prog, name, argv):
             predict(job, args, bar, stack)
     except BrokenPipeError:  # what reads our standard output (head, less) has enough
         log.info("standard output was closed: stopped")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_stdout()
         return 1
     return 0
 

@@ -449,3 +449,14 @@ def test_inspect_names_bad_lines(tmp_path, vocab, capsys):
     shard.write_bytes(gzip.compress(f"{good}\n".encode()))
     with pytest.raises(UserError, match="no line 9"):
         inspect.main([str(shard), "--vocab_path", vocab, "--start", "9"])
+
+
+@pytest.mark.parametrize("lines", [2, 3000])  # what is printed fits the pipe, or not
+def test_inspect_stops_quietly_where_its_reader_has_enough(tmp_path, vocab, lines):
+    good = "1 9 2 8 2;0 0 0 1 1;0 1 2 3 4;-1 0 -1 0 -1;1"
+    (tmp_path / "a.gz").write_bytes(gzip.compress(f"{good}\n".encode() * lines))
+    words = [sys.executable, "-m", "pretrain.inspect", tmp_path / "a.gz", "--vocab_path", vocab, "--number", "0"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
