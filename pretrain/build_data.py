@@ -219,7 +219,7 @@ def _report(found, parts, seconds):
     )
     for task, each in found.items():
         if "classes" in each:
-            told = ", ".join(f"{count} {name}" for name, count in each["classes"].items() if count)
+            told = ", ".join(f"{name}: {count}" for name, count in each["classes"].items() if count)
             absent = [name for name, count in each["classes"].items() if not count]
             told += f"; none of {', '.join(absent)}" if absent else ""
         else:

@@ -277,7 +277,8 @@ def build_file(path, name: str, plan: Plan, folder, run=map, tell=None) -> dict:
         raise
     made = zip(tasks, parts, writers, counts)
     return {
-        task: write_record(part.shards, name, facts, writer.shards, stats + count) for task, part, writer, count in made
+        task: write_record(part.shards, name, facts, writer.shards, stats + count, task, plan.classes(task))
+        for task, part, writer, count in made
     }
 
 

@@ -25,11 +25,13 @@ class ClassTask:
         level: ``sentence``: the class is one of the whole input, told from the pooled [CLS]; ``token``: one of every
             token, told from its own state.
         default_classes: how many classes the head has where the task list does not say; None: it must.
+        fewer_classes: what may be done, beside building shards of more text, where a class has no instance.
     """
 
     name = None
     level = "sentence"
     default_classes = None
+    fewer_classes = "give the head only the classes that there are"
 
     def __init__(self, plan, tokenizer):
         self.plan, self.tokenizer = plan, tokenizer

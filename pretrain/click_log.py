@@ -112,7 +112,7 @@ def build(path, name, plan, task, folder):
     except BaseException:
         writer.abandon()
         raise
-    return write_record(folder, name, facts, writer.shards, stats)
+    return write_record(folder, name, facts, writer.shards, stats, IrRelevance.name, CLASSES)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -148,7 +148,7 @@ def main(argv=None):
             done = folder.record(names[path], facts_of(path))
             records[names[path]] = done or build(path, names[path], plan, task, folder.shards)
         stats = folder.finish(records, 1.0, CLASSES, IrRelevance.name)
-    told = ", ".join(f"{count} {name}" for name, count in stats["classes"].items())
+    told = ", ".join(f"{name}: {count}" for name, count in stats["classes"].items())
     print(f"{folder.path / 'filelist'}: {stats['instances']} instances ({told})")
     return stats
 

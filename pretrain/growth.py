@@ -1,6 +1,7 @@
 """Weights and moments of a checkpoint for a network that has more task embeddings than it had.
 
 arrays, report, moments = load_grown("run/last", shapes, config, seed=1)
+check_growth("run/last", stored_tasks, {"question": 7}, plan.before(step), "my_tasks.json")
 
 A task that is added to a running model takes a row of its own in the task embedding. Where the table has more rows than
 the checkpoint's, the stored ones stay as they are and the others are drawn as a new model's are, with moments of 0. A
@@ -12,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from ernie.checkpoint import list_params, load_params, scan_params
+from propeller.errors import UserError
 
 TABLE = "task_embedding"
 
@@ -46,6 +48,34 @@ def load_grown(source, shapes, config, seed):
         return array
 
     return arrays, report, lambda moments: {name: grown(name, array) for name, array in moments.items()}
+
+
+def check_growth(source, stored, tasks, before, listed):
+    """Whether the tasks of a list can go on from a checkpoint.
+
+    Args: source: the checkpoint; stored: name -> ``task_id`` (and more) of its tasks; tasks: name -> id of the list's;
+        before: how many steps each has in the plan up to the checkpoint's step; listed: the list's path.
+
+    Raises:
+        UserError: a task has another id than it had, or that of another one; or steps of a new task would be passed
+            over.
+    """
+    rows = {facts["task_id"]: name for name, facts in stored.items()}
+    for name, task_id in tasks.items():
+        if name in stored and stored[name]["task_id"] != task_id:
+            raise UserError(
+                f"{listed}: {name} has the id {task_id}, but {stored[name]['task_id']} in {source}, whose embedding "
+                "was learnt for it; give it that"
+            )
+        if name not in stored and task_id in rows:
+            raise UserError(
+                f"{listed}: {name} has the id {task_id}, that of {rows[task_id]} in {source}; give it one of its own"
+            )
+        if name not in stored and before.get(name):
+            raise UserError(
+                f"{listed}: {name}, which {source} does not know, has {before[name]} of its steps before the one at "
+                "which that goes on; they would be left out: let it enter with a stage behind those that were trained"
+            )
 
 
 def _drawn(shape, deviation, seed):

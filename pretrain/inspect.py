@@ -2,27 +2,27 @@
 
     python -m pretrain.inspect output/shards/shards/news-00000.gz --vocab_path vocab.txt --number 3 --units entity
 
-    python -m pretrain.inspect OUT/capitalization/shards/news-00000.gz --vocab_path vocab.txt --task capitalization
+    python -m pretrain.inspect OUT/capitalization/shards/news-00000.gz --vocab_path vocab.txt
 
 An instance is its pieces, words parted by blanks and the pieces of a word by a middle dot, its units (p: phrase, e:
 entity), whether the second text is the next, and the text once more as the network would see it: [MASK] or another
-piece in place of what it has to tell, marked by ‹›. --seed draws other masks. With --task, of a task whose head tells
-classes: its class, or that of every token behind a slash; their names are taken from the stats.json beside shards/.
+piece in place of what it has to tell, marked by ‹›. --seed draws other masks. Of a task whose head tells classes: its
+class, or that of every token behind a slash. Task and names are taken from the record that the build left beside the
+shard (NAME.json); --task says it where there is none.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
-from pathlib import Path
 
 from pretrain import TASKS, declared
 from pretrain.build_data import truth
 from pretrain.builder import MASKING
 from propeller.errors import UserError, exit_on_user_error
 from reader.masking import LEVELS, MASK_DRAWS, Draws, SpecialIds, bits_at, mark_special, mask_tokens
+from reader.shard_check import record_of
 from reader.shards import TOKEN_CLASSES_MOST, Limits, parse_lines, read_shard
 from tokenization import TOKENIZERS, build_tokenizer
 
@@ -94,13 +94,17 @@ def classes_shown(tokenizer, declared, names, fields, row) -> str:
     return f"{len(tokens)} tokens, {head}\n  {texts}\n"
 
 
-def class_names(shard) -> dict:
-    """{class: name}, of the stats.json of the shard's build; {} without one."""
-    try:
-        stats = json.loads((Path(shard).resolve().parents[1] / "stats.json").read_text(encoding="utf-8"))
-        return dict(enumerate(stats["classes"]))
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return {}
+def task_of(shard, asked):
+    """(the ClassTask class whose shard it is, {class: name}); None of masking, {} where the build left no record.
+
+    Raises UserError: it is not of the task that was asked for.
+    """
+    path, record = record_of(shard)
+    known = record.get("task")
+    if asked and known and asked != known:
+        raise UserError(f"{path}: the shard is of {known}, not of {asked}; leave --task out")
+    name = asked or known
+    return declared(name) if name and name != MASKING else None, dict(enumerate(record.get("classes") or ()))
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -115,7 +119,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--do_lower_case", type=truth, default=True, help="as it was built (default true)")
     kinds = tuple(name for name in TASKS if name != MASKING)
-    parser.add_argument("--task", choices=kinds, help=f"what it is of (default: {MASKING})")
+    parser.add_argument("--task", choices=kinds, help=f"what it is of (default: what its build says, else {MASKING})")
     parser.add_argument("--start", type=int, default=1, help="first line shown, from 1")
     parser.add_argument("--number", type=int, default=5, help="lines shown; 0: all (default 5)")
     parser.add_argument(
@@ -135,10 +139,10 @@ def main(argv=None):
     if args.start < 1 or args.number < 0 or args.seed < 0:
         raise UserError("--start is 1 or more, --number and --seed 0 or more")
     tokenizer = build_tokenizer(args.tokenizer, args.vocab_path, args.do_lower_case, for_cn=False)
-    bad, seen, task = 0, 0, declared(args.task) if args.task else None
+    bad, seen = 0, 0
+    task, names = task_of(args.shard, args.task)
     limits = {"token_classes": TOKEN_CLASSES_MOST} if task and task.level == "token" else {}
     limits = Limits(vocab_size=len(tokenizer.vocab), **({"classes": CLASSES_MOST} if task else {}), **limits)
-    names = class_names(args.shard)
     found = instances(args.shard, limits, args.start - 1, args.number or None, args.on_bad)
     for line, fields, row in found:
         if row is None:

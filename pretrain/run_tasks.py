@@ -12,8 +12,8 @@ from pretrain import task_class
 from pretrain.task_list import Entry, check_ids, read_task_list
 from propeller.errors import UserError
 from propeller.train.trainer import Evaluation
-from reader.class_counts import check_classes
 from reader.pyreader import PyReader
+from reader.shard_check import check_shards
 
 ALONE = "knowledge_masking"  # what a run without a task list trains
 
@@ -79,14 +79,23 @@ class RunTask:
         entry = self.entry if self.several else None
         return self.task.open_reader(filelist, self.tokenizer, self.config, self.args, training, entry)
 
-    def check(self):
-        """Whether the training data have every class.
+    def check(self, filelist, training=False):
+        """Whether the shards of one of the entry's filelists suit the task; for training: whether every class occurs.
 
         Raises:
-            UserError: they lack one, or have one that the head does not.
+            UserError: they are of another task, all too long, lack a class, or have one that the head does not.
         """
-        if self.task.declared:
-            check_classes(self.entry.filelist, self.head.classes, self.task.kind)
+        asked = {"remedy": self.task.declared.fewer_classes} if self.task.declared else {}
+        check_shards(
+            filelist,
+            self.task.kind,
+            self.head.classes,
+            task=self.name,
+            max_seq_len=self.args.model.max_seq_len,
+            every_class=training,
+            on_bad=self.args.data.on_bad,
+            **asked,
+        )
 
     def evaluation(self, reader):
         """The ``Evaluation`` over the validation data."""

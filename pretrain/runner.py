@@ -16,7 +16,7 @@ from ernie.config import ErnieConfig
 from ernie.optimization import AdamW, OptimizationConfig
 from pretrain.args import parse
 from pretrain.fingerprint import fingerprint
-from pretrain.growth import load_grown
+from pretrain.growth import check_growth, load_grown
 from pretrain.lines import SeedLines, TaskLines
 from pretrain.run_tasks import ALONE, of_this_rank, tasks_of
 from pretrain.schedule import StepPlan
@@ -133,9 +133,10 @@ class Pretrainer:
         readers, evaluations, validation = {}, [], {}
         for name, task in self.tasks.items():
             readers[name] = task.reader(task.entry.filelist, training=True)
-            task.check()
+            task.check(task.entry.filelist, training=True)
             if task.entry.valid_filelist:
                 validation[name] = task.reader(task.entry.valid_filelist)
+                task.check(task.entry.valid_filelist)
                 evaluations.append(task.evaluation(validation[name]))
         return readers, evaluations, validation
 
@@ -153,6 +154,8 @@ class Pretrainer:
         tested = [task for task in self.tasks.values() if task.entry.test_filelist]
         if not tested:
             raise UserError(f"{self.args.tasks.task_list}: no task has a test_filelist; give one of them one")
+        for task in tested:
+            task.check(task.entry.test_filelist)
         learner = self.open_checkpoint()
         log.info("test begin")
         for task in tested:
@@ -235,6 +238,10 @@ class Pretrainer:
                 f"--init_checkpoint {source} is at step {stored['step']}, {steps} {self.steps}: raise that, or take "
                 "the weights alone, to begin at step 0, with --init_pretraining_params"
             )
+        if self.several:
+            ids = {name: task.entry.task_id for name, task in self.tasks.items()}
+            known, before = self._stored(source).get("tasks", {}), self.plan.before(stored["step"])
+            check_growth(source, known, ids, before, self.args.tasks.task_list)
         kept = set(learner.graphs.optimizer_variables())
         learner.write({name: array for name, array in grown(moments).items() if name in kept})
         log.info("go on from step %d of %s, at the beginning of the data", stored["step"], source)

@@ -16,6 +16,7 @@ Every task has the same steps in all three. Within a stage the steps of its task
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,14 @@ class StepPlan:
         if number not in self._orders:
             self._orders = {number: self._order(number)}  # one at a time: a stage may have hundreds of thousands
         return self.names[self._orders[number][step - self._firsts[number]]]
+
+    def before(self, step):
+        """Counter: task -> how many of the steps before this one are its."""
+        found = Counter()
+        for stage in self.stages[: (number := self.stage(step))]:
+            found.update(stage.counts)
+        found.update(self.task(each) for each in range(self._firsts[number], step))
+        return found
 
     def _order(self, number):
         """int16 [steps of the stage]: numbers of tasks."""

@@ -186,11 +186,11 @@ def _settings(mark, lenient):
         raise UserError(f"{mark}: damaged ({error}); give --overwrite to build anew") from error
 
 
-def write_record(folder, name, facts, shards, stats):
-    """The record of an input file that is done; returns it."""
+def write_record(folder, name, facts, shards, stats, task, classes):
+    """The record of an input file that is done; returns it. Args: task, classes: see Folder.statistics."""
     counts = {str(key): count for key, count in stats.items() if not isinstance(key, int)}
     counts["lengths"] = {str(key): stats[key] for key in sorted(key for key in stats if isinstance(key, int))}
-    record = {"input": facts, "shards": shards, "stats": counts}
+    record = {"task": task, "classes": classes, "input": facts, "shards": shards, "stats": counts}
     write_file(Path(folder) / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
     return record
 

@@ -16,12 +16,15 @@ backward pass. start_stage: the stage in which it enters, from 1. steps: of that
 from __future__ import annotations
 
 import json
+import logging
+import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from pretrain import TASKS
 from propeller.errors import UserError
 
+log = logging.getLogger("ernie.pretrain")
 FILELISTS = ("filelist", "valid_filelist", "test_filelist")
 
 
@@ -96,7 +99,9 @@ def _entry(where, given):
         raise UserError(f'{where}: "steps" is {steps}; give a whole number, 0 or more, for each stage')
     if not sum(steps):
         raise UserError(f'{where}: its "steps" sum to zero; give it some, or take it out of the list')
-    if given["task_id"] < 0 or given.get("start_stage", 1) < 1 or not given.get("weight", 1.0) > 0:
+    if not given["filelist"]:
+        raise UserError(f'{where}: its "filelist" is empty; give the path of the list of its shards')
+    if given["task_id"] < 0 or given.get("start_stage", 1) < 1 or not 0 < given.get("weight", 1.0) < math.inf:
         raise UserError(f"{where}: task_id counts from 0, start_stage from 1, and a weight is above 0; correct them")
     return Entry(**{**given, "steps": tuple(steps), "weight": float(given.get("weight", 1.0))})
 
@@ -126,11 +131,18 @@ def _check_all(path, entries):
 
 
 def check_ids(entries, config, source):
-    """Whether the configuration has an embedding for every task.
+    """Whether the configuration has an embedding for every task; warns where it has none at all.
 
     Raises:
         UserError: a task id is beyond it.
     """
+    if not config.use_task_id and len(entries) > 1:
+        log.warning(
+            "%s has no task embeddings: the encoder is not told which task a batch is of; ERNIE 2.0's are had with "
+            '"use_task_id": true and "task_type_vocab_size" above %d',
+            source,
+            max(entry.task_id for entry in entries),
+        )
     for entry in entries if config.use_task_id else ():
         if entry.task_id >= config.task_type_vocab_size:
             raise UserError(

@@ -16,7 +16,7 @@ from pretrain.connectives import CONFIG
 from pretrain.instances import line_of
 from pretrain.pieces import Tokens
 from propeller.errors import UserError
-from reader.class_counts import check_classes
+from reader.shard_check import check_shards
 from tests.common import ROOT
 from tests.pretrain_text import DOCUMENTS, shard_lines, write_text, write_vocab
 
@@ -80,7 +80,9 @@ def test_a_folder_for_each_task(tmp_path, vocab):
         names = list(stats[task]["classes"])
         counts = [sum(line[4] == str(label) for line in lines) for label in range(3)]
         assert counts == list(stats[task]["classes"].values())
-        assert check_classes(tmp_path / "out" / task / "filelist", names, "sentence") == dict(enumerate(counts))
+        assert check_shards(tmp_path / "out" / task / "filelist", "sentence", names, task=task) == dict(
+            enumerate(counts)
+        )
     assert list(stats["sentence_reordering"]["classes"]) == ["1", "1 2", "2 1"]
     assert not (tmp_path / "out" / "filelist").exists()
     alone = tmp_path / "alone"  # knowledge masking is the same whatever is beside it
@@ -124,11 +126,16 @@ def test_all_tasks_of_english_text(tmp_path, vocab, capsys):
     capsys.readouterr()
     for task in list(TASKS)[1:]:
         shard = tmp_path / "out" / task / "shards" / "a-00000.gz"
-        inspect.main([str(shard), "--vocab_path", vocab, "--task", task, "--number", "1"])
+        inspect.main([str(shard), "--vocab_path", vocab, "--number", "1"])
         shown = capsys.readouterr().out.splitlines()
+        inspect.main([str(shard), "--vocab_path", vocab, "--task", task, "--number", "1"])
+        assert capsys.readouterr().out.splitlines() == shown
         assert shown[0].startswith("line 1: ")
         assert any(name in shown[0] for name in stats[task]["classes"])
         assert shown[1].startswith("  [CLS]")
+        other = "ir_relevance" if task != "ir_relevance" else "capitalization"
+        with pytest.raises(UserError, match=f"a.json: the shard is of {task}, not of {other}; leave --task out"):
+            inspect.main([str(shard), "--vocab_path", vocab, "--task", other])
     connectives.write_text(json.dumps({"words": [3, 32], "connectives": entries}))
     with pytest.raises(UserError, match="was built with connectives"):
         build([tmp_path / "a.jsonl"], tmp_path / "out", vocab, tuple(TASKS), **more)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from propeller.errors import UserError
-from reader.class_counts import check_classes
 from reader.pretraining import PretrainingReader
+from reader.shard_check import check_shards
 from reader.shards import SPECIAL, Limits, parse_lines
 from tests.test_pretraining_reader import shard
 
@@ -127,7 +127,7 @@ def test_what_the_head_does_not_have_is_named_with_its_line(tmp_path, kind, bad,
     with pytest.raises(UserError, match=f"part-0.gz, {problem}"):
         list(PretrainingReader(path, TOKENIZER, kind=kind, classes=3, **SIZES).batches())
     with pytest.raises(UserError, match=f"part-0.gz, {problem}"):
-        check_classes(path, 3, kind)
+        check_shards(path, kind, 3)
     reader = PretrainingReader(path, TOKENIZER, kind=kind, classes=3, on_bad="skip", **SIZES)
     ((batch, _),) = reader.batches()
     assert (len(batch["src_ids"]), reader.stats["bad_lines"]) == (2, 1)
@@ -156,37 +156,83 @@ def test_flags_of_masking_do_not_go_with_classes(tmp_path):
 
 
 def test_every_class_has_to_be_there(tmp_path):
-    assert check_classes(listed(tmp_path, [sentence(0), sentence(1)], [sentence(1)]), 2, "sentence") == {0: 1, 1: 2}
+    assert check_shards(listed(tmp_path, [sentence(0), sentence(1)], [sentence(1)]), "sentence", 2) == {0: 1, 1: 2}
     path = listed(tmp_path, [sentence(0), sentence(2)], [sentence(2)])
-    with pytest.raises(UserError, match=r"filelist: no instance of class 1 \(near\); build shards of more text"):
-        check_classes(path, ("next", "near", "far"), "sentence")
+    with pytest.raises(UserError, match=r"no instance of class 1 \(near\); build shards of more text, or do this"):
+        check_shards(path, "sentence", ("next", "near", "far"), remedy="do this")
+    assert check_shards(path, "sentence", 4, every_class=False) == {0: 1, 1: 0, 2: 2, 3: 0}
     path = listed(tmp_path, [tokens([0, 0, -1]), tokens([1, -1, 0])])
-    assert check_classes(path, ["no", "yes"], "token") == {0: 3, 1: 1}
+    assert check_shards(path, "token", ["no", "yes"]) == {0: 3, 1: 1}
     with pytest.raises(UserError, match=r"filelist: no token of class 2; build"):
-        check_classes(path, 3, "token")
+        check_shards(path, "token", 3)
+    with pytest.raises(UserError, match=r"no token of 7 of the 9 classes: 2, 3, 4, 5, 6, ...; build"):
+        check_shards(path, "token", 9)
 
 
-def test_counts_stored_beside_the_list_are_taken(tmp_path):
-    path, stats = listed(tmp_path, [sentence(1)]), tmp_path / "stats.json"
-    stats.write_text(json.dumps({"documents": 3, "classes": {"a": 5, "b": 7, "c": 0}}))
-    assert check_classes(path, ("a", "b"), "sentence") == {0: 5, 1: 7}
-    with pytest.raises(UserError, match=r"no instance of class 2 \(c\)"):
-        check_classes(path, ("a", "b", "c"), "sentence")
-    with pytest.raises(UserError, match="no instance of class 2; "):
-        check_classes(path, 4, "sentence")
-    stats.write_text(json.dumps({"classes": {"a": 5, "b": 7, "c": 2}}))
-    with pytest.raises(UserError, match="stats.json: 2 instances have class 2, but the head has 2, from 0 on"):
-        check_classes(path, 2, "sentence")
-    stats.write_text(json.dumps({"documents": 3}))
-    with pytest.raises(UserError, match="no instance of class 0"):
-        check_classes(path, 2, "sentence")
-    for text in ("{", '{"classes": {"a": -1}}'):
-        stats.write_text(text)
-        with pytest.raises(UserError, match="stats.json: .*remove"):
-            check_classes(path, 2, "sentence")
-    stats.unlink()
+def test_what_is_longer_than_the_run_takes_is_told_at_once(tmp_path):
+    path = listed(tmp_path, [sentence(0, size=6), sentence(1, size=9)])
+    assert check_shards(path, "sentence", 2, max_seq_len=8) == {0: 1, 1: 1}
+    with pytest.raises(UserError, match="all 2 instances are longer than --max_seq_len 7, the shortest has 8 tokens"):
+        check_shards(path, "sentence", 2, max_seq_len=7)
+
+
+def recorded(folder, number, classes, lengths, task="distance", names=("a", "b", "c")):
+    """Write the record of part-NUMBER.gz as pretrain.build_data does; the shard gets a name as it has there."""
+    path = folder / f"part-{number}.gz"
+    path = path.rename(folder / f"text{number}-00000.gz")
+    shards = [{"path": path.name, "instances": 1, "bytes": path.stat().st_size}]
+    stats = {**{f"class_{key}": value for key, value in classes.items()}, "instances": 1, "lengths": lengths}
+    record = {"task": task, "classes": names, "input": {}, "shards": shards, "stats": stats}
+    (folder / f"text{number}.json").write_text(json.dumps(record))
+    return f"{path}\t1\n"
+
+
+def test_what_the_build_recorded_is_taken_for_the_shards_it_names(tmp_path):
+    path = listed(tmp_path, [sentence(1)], [sentence(2)])
+    first, second = recorded(tmp_path, 0, {0: 5, 1: 7}, {"5": 12}), recorded(tmp_path, 1, {2: 4}, {"30": 4})
+    path.write_text(first + second)
+    assert check_shards(path, "sentence", 3) == {0: 5, 1: 7, 2: 4}
+    with pytest.raises(UserError, match="all 16 instances are longer than --max_seq_len 4, the shortest has 5"):
+        check_shards(path, "sentence", 3, max_seq_len=4)
+    with pytest.raises(UserError, match="4 instances have class 2, but the head has 2, from 0 on"):
+        check_shards(path, "sentence", 2)
+    assert check_shards(path, "sentence", 2, on_bad="skip") == {0: 5, 1: 7}
+    assert check_shards(path, "sentence", 3, task="distance") == {0: 5, 1: 7, 2: 4}
+    for kind in ("sentence", "masking"):
+        with pytest.raises(UserError, match=r"text0.json: these are shards of distance, not of order"):
+            check_shards(path, kind, 3, task="order")
+    path.write_text(first)  # a line was taken out of the list
+    with pytest.raises(UserError, match=r"no instance of class 2 \(c\); build"):
+        check_shards(path, "sentence", 3)
+    path.write_text(second)
+    with pytest.raises(UserError, match="all 4 instances are longer than --max_seq_len 8"):
+        check_shards(path, "masking", max_seq_len=8)
+    assert check_shards(path, "masking", max_seq_len=30) == {}
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"shards": 3}', '{"shards": [], "stats": {}}'])
+def test_shards_whose_record_is_no_use_are_read(tmp_path, damage):
+    path = listed(tmp_path, [sentence(1)])
+    path.write_text(recorded(tmp_path, 0, {0: 5}, {"5": 12}))
+    assert check_shards(path, "sentence", 2, every_class=False) == {0: 5, 1: 0}
+    (tmp_path / "text0.json").write_text(damage)
+    assert check_shards(path, "sentence", 2, every_class=False) == {0: 0, 1: 1}
+
+
+def test_shards_that_are_not_those_of_the_record_are_read(tmp_path):
+    path = listed(tmp_path, [sentence(1)])
+    path.write_text(recorded(tmp_path, 0, {0: 5}, {"5": 12}))
+    shard(tmp_path / "text0-00000.gz", [sentence(1), sentence(0)])
+    assert check_shards(path, "sentence", 2) == {0: 1, 1: 1}, "another one of this name"
+    shard(tmp_path / "text0-00001.gz", [sentence(1)])
+    path.write_text(path.read_text() + f"{tmp_path}/text0-00001.gz\t1\n")
+    assert check_shards(path, "sentence", 2) == {0: 1, 1: 2}, "one more than the record names"
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    path = listed(tmp_path, [sentence(1)])
     (tmp_path / "part-0.gz").unlink()
     with pytest.raises(UserError, match="part-0.gz: No such file"):
-        check_classes(path, 2, "sentence")
-    with pytest.raises(UserError, match="no instance of class 0"):
-        check_classes(path, 2, "sentence", on_bad="skip")
+        check_shards(path, "sentence", 2)
+    with pytest.raises(UserError, match="no instance of 2 of the 2 classes: 0, 1; build"):
+        check_shards(path, "sentence", 2, on_bad="skip")

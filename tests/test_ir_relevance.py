@@ -140,7 +140,7 @@ def test_a_click_log(tmp_path, capsys):
     stats = json.loads((tmp_path / "out" / "stats.json").read_text())
     assert stats["instances"] == 9
     assert stats["classes"] == {"strong": 3, "weak": 3, "irrelevant": 3}
-    assert "9 instances (3 strong, 3 weak, 3 irrelevant)" in capsys.readouterr().out
+    assert "9 instances (strong: 3, weak: 3, irrelevant: 3)" in capsys.readouterr().out
     assert build(tmp_path, LOG, "--overwrite")[1] == lines
 
 

@@ -20,7 +20,7 @@ from pretrain.runner import Pretrainer, main
 from propeller.errors import UserError
 from propeller.train.model import RunMode
 from propeller.train.saver import read_training_state
-from tests.class_shards import TASKS, make_task_shards, task_flags, write_list
+from tests.class_shards import PLACES, TASKS, make_task_shards, task_flags, write_list
 from tests.common import ROOT
 from tests.pretraining import write_shard
 from tests.test_run_classifier import assert_same_weights
@@ -280,6 +280,63 @@ def test_masks_are_filled_by_a_checkpoint_of_several_tasks(whole, model, capsys)
 
 
 # Mistakes, all before the first step.
+
+
+# Of three classes too, over the shards of sentence distance.
+OTHER_TASK = {"name": "sentence_reordering", "head": {"classes": 3}}
+OTHER_TASK.update({key: f"{part}/{DISTANCE}/filelist" for key, part in PLACES.items()})
+
+
+def test_a_task_that_enters_too_early_for_a_checkpoint_is_named(whole, model, shards, tmp_path):
+    source = whole[0] / "last"
+    more = {**OTHER_TASK, "task_id": 3}
+    longer = [{**TASKS[0], "steps": [4, 2, 2, 2]}, {**TASKS[1], "steps": [4, 2, 2]}, {**TASKS[2], "steps": [4, 2]}]
+    listed = write_list(tmp_path / "tasks.json", [*longer, {**more, "start_stage": 2, "steps": [3, 1, 5]}])
+    with pytest.raises(UserError, match=r"sentence_reordering, which .*last does not know, has 4 of its steps before"):
+        train(model, shards, tmp_path / "run", task_list=listed, init_checkpoint=source)
+    assert not list((tmp_path / "run").glob("step_*"))
+
+
+def test_ids_of_a_checkpoint_stay(whole, model, shards, tmp_path):
+    source = whole[0] / "last"
+    longer = [{**TASKS[0], "steps": [4, 2, 3]}, TASKS[1], TASKS[2]]
+    other = {**OTHER_TASK, "task_id": 1, "start_stage": 3, "steps": [8]}
+    for entries, message in (
+        ([longer[0], {**longer[1], "task_id": 2}, {**longer[2], "task_id": 1}], r"has the id 2, but 1 in .*last"),
+        ([*longer[:1], *longer[2:], other], r"sentence_reordering has the id 1, that of sentence_distance in"),
+    ):
+        listed = write_list(tmp_path / "tasks.json", entries)
+        with pytest.raises(UserError, match=message):
+            train(model, shards, tmp_path / "run", task_list=listed, init_checkpoint=source)
+
+
+def test_validation_shards_that_do_not_suit_the_head_are_named_before_the_first_step(model, shards, tmp_path):
+    with gzip.open(shards / "valid" / DISTANCE / "part.gz", "rt") as file:
+        lines = [line[: line.rindex(";")] + ";7" for line in file.read().splitlines()]
+    (tmp_path / "beyond").write_text(f"{write_shard(tmp_path / 'beyond.gz', lines)}\t1\n")
+    alone = {**TASKS[1], "start_stage": 1, "valid_filelist": str(tmp_path / "beyond")}
+    path = write_list(tmp_path / "tasks.json", [alone])
+    with pytest.raises(UserError, match="beyond.gz, line 1: the class is '7', but the head has 3"):
+        train(model, shards, tmp_path / "run", task_list=path)
+    assert not list((tmp_path / "run").glob("step_*"))
+    path = write_list(
+        tmp_path / "tests.json", [{**alone, "valid_filelist": "", "test_filelist": str(tmp_path / "beyond")}]
+    )
+    assert "step: 6/6" in train(model, shards, tmp_path / "run", task_list=path, skip_steps=1)
+    with pytest.raises(UserError, match="beyond.gz, line 1: the class is '7', but the head has 3"):
+        train(model, shards, tmp_path / "x", task_list=path, do_test="true", init_checkpoint=tmp_path / "run" / "last")
+
+
+def test_instances_that_are_all_too_long_are_named_before_the_first_step(model, shards, tmp_path):
+    with pytest.raises(UserError, match=r"instances are longer than --max_seq_len 4, the shortest has \d+ tokens"):
+        train(model, shards, tmp_path / "run", max_seq_len=4)
+    assert not list((tmp_path / "run").glob("step_*"))
+
+
+def test_tasks_without_task_embeddings_are_told(shards, tmp_path):
+    plain = make_model(tmp_path / "plain", use_task_id=False)
+    text = train(plain, shards, tmp_path / "run")
+    assert re.search(r"ernie_config.json has no task embeddings: .*\"task_type_vocab_size\" above 2", text)
 
 
 def without_class(shards, tmp_path):

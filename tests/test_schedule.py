@@ -50,6 +50,14 @@ def test_continual_learning_allots_the_steps_of_the_paper():
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
+def test_steps_before_a_step_are_counted(schedule):
+    plan = StepPlan(PAPER, schedule, seed=3)
+    found = drawn(plan)
+    for step in (0, 1, 20, 61, 199):
+        assert plan.before(step) == Counter(found[:step])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_task_has_its_steps_in_every_schedule(schedule):
     plan = StepPlan(PAPER, schedule)
     assert Counter(drawn(plan)) == {entry.name: 50 for entry in PAPER}
@@ -136,6 +144,8 @@ def test_steps_are_scaled_and_none_is_lost(tmp_path):
         ([{**GOOD, "start_stage": 2}], "the steps of stage 1 sum to zero"),
         ([{**GOOD, "start_stage": 0}], "start_stage from 1"),
         ([{**GOOD, "weight": 0}], "a weight is above 0"),
+        ([{**GOOD, "weight": float("inf")}], "a weight is above 0"),
+        ([{**GOOD, "filelist": ""}], '"filelist" is empty; give the path of the list of its shards'),
         ([{**GOOD, "task_id": True}], '"task_id" is True'),
         ([{**GOOD, "stage": 1}], '"stage" is unknown; known are name, task_id'),
         ([{"name": "ir_relevance"}], 'has no "task_id"; add it'),

@@ -44,6 +44,10 @@ class DiscourseRelation(ClassTask):
 
     name = "discourse_relation"
     level = "sentence"
+    fewer_classes = (
+        "shorten the list of connectives (python -m pretrain.connectives, with the stats.json of the build), build "
+        "again, and give the head as many classes"
+    )
 
     @classmethod
     def class_names(cls, plan):
