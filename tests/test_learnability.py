@@ -21,6 +21,12 @@ MARKS = ["first", "second", "third", "fourth", "fifth"]
 CONNECTIVES = {"but": "sad", "so": "glad", "then": "late"}
 
 
+def knowledge_masking(random):
+    """A document is a word again and again."""
+    word = random.choice(NAMES + WORDS)
+    return [[f"{' '.join([word] * 5)}." for _ in range(4)]]
+
+
 def capitalization(random):
     """Names are written with a capital, other words without one."""
     words = random.choice([name.capitalize() for name in NAMES] + WORDS, 6)
@@ -64,6 +70,7 @@ def ir_relevance(random):
 
 CORPORA = {
     # task: document, steps, classes, max_seq_len
+    "knowledge_masking": (knowledge_masking, 800, None, 24),
     "capitalization": (capitalization, 100, 2, 24),
     "token_document_relation": (token_document_relation, 100, 2, 24),
     "sentence_reordering": (sentence_reordering, 300, 9, 24),
@@ -100,7 +107,8 @@ def test_a_head_learns_what_the_text_decides(tmp_path, task):
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             build([word for name, value in given.items() for word in (f"--{name}", str(value))])
     filelists = {"filelist": f"train/{task}/filelist", "valid_filelist": f"valid/{task}/filelist"}
-    entry = {"name": task, "task_id": 1, "head": {"classes": classes}, "steps": [steps], **filelists}
+    head = {"classes": classes} if classes else {"next_sentence": False}
+    entry = {"name": task, "task_id": 1, "head": head, "steps": [steps], **filelists}
     (tmp_path / "tasks.json").write_text(json.dumps({"tasks": [entry]}))
     config = {**CONFIG, "vocab_size": len(vocabulary), "use_task_id": True, "task_type_vocab_size": 2}
     config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.15)
@@ -114,4 +122,4 @@ def test_a_head_learns_what_the_text_decides(tmp_path, task):
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     (scored,) = [record for record in records if record["event"] == "dev"]
     assert scored["acc"] >= 0.9, scored
-    assert scored["balanced_acc"] >= 0.85, scored
+    assert not classes or scored["balanced_acc"] >= 0.85, scored

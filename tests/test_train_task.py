@@ -173,17 +173,20 @@ def test_an_epochs_end_closes_a_step_and_max_steps_is_kept():
 
 def test_scores_are_means_over_pieces_and_pairs():
     """Of two batches with 1 and 3 masked pieces, 2 and 1 pairs."""
-    scores = Scores([None] * 4)
+    scores = Scores([None] * 5)
     assert scores.eval() == {}
-    scores.update([np.array([[4.0]]), np.array([[0.5], [0.1]]), np.array([[1.0, 0], [0, 1]]), np.array([[0], [0]])])
-    scores.update([np.array([[1.0], [1.0], [2.0]]), np.array([[0.3]]), np.array([[0.0, 1]]), np.array([[1]])])
+    none, some = np.array([[0]]), np.array([[1], [0], [1]])
+    pairs = [np.array([[0.5], [0.1]]), np.array([[1.0, 0], [0, 1]]), np.array([[0], [0]])]
+    scores.update([none, np.array([[4.0]]), *pairs])
+    scores.update([some, np.array([[1.0], [1.0], [2.0]]), np.array([[0.3]]), np.array([[0.0, 1]]), np.array([[1]])])
     found = scores.eval()
     assert found["mask_lm_loss"] == pytest.approx(2.0)
     assert found["ppl"] == pytest.approx(math.exp(2.0))
+    assert found["acc"] == 0.5
     assert found["batch_ppl"] == pytest.approx((math.exp(4.0) + math.exp(4 / 3)) / 2)
     assert found["next_sent_loss"] == pytest.approx(0.3)
     assert found["next_sent_acc"] == pytest.approx(2 / 3)
-    scores.update([np.array([[1e4]]), np.array([[0.3]]), np.array([[0.0, 1]]), np.array([[1]])])
+    scores.update([none, np.array([[1e4]]), np.array([[0.3]]), np.array([[0.0, 1]]), np.array([[1]])])
     assert scores.eval()["batch_ppl"] == math.inf
 
 

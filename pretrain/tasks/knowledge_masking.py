@@ -73,10 +73,13 @@ class KnowledgeMasking(PretrainTask):
         return len(batch["mask_label"])
 
     def metrics(self, predictions, label):
-        """Perplexity and accuracy of the pairs."""
-        scores = TrainingScores if self.training_mode else Scores
+        """Perplexity and accuracy of the pairs; in evaluations the accuracy of masked pieces too."""
         pairs = [predictions["next_sent_logits"], label["labels"]] if self.next_sent else []
-        return {"scores": scores([*self.losses(predictions, label), *pairs])}
+        fetched = [*self.losses(predictions, label), *pairs]
+        if self.training_mode:
+            return {"scores": TrainingScores(fetched)}
+        told = paddle.argmax(predictions["mask_lm_logits"], axis=-1, keepdim=True)
+        return {"scores": Scores([(told == label["mask_label"]).astype("int32"), *fetched])}
 
     @classmethod
     def finish_scores(cls, scores):
@@ -91,7 +94,8 @@ class KnowledgeMasking(PretrainTask):
     def evaluation_line(cls, scores, batch_averaged=True):
         line = f"{super().evaluation_line(scores)}, global ppl: {scores['ppl']:f}"
         averaged = f", batch-averged ppl: {scores['batch_ppl']:f}" if batch_averaged else ""  # spelt as in 2019
-        return f"{line}{averaged}{_pairs(scores)}"
+        # With pairs it is the line of 2019, which has no accuracy of masked pieces.
+        return f"{line}{averaged}{_pairs(scores) or ', acc: {:f}'.format(scores['acc'])}"
 
 
 def _pairs(scores):
@@ -99,18 +103,21 @@ def _pairs(scores):
 
 
 class Scores(Metric):
-    """``mask_lm_loss`` and ``ppl``, its exponential, over all masked pieces; ``batch_ppl``, the mean over batches of
-    each one's perplexity; ``next_sent_loss`` and ``next_sent_acc`` over all pairs, if they are told; ``batch_num``.
+    """``mask_lm_loss``, ``ppl``, its exponential, and ``acc`` over all masked pieces; ``batch_ppl``, the mean over
+    batches of each one's perplexity; ``next_sent_loss`` and ``next_sent_acc`` over all pairs, if they are told;
+    ``batch_num``.
 
-    Fetched are cross entropies [masked, 1] and, with pairs, [batch, 1], logits [batch, 2] and labels [batch, 1].
+    Fetched are whether a piece is told right, int32 [masked, 1], cross entropies [masked, 1] and, with pairs,
+    [batch, 1], logits [batch, 2] and labels [batch, 1].
     """
 
     def reset(self):
-        self._pieces = self._pairs = self._right = self._batches = 0
+        self._pieces = self._told = self._pairs = self._right = self._batches = 0
         self._piece_loss = self._pair_loss = self._batch_ppl = 0.0
 
     def update(self, arrays):
-        pieces, *told = arrays
+        right, pieces, *told = arrays
+        self._told += int(right.sum())
         self._piece_loss += float(np.sum(pieces, dtype=np.float64))
         self._batch_ppl += _exp(float(np.mean(pieces, dtype=np.float64)))
         self._pieces, self._batches = self._pieces + pieces.size, self._batches + 1
@@ -125,17 +132,24 @@ class Scores(Metric):
             return {}
         mean = self._piece_loss / self._pieces
         scores = {"mask_lm_loss": mean, "ppl": _exp(mean), "batch_ppl": self._batch_ppl / self._batches}
+        scores["acc"] = self._told / self._pieces
         if self._pairs:
             scores.update(next_sent_loss=self._pair_loss / self._pairs, next_sent_acc=self._right / self._pairs)
         return {**scores, "batch_num": self._batches}
 
 
 class TrainingScores(Scores):
-    """Those of a single batch that the loop averages over a line of the log; so ``ppl`` there is as in 2019."""
+    """Those of a single batch that the loop averages over a line of the log; so ``ppl`` there is as in 2019.
+
+    Whether pieces are told right is not fetched.
+    """
+
+    def update(self, arrays):
+        super().update([np.zeros(0, np.int32), *arrays])
 
     def eval(self):
         scores = super().eval()
-        return {name: value for name, value in scores.items() if name not in ("batch_ppl", "batch_num")}
+        return {name: value for name, value in scores.items() if name not in ("acc", "batch_ppl", "batch_num")}
 
 
 def _exp(value):
