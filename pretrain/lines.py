@@ -41,7 +41,7 @@ class SeedLines(RunHook):
         log.info(
             "epoch: %d, progress: %d/%d, step: %d, %s, speed: %f steps/s, file: %s, mask_type: %s",
             record["epoch"] + 1,
-            place["file"] + 1,
+            place["progress"] + 1,
             self.num_files,
             record["step"],
             self.task.training_line(record),

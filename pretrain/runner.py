@@ -104,7 +104,10 @@ class Pretrainer:
             log.info("pretraining start")
             readers, evaluations, validation = self._open()
             known = fingerprint(args, self.config, self.tokenizer, self.tasks, readers, validation)
-            if saver.claim(known, run.overwrite) == "finished":
+            with_weights = (
+                f", with --init_checkpoint {run.checkpoints}/last to go on with its weights, moments and step"
+            )
+            if saver.claim(known, run.overwrite, with_weights) == "finished":
                 log.info("this run is finished, see %s; --overwrite begins it afresh", run.checkpoints)
                 return
             learner = self._learner(self._optimization())

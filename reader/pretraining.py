@@ -115,6 +115,7 @@ class PretrainingReader:
         self.maker = BatchMaker(kind, self.special.pad, task_id)
         counted = ("rows", "tokens", "padding", "masked", "too_long", "bad_lines", "bad_files", "negatives", "missed")
         self.stats = dict.fromkeys((*counted, "no_class"), 0)
+        self._seen, self._bad_files = {}, set()  # of each file, the lines counted so far; those that cannot be read
         self._one = None  # the RandomState of 2019
 
     def _check(self):
@@ -160,7 +161,7 @@ class PretrainingReader:
 
     @property
     def num_files(self) -> int:
-        """Shards in the list: progress is (position.file + 1) / num_files."""
+        """Shards in the list: progress is (position.progress + 1) / num_files."""
         return len(self.shards)
 
     def fingerprint(self) -> dict:
@@ -223,12 +224,14 @@ class PretrainingReader:
             order = self._file_order(epoch)
             for block, here, last in self._blocks(order, at):
                 rows, before = held + Stretch([(block, here.done, len(block))]), len(held)
-                borders = self._cut(rows.lengths, last)
+                borders, files = self._cut(rows.lengths, last), int(block.rows.files.max()) + 1 - here.file
                 for begin, end in zip(borders, borders[1:]):
-                    done, facts = here.done + end - before, self._of_row(order, rows, end - 1)
+                    done = here.done + end - before
+                    progress = here.file + max(done - 1, 0) * files // len(block)
                     at = dataclasses.replace(
                         at, rows=at.rows + end - begin, batches=at.batches + 1, ended=last and end == len(rows),
-                        file=here.file, line=here.line, block=here.block, done=done, **facts,
+                        file=here.file, line=here.line, block=here.block, done=done, progress=progress,
+                        path=self.shards[order[progress]].path, mask_type=self._mask_type(rows, end - 1),
                     )  # fmt: skip
                     yield rows.slice(begin, end), at
                 held = rows.slice(borders[-1], len(rows))
@@ -250,11 +253,10 @@ class PretrainingReader:
             borders.pop()
         return borders
 
-    def _of_row(self, order, rows, number):
+    def _mask_type(self, rows, number):
         rows, number = rows.find(number)
         masked = "mask_word" if rows.knowledge[number] else "mask_char"
-        path = self.shards[order[rows.files[number]]].path
-        return {"path": path, "mask_type": masked if self.kind == "masking" else self.kind}
+        return masked if self.kind == "masking" else self.kind
 
     def _file_order(self, epoch):
         """As in 2019: one RandomState shuffles the order of the epoch before once more."""
@@ -299,8 +301,12 @@ class PretrainingReader:
             lines = self._lines(shard, at.line if place == at.file else 0)
             for first, text in lines:
                 rows, problems = parse_block(text, self.limits)
-                self._bad_lines(shard, first, problems)
                 rows.lines += first
+                seen = self._seen.get(number, 0)  # lines before it are counted already: an epoch reads them all again
+                self._bad_lines(shard, first, problems, seen)
+                new = rows.lines >= seen
+                last = [*rows.lines[-1:].tolist(), *(first + at for at, _ in problems[-1:])]
+                self._seen[number] = max([seen, *(line + 1 for line in last)])
                 rows.files[:] = place
                 rows.knowledge[:] = drawn < shard.mask_word_prob
                 mark_special(rows, self.special)
@@ -311,10 +317,10 @@ class PretrainingReader:
                         "pairs itself; build shards with positive pairs only, or turn it off"
                     )
                 fit = rows.lengths <= self.max_seq_len
-                self.stats["too_long"] += len(rows) - int(fit.sum())
+                self.stats["too_long"] += int((new & ~fit).sum())
                 if self.kind == "token" and len(rows):  # a mean over no token is not a number
                     told = np.logical_or.reduceat(rows.units != SPECIAL, rows.offsets[:-1])
-                    self.stats["no_class"] += int((fit & ~told).sum())
+                    self.stats["no_class"] += int((new & fit & ~told).sum())
                     fit &= told
                 yield rows if fit.all() else rows.take(np.flatnonzero(fit))
 
@@ -324,14 +330,18 @@ class PretrainingReader:
         except UserError as problem:
             if self.on_bad == "error":
                 raise UserError(f"{problem} ({self.filelist})") from problem
-            self.stats["bad_files"] += 1
-            log.warning("%s: left out", problem)
+            if shard.path not in self._bad_files:
+                self._bad_files.add(shard.path)
+                self.stats["bad_files"] += 1
+                log.warning("%s: left out", problem)
 
-    def _bad_lines(self, shard, first, problems):
+    def _bad_lines(self, shard, first, problems, seen):
         for number, problem in problems:
             told = f"{shard.path}, line {first + number + 1}: {problem}"
             if self.on_bad == "error":
                 raise UserError(told)
+            if first + number < seen:
+                continue
             self.stats["bad_lines"] += 1
             if self.stats["bad_lines"] <= TOLD:
                 log.warning("%s: left out%s", told, ", as others will be" * (self.stats["bad_lines"] == TOLD))

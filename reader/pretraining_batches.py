@@ -32,8 +32,9 @@ class PretrainingPosition:
 
     epoch: from 0; rows, batches: given out in it by all ranks together; steps: batches of all ranks in the whole run;
     file, line: where the block begins, in the epoch's order of files, from 0; block: its number in the epoch;
-    done: instances of it given out; ended: whether the epoch is. path, mask_type: of the last instance, for the log;
-    mask_type is the kind where nothing is masked.
+    done: instances of it given out; ended: whether the epoch is. For the log: progress, the file, in the epoch's order,
+    that a reader without a shuffle buffer would be in, and its path: a block may have instances of many files; and
+    mask_type, that of the last instance, or the kind where nothing is masked.
     """
 
     epoch: int = 0
@@ -45,6 +46,7 @@ class PretrainingPosition:
     block: int = 0
     done: int = 0
     ended: bool = False
+    progress: int = 0
     path: str = ""
     mask_type: str = ""
 

@@ -287,6 +287,35 @@ def test_a_buffer_mixes_files_and_a_position_stays_small(tmp_path):
     assert all(len(json.dumps(at.to_dict())) < 400 for _, at in found)
 
 
+@pytest.mark.parametrize("buffer", [1, 7, 25, 1000])
+def test_progress_goes_through_the_files_of_an_epoch_whatever_is_mixed(tmp_path, buffer):
+    path = make_list(tmp_path, [[2] * 20, [2] * 10, [2] * 30])
+    reader = reader_of(path, shuffle=True, shuffle_buffer=buffer, epochs=2)
+    found = [at for _, at in reader.batches()]
+    for epoch in (0, 1):
+        order = [reader.shards[number].path for number in reader._file_order(epoch)]
+        places = [at.progress for at in found if at.epoch == epoch]
+        assert places == sorted(places)
+        assert set(places) == {0, 1, 2}
+        assert [at.path for at in found if at.epoch == epoch] == [order[place] for place in places]
+
+
+def test_bad_and_long_lines_are_counted_once_however_often_they_are_read(tmp_path, caplog):
+    path = make_list(tmp_path, [[3, 90, 3], [3, 3]])
+    with gzip.open(tmp_path / "part-1.gz", "ab") as file:
+        file.write(b"nothing\n")
+    with open(path, "a") as file:
+        file.write(f"{tmp_path}/none.gz\t1\n")
+    reader = reader_of(path, on_bad="skip", epochs=3)
+    assert sum(len(batch["src_ids"]) for batch, _ in reader.batches()) == 3 * 4
+    assert {name: reader.stats[name] for name in ("too_long", "bad_lines", "bad_files")} == {
+        "too_long": 1,
+        "bad_lines": 1,
+        "bad_files": 1,
+    }
+    assert sum("left out" in message for message in caplog.messages) == 2 + 3, "each told, and the sums of each"
+
+
 def test_the_batch_of_a_loss_has_a_masked_token_at_least(tmp_path):
     path = make_list(tmp_path, [[1] * 40])
     batches = [batch for batch, _ in reader_of(path, batch_size=1).batches()]

@@ -145,3 +145,30 @@ def test_on_bad_skip_counts_and_goes_on(model, shards, tmp_path, capsys):
     assert f"{path}, line 11: 1 field parted by ';'" in text
     assert re.search(r"left out: \d+ bad_lines, \d+ bad_files", text)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"] is True
+
+
+def test_a_run_that_a_bad_line_stopped_goes_on_without_it(model, shards, tmp_path, capsys):
+    good = write_shard(tmp_path / "good.gz", instances(40, 1))
+    path = write_shard(tmp_path / "bad.gz", [*instances(10, 3), "nothing", *instances(30, 2)])
+    (tmp_path / "list").write_text(f"{good}\t1\n{path}\t1\n")
+    changes = {"train_filelist": tmp_path / "list", "shuffle": "false", "shuffle_buffer": 8, "batch_size": 8}
+    changes.update(num_train_steps=9, valid_filelist=None, save_steps=1000)
+    folder = tmp_path / "run"
+    assert f"{path}, line 11: 1 field parted by" in refused(model, shards, tmp_path, **changes)
+    (saved,) = [entry.name for entry in folder.glob("step_*")]
+    assert saved != "step_0", "the steps before it are kept"
+    message = refused(model, shards, tmp_path, **{**changes, "learning_rate": 0.5})
+    assert f"choose another --checkpoints, with --init_checkpoint {folder}/last to go on with its weights" in message
+    capsys.readouterr()
+    main("train.py", pretrain_flags(model, shards, folder, **changes, on_bad="skip"))
+    text = capsys.readouterr().err
+    assert f"continue from step {saved[5:]}, " in text
+    assert "left out: 1 bad_lines" in text
+
+
+def test_a_run_that_bad_validation_shards_stopped_keeps_its_steps(model, shards, tmp_path):
+    path = write_shard(tmp_path / "bad.gz", [*instances(4, 1), "nothing"])
+    (tmp_path / "list").write_text(f"{path}\t1\n")
+    changes = {"valid_filelist": tmp_path / "list", "validation_steps": 3, "save_steps": 1000}
+    assert f"{path}, line 5: 1 field parted by" in refused(model, shards, tmp_path, **changes)
+    assert [entry.name for entry in (tmp_path / "run").glob("step_*")] == ["step_3"]

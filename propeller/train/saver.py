@@ -84,10 +84,10 @@ class Saver:
         """Let other processes train into the folder."""
         self._lock.close()
 
-    def claim(self, fingerprint, overwrite=False, explain=str):
+    def claim(self, fingerprint, overwrite=False, explain=str, remedy=""):
         """Begin or continue the run with this fingerprint: ``new``, ``resume`` or ``finished``.
 
-        ``explain`` may put the words for a difference better.
+        ``explain`` may put the words for a difference better; ``remedy`` is one more thing to do about it.
 
         A run that has no checkpoint yet has nothing to lose: another one may take its folder.
 
@@ -104,7 +104,7 @@ class Saver:
             if difference:
                 raise UserError(
                     f"{self.folder} holds another run: {explain(difference)}; "
-                    "choose another --checkpoints, or give --overwrite to begin afresh"
+                    f"choose another --checkpoints{remedy}, or give --overwrite to begin afresh"
                 )
             return "finished" if stored.get("finished") else "resume"
         elif self.steps():

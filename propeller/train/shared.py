@@ -26,7 +26,7 @@ class SharedSaver:
         self.ranks = ranks
         self.saver = make() if ranks.first else None
 
-    def claim(self, fingerprint, overwrite=False):
+    def claim(self, fingerprint, overwrite=False, remedy=""):
         """See ``Saver.claim``; the same answer on every rank.
 
         Raises:
@@ -38,7 +38,7 @@ class SharedSaver:
                 difference = first_difference(given[0], other)
                 if difference:
                     raise UserError(f"rank {rank} is given another run than rank 0: {difference}")
-        status = self.saver.claim(fingerprint, overwrite, self._explain) if self.saver else None
+        status = self.saver.claim(fingerprint, overwrite, self._explain, remedy) if self.saver else None
         return self.ranks.from_first(status)
 
     def _explain(self, difference):

@@ -73,7 +73,8 @@ class Learner:
             the ``TrainState`` at the end.
 
         Raises:
-            UserError: the loss is no finite number any more; the last checkpoint cannot be written.
+            UserError: the loss is no finite number any more; the last checkpoint cannot be written; a batch cannot be
+                read: the steps before it are saved first, with several ranks those up to the last checkpoint.
             faults.Stopped: asked for by ``ask_to_stop``; the checkpoint of the last step is written.
         """
         config = self.config
@@ -82,7 +83,7 @@ class Learner:
         self._make_up_evaluation(state, evaluations, saver, hooks)
         with open_batches(state.position) as batches:
             self.queue_size, self._reported = batches.queue_size, time.monotonic()
-            for batch, position in () if self._is_over(state) else batches:
+            for batch, position in () if self._is_over(state) else self._kept_at_an_error(batches, state, group, saver):
                 # every batch: its gradients; without accumulation this is the update, too
                 task = getattr(position, "task", None)
                 graph = self.graphs.train(task)
@@ -327,6 +328,9 @@ class Learner:
         except Stopped as stopped:
             self._stopping = stopped.reason
             return
+        except UserError:
+            self._save_alone(state, saver)
+            raise
         state.evaluated_step = state.step
         improved = state.best_score is None or score > state.best_score
         if improved:
@@ -356,6 +360,20 @@ class Learner:
             elif score is None:
                 score = found
         return score
+
+    def _kept_at_an_error(self, batches, state, group, saver):
+        """The batches; where one cannot be read, the steps before it are saved."""
+        try:
+            yield from batches
+        except UserError:
+            if not group.turns:  # else the gradients of a step under way would be missing
+                self._save_alone(state, saver)
+            raise
+
+    def _save_alone(self, state, saver):
+        """Write a checkpoint before an error that other ranks do not know of; with several there is none."""
+        if self.ranks.size == 1 and state.step:
+            self._save(state, saver)
 
     def _save(self, state, saver, last=False):
         """Write a checkpoint; whether there is one. A full disk is an error for the ``last`` one only."""
