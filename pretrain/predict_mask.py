@@ -48,6 +48,7 @@ class MaskFiller:
         self.predict, self.tokenizer = predict, tokenizer
         self.max_seq_len, self.task_id = max_seq_len, task_id
         self.barred = [tokenizer.vocab[token] for token in SPECIAL if token in tokenizer.vocab]
+        self.known = np.array(sorted(tokenizer.vocab.values()))  # the output layer may have more than the vocabulary
 
     def encode(self, text):
         """(ids, list of units), a unit being the consecutive places of its [MASK]s.
@@ -106,8 +107,10 @@ class MaskFiller:
         scores = np.concatenate(found).astype(np.float64)
         scores -= scores.max(axis=1, keepdims=True)
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        scores[:, self.barred] = -np.inf
-        return scores
+        allowed = np.full_like(scores, -np.inf)
+        allowed[:, self.known] = scores[:, self.known]
+        allowed[:, self.barred] = -np.inf
+        return allowed
 
     def _batch(self, rows, place):
         count, length = rows.shape

@@ -82,6 +82,13 @@ def test_never_a_special_piece(tokenizer):
     assert not {f.tokens[0] for f in fillings} & {"[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"}
 
 
+def test_only_pieces_of_the_vocabulary_where_the_network_has_more(tokenizer):
+    filler = MaskFiller(lambda batch: np.pad(toy(batch), ((0, 0), (0, 9)), constant_values=50), tokenizer, 40)
+    ((*fillings,),) = filler.fill(f"the {MASK}", 1000)
+    assert len(fillings) == VOCAB - 5
+    assert {f.tokens[0] for f in fillings} < set(VOCABULARY)
+
+
 @pytest.mark.parametrize(
     ("pieces", "text"), [(("北", "京"), "北京"), (("new", "york"), "new york"), (("play", "##ing", "!"), "playing!")]
 )
