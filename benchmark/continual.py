@@ -30,12 +30,14 @@ from benchmark.pretraining_cells import (
     ROOT,
     TASKS,
     Cells,
+    Start,
     chosen,
     dev_texts,
     fine_tune,
     fine_tuning_cell,
     parser,
     prepared,
+    pretraining_cell,
     settings,
     spread,
 )
@@ -185,10 +187,10 @@ def mean_curve(curves) -> list:
 
 
 def curves_of(found, seeds) -> dict:
-    """(method, task) -> `mean_curve` over the seeds that were measured."""
+    """(method, task) -> `mean_curve` over the seeds that were measured. Args: found: (method, seed) -> figures."""
     table = {}
     for method in SCHEDULES:
-        measured = [found[pretraining_cell(method, seed)] for seed in seeds if pretraining_cell(method, seed) in found]
+        measured = [found[method, seed] for seed in seeds if (method, seed) in found]
         for name in LEARNT:
             curves = [figures[name] for figures in measured if name in figures]
             if curves:
@@ -214,14 +216,17 @@ def _unit(name):
 
 
 def report_fine_tuning(found, seeds, tasks=TASKS):
-    """Print the scores of fine-tuning, in Markdown; whether all were measured."""
+    """Print the scores of fine-tuning, in Markdown; whether all were measured.
+
+    Args: found: (name of the task, way, seed) -> the cell's result.
+    """
     print(f"| way | {' | '.join(f'{task.name}, {task.shown}' for task in tasks)} |")
     print(f"|---|{'---|' * len(tasks)}")
     whole = True
     for start in (SHORT, *SCHEDULES):
         row = []
         for task in tasks:
-            cells = [found.get(fine_tuning_cell(task, start, seed)) for seed in seeds]
+            cells = [found.get((task.name, start, seed)) for seed in seeds]
             scores = [cell[task.score] for cell in cells if cell is not None]
             whole &= len(scores) == len(seeds)
             row.append(spread(scores) if scores else "")
@@ -256,11 +261,6 @@ def draw(curves, steps, path):
     say(f"{path}: drawn")
 
 
-def pretraining_cell(method, seed):
-    """Name of a cell."""
-    return f"pre-training, {method}, seed {seed}"
-
-
 def main(args):
     """Exit status: 0 if everything was measured."""
     if args.steps % (PARTS * len(LEARNT)) or args.steps < 1:
@@ -268,30 +268,34 @@ def main(args):
     corpus = Corpus(args.work, dev_texts(args.data), args.cache, ROOT / "config/ernie2_mini_zh.json")
     corpus.print_counts()
     short = ShortStage(corpus, args.short_steps)
-    recipe = {**RECIPE, "learning_rate": args.learning_rate}
-    kept = settings(corpus, {"short": short.known, "pretraining": recipe, "learnt": LEARNT, "steps": args.steps})
-    cells = Cells("continual", args, kept, args.results)
+    cells = Cells("continual", args, settings(corpus), args.results)
     pretraining = Pretraining(corpus, short, args.steps, args.learning_rate, cells.threads, cells.end)
     tasks = chosen(args)
     data = prepared(corpus, args.data, tasks)
-    runs = [(method, seed) for seed in args.seeds for method in SCHEDULES]
-    first = {pretraining_cell(*run): lambda run=run: pretraining.run(*run) for run in runs}
-    begun = cells.together({SHORT: lambda: short.run(cores(), cells.end)})
-    learnt = cells.together(first) if begun else {}
+    begun = cells.keyed({SHORT: (pretraining_cell(SHORT, short.folder), lambda: short.run(cores(), cells.end))})
+    runs = [(method, seed) for seed in args.seeds for method in SCHEDULES if begun]
+    learnt = cells.keyed(
+        {
+            run: (pretraining_cell(run[0], pretraining.folder(*run)), lambda run=run: pretraining.run(*run))
+            for run in runs
+        }
+    )
 
-    def measure(task, start, seed):
-        params = short.params if start == SHORT else pretraining.folder(start, seed) / "params"
-        return lambda: fine_tune(task, data[task.name], params, corpus.model, seed, cells.threads)
+    def job(task, way, seed):
+        folder = short.folder if way == SHORT else pretraining.folder(way, seed)
+        start = Start(way, folder / "params")
+        tune = lambda: fine_tune(task, data[task.name], start, corpus.model, seed, cells.threads)  # noqa: E731
+        return fine_tuning_cell(task, start, seed), tune
 
-    starts = [*runs, *((SHORT, seed) for seed in args.seeds if begun)]
-    jobs = [(task, *run) for run in starts for task in tasks if pretraining_cell(*run) in learnt or run[0] == SHORT]
-    tuned = cells.together({fine_tuning_cell(*job): measure(*job) for job in jobs})
+    ready = [*learnt, *((SHORT, seed) for seed in args.seeds if begun)]
+    tuned = cells.keyed({(task.name, *run): job(task, *run) for run in ready for task in tasks})
     curves = curves_of(learnt, args.seeds)
     print()
     report_held_out(curves, args.steps)
     if curves:
         draw(curves, args.steps, args.picture)
-    return 0 if report_fine_tuning(tuned, args.seeds, tasks) and len(learnt) == len(runs) else 1
+    whole = len(learnt) == len(SCHEDULES) * len(args.seeds)
+    return 0 if report_fine_tuning(tuned, args.seeds, tasks) and whole else 1
 
 
 if __name__ == "__main__":

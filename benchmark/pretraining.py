@@ -9,8 +9,8 @@ config/ernie_mini_zh.json (4 layers, hidden 256) learns from the news and review
 that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py), by masking
 alone; the two texts of an instance follow each other. Stage 1 is the basic one of ERNIE 1.0 on instances of few tokens
 (benchmark/pretraining_runs.py says why). From its weights two pre-trainings go on with long instances, as many steps,
-the same rates: one masking phrases and words, then entities too (knowledge masking), one pieces all the time (char
-masking).
+the same rates: one masking pieces, then phrases and words, then entities too (knowledge masking), one pieces all the
+time (char masking).
 
 Then run_classifier.py and run_sequence_labeling.py train on a part of each task's rows from either, and from random
 weights: the same rows, steps and rate, seeds 1 to 3, which set the order of the rows, the head, dropout and random
@@ -31,6 +31,7 @@ if __name__ == "__main__":
 
 from benchmark.pretraining_cells import (
     Cells,
+    Start,
     chosen,
     dev_texts,
     fine_tune,
@@ -38,6 +39,7 @@ from benchmark.pretraining_cells import (
     gain,
     parser,
     prepared,
+    pretraining_cell,
     settings,
     spread,
 )
@@ -45,7 +47,7 @@ from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest
 from benchmark.pretraining_runs import (
     PRETRAINING,
     ShortStage,
-    last_perplexity,
+    last_scores,
     masking_entry,
     masking_lists,
     pretrain,
@@ -60,7 +62,7 @@ SHORT = "short instances"
 def pretraining_flags(name, args):
     """Of a pre-training with long instances, for train.py, without places and without its steps, which its task list
     has."""
-    units = f"phrase:0,entity:{args.steps // 2}" if name == KNOWLEDGE else "basic"
+    units = f"basic:0,phrase:{args.steps // 2},entity:{3 * args.steps // 4}" if name == KNOWLEDGE else "basic"
     return {**PRETRAINING, "max_seq_len": MAX_SEQ_LEN, "warmup_steps": args.steps // 10, "mask_units": units}
 
 
@@ -80,24 +82,24 @@ class Pretraining:
         return self.corpus.folder / f"{name.split()[0]}-{digest(sorted(known, key=json.dumps))}"
 
     def run(self, name, threads):
-        """steps and perplexity of held-out text; None where the minutes were used up."""
+        """steps and scores of held-out text; None where the minutes were used up."""
         flags = {
             **pretraining_flags(name, self.args),
             "validation_steps": 0,
             "init_pretraining_params": self.short.params,
         }
         entries = [masking_entry(self.lists, self.args.steps)]
-        return last_perplexity(pretrain(self.corpus, self.folder(name), entries, flags, threads, self.end))
+        return last_scores(pretrain(self.corpus, self.folder(name), entries, flags, threads, self.end))
 
 
-def score_table(found, tasks, seeds):
-    """task name -> start -> seed -> score, of what was measured."""
+def score_table(found, tasks, starts, seeds):
+    """task name -> name of a start -> seed -> score, of what was measured."""
     table = {}
     for task in tasks:
-        for start in (RANDOM, CHAR, KNOWLEDGE):
+        for start in starts:
             cells = {seed: found.get(fine_tuning_cell(task, start, seed)) for seed in seeds}
             scores = {seed: cell[task.score] for seed, cell in cells.items() if cell is not None}
-            table.setdefault(task.name, {})[start] = scores
+            table.setdefault(task.name, {})[start.name] = scores
     return table
 
 
@@ -138,33 +140,31 @@ def main(args):
     """Exit status: 0 if everything was measured and pre-training gains what is expected."""
     corpus = Corpus(args.work, dev_texts(args.data), args.cache)
     corpus.print_counts()
+    cells = Cells("pretraining", args, settings(corpus), args.results)
     short = ShortStage(corpus, args.short_steps)
-    kept = {
-        SHORT: [short.flags, args.short_steps, args.steps],
-        **{name: [pretraining_flags(name, args), args.short_steps, args.steps] for name in (KNOWLEDGE, CHAR)},
-    }
-    cells = Cells("pretraining", args, settings(corpus, kept), args.results)
     pretraining = Pretraining(corpus, args, short, cells.end)
-    found = cells.together({SHORT: lambda: short.run(cores(), cells.end)})
+    found = cells.keyed({SHORT: (pretraining_cell(SHORT, short.folder), lambda: short.run(cores(), cells.end))})
     if found:
-        measures = {name: lambda name=name: pretraining.run(name, cells.threads) for name in (KNOWLEDGE, CHAR)}
-        found.update(cells.together(measures))
-    for name, cell in found.items():
+        runs = {name: lambda name=name: pretraining.run(name, cells.threads) for name in (KNOWLEDGE, CHAR)}
+        jobs = {name: (pretraining_cell(name, pretraining.folder(name)), run) for name, run in runs.items()}
+        found.update(cells.keyed(jobs))
+    for name, result in found.items():
         print(
-            f"{name}: {cell['steps']} steps of {PRETRAINING['batch_size']} tokens; held-out text under its own masks: "
-            f"perplexity {cell['ppl']:.1f}"
+            f"{name}: {result['steps']} steps of {PRETRAINING['batch_size']} tokens; under its own masks of held-out "
+            f"text: perplexity {result['ppl']:.1f}, accuracy {result['acc']:.3f}"
         )
     tasks = chosen(args)
     data = prepared(corpus, args.data, tasks)
-    starts = {RANDOM: None, **{name: pretraining.folder(name) / "params" for name in found if name != SHORT}}
+    starts = [Start(RANDOM), *(Start(name, pretraining.folder(name) / "params") for name in (CHAR, KNOWLEDGE))]
 
     def measure(task, start, seed):
-        return lambda: fine_tune(task, data[task.name], starts[start], corpus.model, seed, cells.threads)
+        return lambda: fine_tune(task, data[task.name], start, corpus.model, seed, cells.threads)
 
-    jobs = [(task, start, seed) for seed in args.seeds for task in tasks for start in starts]
-    found = cells.together({fine_tuning_cell(*job): measure(*job) for job in jobs})
+    ready = [start for start in starts if start.params is None or start.name in found]
+    jobs = [(task, start, seed) for seed in args.seeds for task in tasks for start in ready]
+    scores = cells.together({fine_tuning_cell(*job): measure(*job) for job in jobs})
     print()
-    return 0 if report(score_table(found, tasks, args.seeds), tasks, args.seeds) else 1
+    return 0 if report(score_table(scores, tasks, starts, args.seeds), tasks, args.seeds) else 1
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What benchmark/pretraining.py and benchmark/continual.py share beside the corpus: fine-tuning, cells, figures.
 
 tasks = chosen(args)                                            # of --tasks, with --rows and --longer
-cells = Cells("pretraining", args, settings(corpus, {}))        # a Bench whose cells are measured side by side
+cells = Cells("pretraining", args, settings(corpus))        # a Bench whose cells are measured side by side
 data = prepared(corpus, args.data, tasks)                       # rows of every task, drawn once
-found = fine_tune(tasks[0], data[tasks[0].name], params, corpus.model, seed, cells.threads)
+start = Start("char masking", folder / "params")                 # or Start("random")
+found = fine_tune(tasks[0], data[tasks[0].name], start, corpus.model, seed, cells.threads)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -134,17 +136,25 @@ def prepared(corpus, data, tasks) -> dict:
     return found
 
 
+class Start(NamedTuple):
+    """What fine-tuning starts from; params: its weights, in a folder whose name says what they are of; None: random."""
+
+    name: str
+    params: Path | None = None
+
+
 def fine_tuning_cell(task, start, seed) -> str:
-    """Name of a cell: there may be others of more rows or epochs. Args: start: what it starts from."""
-    return f"{task.name}, {task.rows} rows, {task.epochs} epochs, {start}, seed {seed}"
+    """Name of a cell, with a digest of all that it depends on beside the corpus. Args: start: a `Start`."""
+    known = digest([asdict(task), MAX_SEQ_LEN, start.params and start.params.parent.name])
+    return f"{task.name}, {task.rows} rows, {task.epochs} epochs, {start.name}, seed {seed} ({known})"
 
 
-def fine_tune(task, data, params, model, seed, threads) -> dict:
+def fine_tune(task, data, start, model, seed, threads) -> dict:
     """The score of the dev set after training once.
 
     Args:
-        task: a `FineTuning`; data: its prepared folder; params: weights to start from, None: random ones of this seed;
-        model: folder with ernie_config.json and vocab.txt.
+        task: a `FineTuning`; data: its prepared folder; start: a `Start`, whose random weights are of this seed; model:
+        folder with ernie_config.json and vocab.txt.
 
     Raises:
         UserError: the run failed.
@@ -168,8 +178,8 @@ def fine_tune(task, data, params, model, seed, threads) -> dict:
             "token_cache_dir": "off",
             "use_cuda": "false",
         }
-        if params is not None:
-            flags["init_pretraining_params"] = params
+        if start.params is not None:
+            flags["init_pretraining_params"] = start.params
         if task.tags:
             flags.update(label_map_config=data / "label_map.json", chunk_scheme="IOB")
         script = "run_sequence_labeling.py" if task.tags else "run_classifier.py"
@@ -221,6 +231,11 @@ class Cells(Bench):
             say(f"the minutes are used up before {', '.join(left)}: start again to go on, or give more --minutes")
         return {name: cells[name] for name in measures if name in cells}
 
+    def keyed(self, jobs) -> dict:
+        """key -> result, as `together`. Args: jobs: key -> (name of the cell, its function)."""
+        keys = {name: key for key, (name, _) in jobs.items()}
+        return {keys[name]: result for name, result in self.together(dict(jobs.values())).items()}
+
     def _timed(self, measure):
         begin = time.monotonic()
         return (None if begin >= self.end else measure()), time.monotonic() - begin
@@ -248,10 +263,14 @@ def gain(scores, over) -> tuple:
     return statistics.mean(points), error
 
 
-def settings(corpus, seeds_aside) -> dict:
-    """What all cells depend on: corpus, tasks but for what `fine_tuning_cell` names, versions, what is added."""
-    tasks = [asdict(replace(task, rows=0, epochs=0)) for task in TASKS]
-    return {"corpus": corpus.settings, "tasks": tasks, "versions": versions(), **seeds_aside}
+def settings(corpus) -> dict:
+    """What all cells depend on."""
+    return {"corpus": corpus.settings, "versions": versions()}
+
+
+def pretraining_cell(name, folder) -> str:
+    """Name of a cell. Args: folder: of its checkpoints, named by all that they depend on."""
+    return f"{name} ({folder.name})"
 
 
 def parser(doc, seeds):

@@ -64,12 +64,12 @@ def pretrain(corpus, folder, entries, flags, threads, end):
     return records(folder) if run_script("train.py", given, folder.with_suffix(".log"), threads, end) else None
 
 
-def last_perplexity(found):
-    """{"steps", "ppl"} of held-out text, from records; None for None."""
+def last_scores(found):
+    """{"steps", "ppl", "acc"} of held-out text, from records; None for None."""
     if found is None:
         return None
     record = [record for record in found if record["event"] == "dev"][-1]
-    return {"steps": record["step"], "ppl": record["ppl"]}
+    return {"steps": record["step"], "ppl": record["ppl"], "acc": record["acc"]}
 
 
 def masking_lists(corpus, name, length) -> dict:
@@ -97,7 +97,7 @@ class ShortStage:
         self.lists = masking_lists(corpus, "short", SHORT_SEQ_LEN)
 
     def run(self, threads, end):
-        """steps and perplexity of held-out text; None where the minutes were used up."""
+        """steps and scores of held-out text; None where the minutes were used up."""
         flags = {**self.flags, "validation_steps": 0}
         entries = [masking_entry(self.lists, self.steps)]
-        return last_perplexity(pretrain(self.corpus, self.folder, entries, flags, threads, end))
+        return last_scores(pretrain(self.corpus, self.folder, entries, flags, threads, end))

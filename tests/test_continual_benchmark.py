@@ -100,7 +100,7 @@ def test_seeds_are_averaged_where_all_of_them_have_a_step():
 
 def test_the_report_leaves_out_what_was_not_measured(tmp_path, capsys):
     learnt = {
-        continual.pretraining_cell(method, 1): {name: [[STEPS, figure]] for name, figure in FIGURES.items()}
+        (method, 1): {name: [[STEPS, figure]] for name, figure in FIGURES.items()}
         for method in (continual.MIXED, continual.CONTINUAL)
     }
     curves = continual.curves_of(learnt, [1])
@@ -108,14 +108,14 @@ def test_the_report_leaves_out_what_was_not_measured(tmp_path, capsys):
     continual.report_held_out(curves, STEPS)
     assert f"| all from the start, 1 | {STEPS} | 250.2 | 50.00 |  |  |" in capsys.readouterr().out
     tuned = {
-        continual.fine_tuning_cell(task, method, 1): {task.score: 0.75}
+        (task.name, method, 1): {task.score: 0.75}
         for task in TASKS
         for method in (continual.SHORT, *continual.SCHEDULES)
     }
     assert continual.report_fine_tuning(tuned, [1])
     assert "| continual | 75.00 | 75.00 | 75.00 |" in capsys.readouterr().out
     assert not continual.report_fine_tuning(tuned, [1, 2])
-    del tuned[continual.fine_tuning_cell(TASKS[0], continual.ALONE, 1)]
+    del tuned[TASKS[0].name, continual.ALONE, 1]
     assert not continual.report_fine_tuning(tuned, [1])
 
 

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from benchmark import pretraining, pretraining_runs
 from benchmark.common import arguments
-from benchmark.pretraining_cells import TASKS, Cells, chosen, fine_tuning_cell, gain, parser, spread
+from benchmark.pretraining_cells import TASKS, Cells, Start, chosen, fine_tuning_cell, gain, parser, spread
 from benchmark.pretraining_corpus import SHARED_RUN, STOPPED, DevTexts, clean, join_lists, run_script, text_key
 from propeller.errors import UserError
 from tests.common import ROOT
@@ -159,23 +160,23 @@ def test_both_pretrainings_go_on_from_the_short_instances_and_differ_in_what_is_
     def train(script, flags, log, threads, end):
         calls.append((script, flags, threads, end))
         flags["checkpoints"].mkdir()
-        (flags["checkpoints"] / "metrics.jsonl").write_text('{"event": "dev", "step": 9, "ppl": 80.5}\n')
+        (flags["checkpoints"] / "metrics.jsonl").write_text('{"event": "dev", "step": 9, "ppl": 80.5, "acc": 0.25}\n')
         return True
 
     monkeypatch.setattr(pretraining_runs, "run_script", train)
     short, long = pretrainings(tmp_path)
     lengths = [(name, part, flags["max_seq_len"]) for name, part, flags in long.corpus.built]
     assert lengths == [("short", "", 12), ("short", "_valid", 12), ("long", "", 64), ("long", "_valid", 64)]
-    assert short.run(threads=1, end=5.0) == {"steps": 9, "ppl": 80.5}
+    assert short.run(threads=1, end=5.0) == {"steps": 9, "ppl": 80.5, "acc": 0.25}
     for name in (pretraining.KNOWLEDGE, pretraining.CHAR):
-        assert long.run(name, threads=1) == {"steps": 9, "ppl": 80.5}
+        assert long.run(name, threads=1) == {"steps": 9, "ppl": 80.5, "acc": 0.25}
     first, *others = [flags for script, flags, threads, end in calls if (script, threads, end) == ("train.py", 1, 5.0)]
     assert "init_pretraining_params" not in first
     assert (first["max_seq_len"], first["mask_units"], first["warmup_steps"]) == (12, "basic", 2)
     for flags in others:
         assert flags["init_pretraining_params"] == first["checkpoints"] / "params"
     knowledge, char = others
-    assert (knowledge["mask_units"], char["mask_units"]) == ("phrase:0,entity:20", "basic")
+    assert (knowledge["mask_units"], char["mask_units"]) == ("basic:0,phrase:20,entity:30", "basic")
     assert {name for name in char if char[name] != knowledge[name]} == {"mask_units", "task_list", "checkpoints"}
     for flags, length, steps in ((first, "short", 20), (knowledge, "long", 40), (char, "long", 40)):
         (task,) = json.loads(flags["task_list"].read_text())["tasks"]
@@ -207,14 +208,22 @@ def test_cells_are_found_by_task_start_seed_rows_and_epochs():
     (more,) = chosen(args)
     assert more == replace(TAGS, rows=2 * TAGS.rows, epochs=3 * TAGS.epochs)
     assert chosen(parser("a benchmark", [1]).parse_args([])) == list(TASKS)
-    found = {fine_tuning_cell(TAGS, pretraining.CHAR, 2): {"f1": 0.25, "rows": 3}}
-    found[fine_tuning_cell(more, pretraining.KNOWLEDGE, 2)] = {"f1": 0.75, "rows": 3}
-    assert pretraining.score_table(found, [TAGS], [1, 2])["MSRA-NER"] == {
-        pretraining.RANDOM: {},
-        pretraining.CHAR: {2: 0.25},
-        pretraining.KNOWLEDGE: {},
+    random, char, knowledge = starts = [
+        Start("random"),
+        Start("char", Path("char-1/params")),
+        Start("k", Path("k-1/p")),
+    ]
+    found = {fine_tuning_cell(TAGS, char, 2): {"f1": 0.25, "rows": 3}}
+    found[fine_tuning_cell(more, knowledge, 2)] = {"f1": 0.75, "rows": 3}
+    assert pretraining.score_table(found, [TAGS], starts, [1, 2])["MSRA-NER"] == {
+        "random": {},
+        "char": {2: 0.25},
+        "k": {},
     }
-    assert pretraining.score_table(found, [more], [2])["MSRA-NER"][pretraining.KNOWLEDGE] == {2: 0.75}
+    assert pretraining.score_table(found, [more], starts, [2])["MSRA-NER"]["k"] == {2: 0.75}
+    others = [Start("random"), char._replace(params=Path("char-2/params")), knowledge]
+    assert pretraining.score_table(found, [TAGS], others, [2])["MSRA-NER"]["char"] == {}, "other weights of that name"
+    assert pretraining.score_table(found, [replace(TAGS, learning_rate=1e-4)], starts, [2])["MSRA-NER"]["char"] == {}
 
 
 # ---------------------------------------------------------------- cells and runs
@@ -238,6 +247,9 @@ def test_cells_are_kept_as_they_come_and_what_was_stopped_is_called_again(tmp_pa
     both = cells(tmp_path, 1).together({"one": measure("one", None), "two": measure("two", {"acc": 1})})
     assert both == {"one": {"acc": 0.5}, "two": {"acc": 1}}
     assert calls[2:] == ["two"]
+    jobs = {1: ("one", measure("one", None)), (2, "b"): ("two", measure("two", None)), 3: ("three", measure("3", None))}
+    assert cells(tmp_path, 1).keyed(jobs) == {1: {"acc": 0.5}, (2, "b"): {"acc": 1}}
+    assert calls[3:] == ["3"]
 
 
 def test_a_cell_that_fails_ends_the_benchmark_and_what_ran_beside_it_is_kept(tmp_path):
