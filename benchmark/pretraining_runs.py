@@ -29,12 +29,12 @@ PRETRAINING = {
 }
 
 
-def masking_entry(lists, steps) -> dict:
-    """Masking alone, for a task list. Args: lists: "" and "_valid" -> filelist."""
+def masking_entry(lists, steps, next_sentence=False) -> dict:
+    """Masking, for a task list. Args: lists: "" and "_valid" -> filelist; next_sentence: whether pairs are told too."""
     return {
         "name": MASKING,
         "task_id": 0,
-        "head": {"next_sentence": False},
+        "head": {"next_sentence": next_sentence},
         "filelist": str(lists[""].resolve()),
         "valid_filelist": str(lists["_valid"].resolve()),
         "start_stage": 1,
@@ -65,18 +65,22 @@ def pretrain(corpus, folder, entries, flags, threads, end):
 
 
 def last_scores(found):
-    """{"steps", "ppl", "acc"} of held-out text, from records; None for None."""
+    """{"steps", "ppl", "acc"} of held-out text, and "next_sent_acc" of pairs, from records; None for None."""
     if found is None:
         return None
     record = [record for record in found if record["event"] == "dev"][-1]
-    return {"steps": record["step"], "ppl": record["ppl"], "acc": record["acc"]}
+    scores = {name: record[name] for name in ("ppl", "acc", "next_sent_acc") if name in record}
+    return {"steps": record["step"], **scores}
 
 
-def masking_lists(corpus, name, length) -> dict:
-    """ "" and "_valid" -> filelist of the instances of `length` tokens, which are built where they are missing."""
+def masking_lists(corpus, name, length, pairs) -> dict:
+    """Part ("" or "_valid") -> filelist of the instances of `length` tokens, which are built where they are missing.
+
+    Args: pairs: of pretrain.build_data: "positive", or "mixed" to tell pairs too.
+    """
     found = {}
     for part in ("", "_valid"):
-        folders = corpus.build(name, part, pairs="positive", max_seq_len=length)
+        folders = corpus.build(name, part, pairs=pairs, max_seq_len=length)
         found[part] = join_lists([folder / "filelist" for folder in folders], corpus.folder / f"{name}{part}.list")
     return found
 
@@ -94,7 +98,7 @@ class ShortStage:
         self.known = [steps, self.flags]
         self.folder = corpus.folder / f"short-{digest([self.known])}"
         self.params = self.folder / "params"
-        self.lists = masking_lists(corpus, "short", SHORT_SEQ_LEN)
+        self.lists = masking_lists(corpus, "short", SHORT_SEQ_LEN, "positive")
 
     def run(self, threads, end):
         """steps and scores of held-out text; None where the minutes were used up."""

@@ -166,7 +166,7 @@ def test_both_pretrainings_go_on_from_the_short_instances_and_differ_in_what_is_
     monkeypatch.setattr(pretraining_runs, "run_script", train)
     short, long = pretrainings(tmp_path)
     lengths = [(name, part, flags["max_seq_len"]) for name, part, flags in long.corpus.built]
-    assert lengths == [("short", "", 12), ("short", "_valid", 12), ("long", "", 64), ("long", "_valid", 64)]
+    assert lengths == [("short", "", 12), ("short", "_valid", 12), ("pairs", "", 64), ("pairs", "_valid", 64)]
     assert short.run(threads=1, end=5.0) == {"steps": 9, "ppl": 80.5, "acc": 0.25}
     for name in (pretraining.KNOWLEDGE, pretraining.CHAR):
         assert long.run(name, threads=1) == {"steps": 9, "ppl": 80.5, "acc": 0.25}
@@ -178,9 +178,10 @@ def test_both_pretrainings_go_on_from_the_short_instances_and_differ_in_what_is_
     knowledge, char = others
     assert (knowledge["mask_units"], char["mask_units"]) == ("basic:0,phrase:20,entity:30", "basic")
     assert {name for name in char if char[name] != knowledge[name]} == {"mask_units", "task_list", "checkpoints"}
-    for flags, length, steps in ((first, "short", 20), (knowledge, "long", 40), (char, "long", 40)):
+    for flags, length, steps in ((first, "short", 20), (knowledge, "pairs", 40), (char, "pairs", 40)):
         (task,) = json.loads(flags["task_list"].read_text())["tasks"]
-        assert (task["name"], task["head"], task["steps"]) == ("knowledge_masking", {"next_sentence": False}, [steps])
+        head = {"next_sentence": length == "pairs"}
+        assert (task["name"], task["head"], task["steps"]) == ("knowledge_masking", head, [steps])
         assert task["filelist"] == str(tmp_path / f"{length}.list")
 
 
