@@ -366,7 +366,8 @@ class Shard:
 def read_filelist(path) -> list[Shard]:
     """The shards of a list with lines `path<TAB>mask_word_prob`; not whether they exist.
 
-    Paths count from the working folder as in 2019, or, if nothing is there, from the folder of the list.
+    Paths count from the working folder as in 2019, or, if nothing is there, from the folder of the list; where both have
+    a file of that name it must be the same.
     mask_word_prob: 0 masks pieces, 1 or more whole units, between them each epoch draws for each file.
 
     Raises UserError: file, line, remedy.
@@ -388,8 +389,20 @@ def read_filelist(path) -> list[Shard]:
             raise UserError(
                 f"{path}, line {number}: {line.strip()!r} is no path<TAB>mask_word_prob; give path, tab and number"
             )
-        beside = Path(path).parent / name
-        shards.append(Shard(str(beside) if not Path(name).exists() and beside.exists() else name, prob, number))
+        shards.append(Shard(_place(path, number, name), prob, number))
     if not shards:
         raise UserError(f"{path}: the list names no shard; give a line path<TAB>mask_word_prob for each")
     return shards
+
+
+def _place(path, number, name):
+    """Where a shard of a list is. Raises UserError: two files may be meant."""
+    here, beside = Path(name), Path(path).parent / name
+    if not beside.exists():
+        return name
+    if here.exists() and not here.samefile(beside):
+        raise UserError(
+            f"{path}, line {number}: {name} is a file in the working folder and another one in that of the list; start "
+            "elsewhere, or write the whole path"
+        )
+    return name if here.exists() else str(beside)

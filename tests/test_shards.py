@@ -165,6 +165,14 @@ def test_lists_of_shards(tmp_path, monkeypatch):
     assert [(one.path, one.mask_word_prob) for one in found] == [(str(tmp_path / "a.gz"), 0.5), ("none.gz", 1.1)]
     monkeypatch.chdir(tmp_path)
     assert read_filelist(path)[0].path == "a.gz"
+    (tmp_path / "b").mkdir()
+    shard(tmp_path / "b" / "a.gz", [])
+    (tmp_path / "b" / "list").write_text("a.gz\t1\n")
+    with pytest.raises(UserError, match="b/list, line 1: a.gz is a file in the working folder and another one in that"):
+        read_filelist("b/list")
+    (tmp_path / "b" / "a.gz").unlink()
+    (tmp_path / "b" / "a.gz").hardlink_to(tmp_path / "a.gz")
+    assert read_filelist("b/list")[0].path == "a.gz", "the same file"
     for text, problem in {
         "a.gz\n": "line 1: 'a.gz' is no path<TAB>mask_word_prob",
         "a.gz\t1\na.gz 1\n": "line 2",
