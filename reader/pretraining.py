@@ -339,7 +339,7 @@ class PretrainingReader:
         for number, problem in problems:
             told = f"{shard.path}, line {first + number + 1}: {problem}"
             if self.on_bad == "error":
-                raise UserError(told)
+                raise UserError(f"{told}; or leave such lines out with --on_bad skip")
             if first + number < seen:
                 continue
             self.stats["bad_lines"] += 1

@@ -366,8 +366,8 @@ class Shard:
 def read_filelist(path) -> list[Shard]:
     """The shards of a list with lines `path<TAB>mask_word_prob`; not whether they exist.
 
-    Paths count from the working folder as in 2019, or, if nothing is there, from the folder of the list; where both have
-    a file of that name it must be the same.
+    Paths count from the working folder as in 2019, or, if nothing is there, from the folder of the list; where both
+    have a file of that name it must be the same.
     mask_word_prob: 0 masks pieces, 1 or more whole units, between them each epoch draws for each file.
 
     Raises UserError: file, line, remedy.
