@@ -25,6 +25,7 @@ from propeller.errors import UserError
 
 DOCUMENT_CHARS = 1 << 18
 LINE_BYTES = 1 << 22  # what has no line end for so long is no text
+PASSED_BYTES = 1 << 16  # of such a line, read at once
 FORMATS = ("auto", "text", "jsonl")
 COMPRESSED = (".gz", ".zst")
 
@@ -119,33 +120,45 @@ class _Zstandard(io.RawIOBase):
         return count
 
 
-def lines(path) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line with its end). Raises UserError where it cannot be read, is damaged or cut, or no text."""
-    number = 0
+def lines(path, problems=None) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line with its end).
+
+    problems: a list that takes (line, text) of a line that is too long, which is passed over, and (0, text) of a file
+    that is damaged or cut, which ends there, behind its last whole line that can be read; None: it raises.
+
+    Raises UserError: file, line, remedy; whatever problems is, where the file cannot be opened.
+    """
+    number, within = 0, False  # within: a line that is too long
     with open_bytes(path) as file:
         while True:
             try:
-                line = file.readline(LINE_BYTES)
+                line = file.readline(PASSED_BYTES if within else LINE_BYTES)
             except Exception as error:
                 if not isinstance(error, (OSError, EOFError, zlib.error)) and type(error).__name__ != "ZstdError":
                     raise  # ZstdError: its class is not to be had without the library
-                raise UserError(
-                    f"{path}, behind line {number}: the file is damaged or cut short ({error}); fetch it again"
-                ) from error
+                text = f"{path}, behind line {number}: the file is damaged or cut short ({error}); fetch it again"
+                if problems is None:
+                    raise UserError(text) from error
+                problems.append((0, text))
+                return
             if not line:
-                break
+                return
+            ended = line.endswith(b"\n")
+            if within:
+                within = not ended
+                continue
             number += 1
-            if len(line) == LINE_BYTES:
-                raise UserError(
-                    f"{path}, line {number}: {LINE_BYTES >> 20} MiB without a line end; break the text into lines"
-                )
+            if len(line) == LINE_BYTES and not ended:
+                within = True
+                _bad(path, problems, number, f"{LINE_BYTES >> 20} MiB without a line end; break the text into lines")
+                continue
             yield number, line
 
 
 def documents(path, source=Source(), problems=None) -> Iterator[Document]:  # noqa: B008  (frozen)
     """The documents of a file in order. problems: a list that takes (line, text) of what is left out; None: it raises.
 
-    Raises UserError: file, line, remedy.
+    Raises UserError: file, line, remedy; see `lines`.
     """
     kind = source.format
     if kind == "auto":
@@ -178,7 +191,7 @@ def _decode(path, problems, number, line):
 
 def _from_text(path, source, problems):
     held, first, size = [], 0, 0
-    for number, line in lines(path):
+    for number, line in lines(path, problems):
         text = _decode(path, problems, number, line)
         if text is None:
             continue
@@ -205,7 +218,7 @@ def _paragraphs(texts, source):
 
 
 def _from_json(path, source, problems):
-    for number, line in lines(path):
+    for number, line in lines(path, problems):
         text = _decode(path, problems, number, line)
         if text is None or not text.strip():
             continue
@@ -227,22 +240,12 @@ def _from_json(path, source, problems):
 def blocks(path, source=Source(), size: int = 1 << 18, skip: bool = False) -> Iterator[Block]:  # noqa: B008
     """The documents of a file by `size` characters or more, the same blocks in every run.
 
-    skip: bad lines are handed on in `problems` rather than raised; a damaged file ends there.
+    skip: what is wrong is handed on in `problems` rather than raised; a damaged file ends behind its last whole line.
     """
     problems = [] if skip else None
     number, held, before = 0, [], None
     chars = 0
-    found = documents(path, source, problems)
-    while True:
-        try:
-            document = next(found, None)
-        except UserError as error:
-            if not skip:
-                raise
-            problems.append((0, str(error)))
-            document = None
-        if document is None:
-            break
+    for document in documents(path, source, problems):
         held.append(document)
         chars += sum(map(len, document.paragraphs))
         if chars >= size and len(held) > 1:

@@ -1,0 +1,124 @@
+"""What a build leaves out is named and nothing else is lost; what it cannot do is one line that says what to do.
+
+python -m pytest -q tests/test_build_faults.py
+"""
+
+import gzip
+import itertools
+import json
+import random
+import sys
+import tracemalloc
+import zlib
+
+import pytest
+
+from pretrain import documents as reading
+from pretrain.documents import blocks, documents
+from propeller.errors import UserError
+from tests.pretrain_text import DOCUMENTS, shard_lines, write_vocab
+from tests.test_build_data import build
+
+
+@pytest.fixture(scope="module")
+def vocab(tmp_path_factory):
+    return write_vocab(tmp_path_factory.mktemp("vocab") / "vocab.txt")
+
+
+# ---------------------------------------------------------------- lines that are too long
+
+
+def test_a_line_that_is_too_long_is_one_bad_line(tmp_path, vocab, caplog):
+    before, behind = DOCUMENTS[0].encode(), "\n\n".join(DOCUMENTS[1:]).encode()
+    (tmp_path / "a.txt").write_bytes(before + b"\n\n" + b"a" * (9 << 20) + b"\n\n" + behind)
+    with pytest.raises(UserError, match="a.txt, line 4: 4 MiB without a line end; break the text into lines"):
+        build(tmp_path / "a.txt", tmp_path / "out", vocab)
+    stats = build(tmp_path / "a.txt", tmp_path / "out", vocab, on_bad="skip")
+    assert (stats["documents"], stats["bad_lines"], stats["bad_documents"]) == (4, 1, 0)
+    assert f"{tmp_path / 'a.txt'}, line 4: 4 MiB without a line end" in caplog.text
+    (tmp_path / "a.txt").write_bytes(before + b"\n\n\n\n" + behind)
+    build(tmp_path / "a.txt", tmp_path / "other", vocab)
+    assert shard_lines(tmp_path / "out") == shard_lines(tmp_path / "other")
+
+
+def test_a_long_line_is_never_held_whole(tmp_path):
+    rows = [json.dumps({"text": text}).encode() + b"\n" for text in DOCUMENTS]
+    content = gzip.compress(rows[0]) + gzip.compress(b"a" * (48 << 20), 1) + gzip.compress(b"\n" + b"".join(rows[1:]))
+    (tmp_path / "a.jsonl.gz").write_bytes(content)
+    tracemalloc.start()
+    (block,) = blocks(tmp_path / "a.jsonl.gz", skip=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [document.line for document in block.documents] == [1, 3, 4, 5]
+    assert [line for line, _ in block.problems] == [2]
+    assert peak < 12 << 20  # of 48 MiB: twice the limit, and what is beside it
+
+
+def test_lines_about_as_long_as_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "LINE_BYTES", 8)
+    monkeypatch.setattr(reading, "PASSED_BYTES", 3)
+    for lengths in itertools.product((0, 6, 7, 8, 9, 10, 11, 14, 17), repeat=2):
+        for end in (b"\n", b""):
+            (tmp_path / "a.txt").write_bytes(b"\n".join(b"a" * length for length in lengths) + end)
+            problems = []
+            given = [line for _, line in reading.lines(tmp_path / "a.txt", problems)]
+            expected = (tmp_path / "a.txt").read_bytes().splitlines(keepends=True)
+            good = [line for line in expected if len(line.rstrip(b"\n")) < 8]
+            assert given == good
+            assert len(problems) == len(expected) - len(good)
+
+
+# ---------------------------------------------------------------- files that are cut
+
+
+def cut_gzip(content):
+    """(the first part of it packed, what of it can be read)."""
+    packed = gzip.compress(content)
+    packed = packed[: len(packed) * 3 // 5]
+    return packed, zlib.decompressobj(31).decompress(packed)
+
+
+def cut_zstandard(content):
+    zstandard = pytest.importorskip("zstandard")
+    packed = zstandard.compress(content)
+    packed = packed[: len(packed) * 3 // 5]
+    return packed, zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+
+
+@pytest.mark.parametrize(("suffix", "cut"), [(".gz", cut_gzip), (".zst", cut_zstandard)])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_of_a_cut_file_all_whole_lines_are_used(tmp_path, suffix, cut, name):
+    draw = random.Random(7)
+    lines = ["".join(draw.choices("abcdefgh ", k=draw.randint(20, 200))) for _ in range(4000)]
+    if name == "a.jsonl":
+        lines = [json.dumps({"text": line}) for line in lines]
+    else:
+        lines[500] = lines[501] = lines[1000] = ""  # three documents, the last cut in two by its length
+    packed, readable = cut("\n".join(lines).encode())
+    (tmp_path / (name + suffix)).write_bytes(packed)
+    (tmp_path / name).write_bytes(readable[: readable.rindex(b"\n") + 1])
+    assert 100_000 < len(readable) < 300_000
+    problems = []
+    found = list(documents(tmp_path / (name + suffix), problems=problems))
+    assert found == list(documents(tmp_path / name))
+    ((line, text),) = problems
+    count = readable.count(b"\n")
+    assert (line, text.split(": the file")[0]) == (0, f"{tmp_path / (name + suffix)}, behind line {count}")
+    found = list(blocks(tmp_path / (name + suffix), size=1 << 14, skip=True))
+    assert [len(block.problems) for block in found] == [0] * (len(found) - 1) + [1]
+
+
+def test_a_build_of_a_cut_file_keeps_the_document_under_way(tmp_path, vocab):
+    lines = ["我们去公园。", "天气好，他走了。"] * 200
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress("\n".join(lines).encode())[:-9])
+    with pytest.raises(UserError, match="behind line 399: the file is damaged or cut short .*; fetch it again"):
+        build(tmp_path / "a.txt.gz", tmp_path / "out", vocab)
+    stats = build(tmp_path / "a.txt.gz", tmp_path / "out", vocab, on_bad="skip")
+    assert (stats["documents"], stats["paragraphs"], stats["bad_lines"]) == (1, 399, 1)
+
+
+def test_a_file_that_cannot_be_opened_is_no_bad_line(tmp_path, vocab, monkeypatch):
+    (tmp_path / "a.txt.zst").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(UserError, match="a.txt.zst: reading .zst needs zstandard; python -m pip install"):
+        build(tmp_path / "a.txt.zst", tmp_path / "out", vocab, on_bad="skip")
