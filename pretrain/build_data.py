@@ -155,7 +155,7 @@ def main(argv=None):
             log.info("%d of %d files are done already", len(paths) - len(missing), len(paths))
         if missing:
             for part in folder.parts:
-                (part.path / "filelist").unlink(missing_ok=True)
+                part.unlist()
         for path, made in _build(missing, names, plan, folder.path, args):
             _keep(records, names[path], made)
             stats = [record["stats"] for record in made.values()]

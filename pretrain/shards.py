@@ -9,7 +9,8 @@
 With --tasks the settings are in OUT/build.json and the others in OUT/TASK/ for each; an input file is done when all
 tasks have its record.
 
-A shard is written as `.NAME-00000.gz.part` and renamed when it is complete.
+A shard is written as `.NAME-00000.gz.part` and renamed when it is complete. Where there is no room for it, that is a
+UserError and the part is removed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from propeller.errors import UserError
-from propeller.files import write_file
+from propeller.files import is_full, write_file
 
 LEVEL = 2  # of ISA-L: a quarter larger than zlib at its default, twenty times as fast
 OURS = re.compile(r".+-\d{5}\.gz|\..+\.gz\.part|.+\.json")
@@ -41,8 +42,24 @@ def compress(lines) -> bytes:
     return packer.compress(b"".join([line + b"\n" for line in lines])) + packer.flush()
 
 
+@contextlib.contextmanager
+def writing(path):
+    """While `path` is written: an OSError becomes a UserError that names it, the reason and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        what = "make room" if is_full(error) else "see that it can be"
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); {what} and give the same command again, without "
+            "--overwrite: the build goes on with the files that are not done"
+        ) from error
+
+
 class ShardWriter:
-    """Writes the blocks of one input file to shards of at least `per_shard` instances, but for the last."""
+    """Writes the blocks of one input file to shards of at least `per_shard` instances, but for the last.
+
+    Raises UserError where that cannot be done, as on a full disk; `abandon` is still to be called then.
+    """
 
     def __init__(self, folder, name, per_shard):
         self.folder, self.name, self.per_shard = Path(folder), name, per_shard
@@ -54,11 +71,16 @@ class ShardWriter:
             return
         if self.file is None:
             self.shards.append({"path": f"{self.name}-{len(self.shards):05d}.gz", "instances": 0})
-            self.file = open(self._part(), "wb")  # noqa: SIM115  (closed by close or abandon)
-        self.file.write(member)
+            with writing(self._path()):
+                self.file = open(self._part(), "wb")  # noqa: SIM115  (closed by close or abandon)
+        with writing(self._path()):
+            self.file.write(member)
         self.shards[-1]["instances"] += instances
         if self.shards[-1]["instances"] >= self.per_shard:
             self.close()
+
+    def _path(self):
+        return self.folder / self.shards[-1]["path"]
 
     def _part(self):
         return self.folder / f".{self.shards[-1]['path']}.part"
@@ -66,18 +88,21 @@ class ShardWriter:
     def close(self):
         """Give the last shard its name."""
         if self.file is not None:
-            self.shards[-1]["bytes"] = self.file.tell()
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            self.file.close()
-            self._part().replace(self.folder / self.shards[-1]["path"])
+            with writing(self._path()):
+                self.shards[-1]["bytes"] = self.file.tell()
+                self.file.flush()
+                os.fsync(self.file.fileno())
+                self.file.close()
+                self._part().replace(self._path())
             self.file = None
 
     def abandon(self):
         """Remove what is not complete."""
         if self.file is not None:
-            self.file.close()
-            self._part().unlink()
+            with contextlib.suppress(OSError):  # of what is still to be written: the disk may be full
+                self.file.close()
+            with contextlib.suppress(OSError):
+                self._part().unlink()
             self.file = None
 
 
@@ -94,7 +119,7 @@ class Folder:
 
     @contextlib.contextmanager
     def claimed(self, settings: dict, overwrite: bool = False):
-        """Keeps other processes out while it is open; makes the folder."""
+        """Keeps other processes out while it is open; makes the folder. Raises UserError where it cannot."""
         try:
             for part in self.parts:
                 part.shards.mkdir(parents=True, exist_ok=True)
@@ -106,7 +131,8 @@ class Folder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UserError(f"{self.path}: another build is writing here; wait for it to end") from error
-            self._check(settings, overwrite)
+            with writing(self.path):
+                self._check(settings, overwrite)
             yield
 
     def _check(self, settings, overwrite):
@@ -130,6 +156,11 @@ class Folder:
             raise UserError(f"{self.path}: holds something else; choose another --output")
         write_file(mark, (json.dumps(settings, indent=1) + "\n").encode())
 
+    def unlist(self):
+        """Remove the list: it is not that of the shards any more."""
+        with writing(self.path / "filelist"):
+            (self.path / "filelist").unlink(missing_ok=True)
+
     def record(self, name, facts):
         """The record of a finished input file if its input has these facts and its shards are there, else None."""
         try:
@@ -140,16 +171,22 @@ class Folder:
             return None
 
     def finish(self, records: dict, mask_word_prob: float, classes=None, task=None) -> dict:
-        """Write stats.json and the list, remove what no record names. Arguments and the rest as of `statistics`."""
+        """Write stats.json and the list, remove what no record names. Arguments and the rest as of `statistics`.
+
+        Raises UserError: as `statistics`, or they cannot be written.
+        """
         shards = [shard for name in sorted(records) for shard in records[name]["shards"]]
         stats = self.statistics(records, classes, task)
-        write_file(self.path / "stats.json", (json.dumps(stats, indent=1) + "\n").encode())
         keep = {shard["path"] for shard in shards} | {f"{name}.json" for name in records}
-        for path in self.shards.iterdir():
-            if path.name not in keep and OURS.fullmatch(path.name):
-                path.unlink()
         listed = "".join(f"shards/{shard['path']}\t{mask_word_prob:g}\n" for shard in shards)
-        write_file(self.path / "filelist", listed.encode())
+        with writing(self.path / "stats.json"):
+            write_file(self.path / "stats.json", (json.dumps(stats, indent=1) + "\n").encode())
+        with writing(self.shards):
+            for path in self.shards.iterdir():
+                if path.name not in keep and OURS.fullmatch(path.name):
+                    path.unlink()
+        with writing(self.path / "filelist"):
+            write_file(self.path / "filelist", listed.encode())
         return stats
 
     def statistics(self, records: dict, classes=None, task=None) -> dict:
@@ -187,11 +224,16 @@ def _settings(mark, lenient):
 
 
 def write_record(folder, name, facts, shards, stats, task, classes):
-    """The record of an input file that is done; returns it. Args: task, classes: see Folder.statistics."""
+    """The record of an input file that is done; returns it. Args: task, classes: see Folder.statistics.
+
+    Raises UserError: it cannot be written.
+    """
     counts = {str(key): count for key, count in stats.items() if not isinstance(key, int)}
     counts["lengths"] = {str(key): stats[key] for key in sorted(key for key in stats if isinstance(key, int))}
     record = {"task": task, "classes": classes, "input": facts, "shards": shards, "stats": counts}
-    write_file(Path(folder) / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
+    path = Path(folder) / f"{name}.json"
+    with writing(path):
+        write_file(path, (json.dumps(record, indent=1) + "\n").encode())
     return record
 
 

@@ -3,21 +3,29 @@
 python -m pytest -q tests/test_build_faults.py
 """
 
+import errno
 import gzip
 import itertools
 import json
+import os
 import random
+import re
+import resource
+import subprocess
 import sys
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import pytest
 
 from pretrain import documents as reading
+from pretrain import shards
 from pretrain.documents import blocks, documents
 from propeller.errors import UserError
-from tests.pretrain_text import DOCUMENTS, shard_lines, write_vocab
-from tests.test_build_data import build
+from tests.common import ROOT
+from tests.pretrain_text import DOCUMENTS, shard_lines, write_text, write_vocab
+from tests.test_build_data import build, command, digest, flags
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +130,59 @@ def test_a_file_that_cannot_be_opened_is_no_bad_line(tmp_path, vocab, monkeypatc
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(UserError, match="a.txt.zst: reading .zst needs zstandard; python -m pip install"):
         build(tmp_path / "a.txt.zst", tmp_path / "out", vocab, on_bad="skip")
+
+
+# ---------------------------------------------------------------- no room
+
+
+def test_a_full_disk_is_named_and_the_build_goes_on_later(tmp_path, vocab):
+    inputs = [write_text(tmp_path / "a.txt"), write_text(tmp_path / "b.txt", DOCUMENTS * 400)]
+    build(inputs, tmp_path / "whole", vocab)
+    out = tmp_path / "out"
+    done = subprocess.run(
+        command(*flags(inputs, out, vocab)),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 10, 20 << 10)),
+    )
+    assert done.returncode == 2, done.stderr
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith(
+        f"error: {out / 'shards' / 'b-00000.gz'}: cannot be written (File too large); make room and "
+    )
+    assert "the build goes on" in told
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in (out / "shards").iterdir()) == ["a-00000.gz", "a.json"]
+    first = (out / "shards" / "a-00000.gz").stat().st_mtime_ns
+    build(inputs, out, vocab)
+    assert digest(out) == digest(tmp_path / "whole")
+    assert (out / "shards" / "a-00000.gz").stat().st_mtime_ns == first
+
+
+@pytest.mark.parametrize("name", ["build.json", "a.json", "stats.json", "filelist"])
+def test_a_full_disk_where_records_are_written(tmp_path, vocab, monkeypatch, name):
+    def full(path, content, write=shards.write_file):
+        if Path(path).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, content)
+
+    monkeypatch.setattr(shards, "write_file", full)
+    place = {"build.json": "out", "a.json": "out/shards/a.json"}.get(name, f"out/{name}")
+    message = f"{tmp_path / place}: cannot be written (No space left on device); make room and"
+    with pytest.raises(UserError, match=re.escape(message)):
+        build(write_text(tmp_path / "a.txt"), tmp_path / "out", vocab)
+    assert not (tmp_path / "out" / "filelist").exists()
+    monkeypatch.undo()
+    build(tmp_path / "a.txt", tmp_path / "out", vocab)
+    assert shard_lines(tmp_path / "out")
+
+
+def test_a_shard_that_cannot_be_made(tmp_path, vocab):
+    shard = tmp_path / "out" / "shards" / "a-00000.gz"
+    build(write_text(tmp_path / "a.txt"), tmp_path / "out", vocab)
+    shard.unlink()
+    (shard.parent / ".a-00000.gz.part").mkdir()
+    with pytest.raises(UserError, match="a-00000.gz: cannot be written .Is a directory.; see that it can be and give"):
+        build(tmp_path / "a.txt", tmp_path / "out", vocab)
