@@ -9,7 +9,7 @@
     pre-segmented  text that comes with its words, see pretrain/presegmented.py
     english        words; names and phrases by rules, see pretrain/english.py
     char           every character a word; nothing to mask but pieces
-    MODULE:CLASS   a class of your own with a method `paragraphs` (or, from Segmenter, `segment`)
+    MODULE:CLASS   a class of your own with a method `paragraphs` (or, from Segmenter, `segment`); see Checked
 
 White space is kept as words, so that "".join(words) is the sentence. **Phrases**, of tagged Chinese words: two to four
 nouns, with adjectives and other modifiers before, that end in a noun ("高等/b 教育/vn 政策/n"); or numbers with their
@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import numbers
 import re
+import reprlib
 from typing import NamedTuple
 
 from pretrain.sentences import split
@@ -210,16 +212,121 @@ SEGMENTERS = {
 
 
 def build_segmenter(name: str):
-    """The segmenter of this name in SEGMENTERS, or of a class given as module:class.
+    """The segmenter of this name in SEGMENTERS, or of a class given as module:class, its output then Checked.
 
-    Raises UserError: no such name, or what it needs is not installed.
+    Raises UserError: no such name, no class that is a segmenter, it cannot be made, or what it needs is not installed.
     """
-    place = SEGMENTERS.get(name, name)
-    module, colon, attribute = place.partition(":")
+    module, colon, attribute = SEGMENTERS.get(name, name).partition(":")
     if not colon:
         raise UserError(f"--segmenter {name}: unknown; choose one of {', '.join(SEGMENTERS)}, or module:class")
     try:
         made = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"--segmenter {name}: cannot be loaded ({error}); give module:class") from error
-    return made()
+    except Exception as error:  # a module may raise anything
+        raise UserError(f"--segmenter {name}: cannot be loaded ({_told(error)}); give module:class") from error
+    return made() if name in SEGMENTERS else Checked(name, made)
+
+
+class Checked(Segmenter):
+    """A segmenter of the user's own: what it gives is looked at, so that no shard is made that cannot be read.
+
+    A Segmenter that cuts sentences (by `segment` or `batch`) gives words that joined are the sentence; one with
+    `paragraphs` of its own decides what the text is, as PreSegmented does. Units are as Sentence has it.
+
+    Args: name: as --segmenter has it; kind: the class.
+
+    Raises UserError: no class, it cannot be made without arguments, or has no such method. Methods raise it where what
+        they get is something else, or the segmenter raises anything: the segmenter, what is wrong, the remedy.
+    """
+
+    def __init__(self, name, kind):
+        self.name = name
+        if not isinstance(kind, type):
+            raise self._error(f"it is no class ({type(kind).__name__})", "give module:class")
+        try:
+            self.own = kind()
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._error(f"{kind.__name__}() raised {_told(error)}", "it has to work without arguments") from error
+        if not callable(getattr(self.own, "paragraphs", None)):
+            raise self._error("it has no method `paragraphs`", "make it a subclass of pretrain.segment.Segmenter")
+        self.by_sentence = self._inherits("paragraphs")
+        if self.by_sentence and self._inherits("batch") and self._inherits("segment"):
+            raise self._error("it has no method `segment` of its own", "write segment(text) -> Sentence")
+        self.together = bool(getattr(self.own, "together", False))
+
+    def _inherits(self, method):
+        return getattr(getattr(self.own, method, None), "__func__", None) is getattr(Segmenter, method)
+
+    def _error(self, what, remedy):
+        return UserError(f"--segmenter {self.name}: {what}; {remedy}")
+
+    def paragraphs(self, texts):
+        if self.by_sentence:
+            return super().paragraphs(texts)
+        found = self._of_each("paragraphs", texts, "a list of Sentence")
+        for paragraph in found:
+            if not isinstance(paragraph, (list, tuple)):
+                raise self._error(f"gave {_shown(paragraph)} for a paragraph", "give a list of Sentence")
+            for sentence in paragraph:
+                self._check(sentence)
+        return found
+
+    def batch(self, sentences):
+        found = self._of_each("batch", sentences, "a Sentence")
+        for text, sentence in zip(sentences, found):
+            self._check(sentence)
+            if "".join(sentence.words) != text:
+                told = f"the words {_shown(sentence.words)} joined are not the text {_shown(text)}"
+                raise self._error(told, "give all of it as words, white space too")
+        return found
+
+    def segment(self, text):
+        return self.batch([text])[0]
+
+    def _of_each(self, method, texts, what):
+        try:
+            found = getattr(self.own, method)(list(texts))
+            found = list(found) if hasattr(found, "__iter__") else found
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._error(f"raised {_told(error)}", "mend it, or leave such text out") from error
+        if not isinstance(found, list) or len(found) != len(texts):
+            given = f"{len(found)} results" if isinstance(found, list) else _shown(found)
+            raise self._error(f"`{method}` gave {given} for {len(texts)} texts", f"give {what} for each")
+        return found
+
+    def _check(self, sentence):
+        if not isinstance(sentence, Sentence):
+            raise self._error(f"gave {_shown(sentence)} for a sentence", "give a pretrain.segment.Sentence")
+        words = sentence.words
+        if not isinstance(words, (list, tuple)):
+            raise self._error(f"the words are {_shown(words)}", "give a list of str")
+        for word in words:
+            if not isinstance(word, str) or not word:
+                raise self._error(f"a word is {_shown(word)}", "give words as str, none empty")
+        for kind, spans in (("entities", sentence.entities), ("phrases", sentence.phrases)):
+            if not isinstance(spans, (list, tuple)):
+                raise self._error(f"the {kind} are {_shown(spans)}", "give a list of (first word, last word + 1)")
+            last = 0
+            for span in spans:
+                if not _is_pair(span) or not last <= span[0] < span[1] <= len(words):
+                    told = f"{_shown(span)} among the {kind} of {len(words)} words"
+                    told += f", behind one that ends at {last}" if last else ""
+                    raise self._error(told, "give (first word, last word + 1), in order, not overlapping")
+                last = span[1]
+
+
+def _is_pair(span):
+    return isinstance(span, (list, tuple)) and [isinstance(end, numbers.Integral) for end in span] == [True, True]
+
+
+def _told(error):
+    """An exception of somebody else's code, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _shown(thing):
+    """What somebody else's code gave, in one short line."""
+    return " ".join(reprlib.repr(thing).split())
