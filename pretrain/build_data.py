@@ -179,30 +179,34 @@ def _build(paths, names, plan, folder, args):
     """(path, {task: record}) of each file."""
     if not paths:
         return
+    tell = _teller()
     if args["engine"] == "ray":
         given = {str(Path(path).resolve()): path for path in paths}
         files = {name: str(Path(path).resolve()) for name in FILES if (path := getattr(plan, name))}
         plan = dataclasses.replace(plan, **files)
         tasks = [(path, names[given[path]], plan, str(folder.resolve())) for path in given]
-        for path, made in over_ray(tasks, args["ray_address"], args["num_workers"]):
+        for path, made, problems in over_ray(tasks, args["ray_address"], args["num_workers"], TOLD):
+            tell(given[path], problems)
             yield given[path], made
         return
-    told = 0
-
-    def tell(path):
-        def progress(_, problems):
-            nonlocal told
-            for line, text in problems:
-                told += 1
-                if told <= TOLD:
-                    where = f"{path}, line {line}: {text}" if line else text
-                    log.warning("%s: left out%s", where, ", as others will be" * (told == TOLD))
-
-        return progress
-
     with Processes(args["num_workers"]) as run:
         for path in paths:
-            yield path, build_file(path, names[path], plan, folder, run, tell(path))
+            yield path, build_file(path, names[path], plan, folder, run, lambda _, found, of=path: tell(of, found))
+
+
+def _teller():
+    """tell(path, problems): warns of the first TOLD problems, in any file."""
+    told = 0
+
+    def tell(path, problems):
+        nonlocal told
+        for line, text in problems:
+            told += 1
+            if told <= TOLD:
+                where = f"{path}, line {line}: {text}" if line else text
+                log.warning("%s: left out%s", where, ", as others will be" * (told == TOLD))
+
+    return tell
 
 
 def _report(found, parts, seconds):

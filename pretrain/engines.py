@@ -1,13 +1,14 @@
 """Who does the work: this process, processes of this machine, or a Ray cluster.
 
 with Processes(4) as run: results = run(function, items)         # like map, in order
-for path, records in over_ray(tasks, address=None, num_workers=2): ...
+for path, records, problems in over_ray(tasks, address=None, num_workers=2): ...
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import threading
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from pretrain.builder import build_file
 from propeller.errors import UserError
+
+CONNECT_SECONDS = 5  # in which a Ray cluster answers; Ray itself would try for minutes
 
 
 def _end_with_parent():
@@ -67,9 +70,9 @@ class Processes:
                 future.cancel()
 
 
-def over_ray(tasks, address, num_workers):
-    """(path, records of build_file) of every task (path, name, plan, folder), an input file each, as they are done on a
-    Ray cluster.
+def over_ray(tasks, address, num_workers, most=5):
+    """(path, records of build_file, its first `most` problems) of every task (path, name, plan, folder), an input file
+    each, as they are done on a Ray cluster.
 
     All machines must see the paths. address: of a running cluster; None starts one here, of num_workers processes.
 
@@ -79,6 +82,8 @@ def over_ray(tasks, address, num_workers):
         import ray
     except ImportError as error:
         raise UserError("--engine ray: needs ray; python -m pip install -r requirements-pretrain.txt") from error
+    if address:
+        _check_listening(address)
     root = str(Path(__file__).resolve().parents[1])
     started = {"address": address} if address else {"num_cpus": max(num_workers, 1), "include_dashboard": False}
     try:
@@ -86,18 +91,43 @@ def over_ray(tasks, address, num_workers):
             runtime_env={"env_vars": {"PYTHONPATH": root}}, log_to_driver=False, logging_level="warning", **started
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"--ray_address {address}: no cluster there ({error}); start one with `ray start --head`"
-        ) from error
+        raise _no_cluster(address, error) from error
     try:
-        remote = ray.remote(max_retries=2)(build_file)
-        waiting = {remote.remote(path, name, plan, folder): path for path, name, plan, folder in tasks}
+        remote = ray.remote(max_retries=2)(_built)
+        waiting = {remote.remote(path, name, plan, folder, most): path for path, name, plan, folder in tasks}
         while waiting:
             done, _ = ray.wait(list(waiting), num_returns=1)
             for each in done:
-                yield waiting.pop(each), _result(ray, each)
+                yield (waiting.pop(each), *_result(ray, each))
     finally:
         ray.shutdown()
+
+
+def _built(path, name, plan, folder, most):
+    """(records, the first `most` problems) of build_file."""
+    problems = []
+
+    def tell(_, more):
+        problems.extend(more[: most - len(problems)])
+
+    return build_file(path, name, plan, folder, tell=tell), problems
+
+
+def _no_cluster(address, why):
+    return UserError(f"--ray_address {address}: no cluster there ({why}); start one with `ray start --head`")
+
+
+def _check_listening(address):
+    """Raises UserError where nothing takes a connection at [ray://]HOST:PORT."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if address in ("auto", "local"):
+        return
+    if not host or not (port.isdecimal() and int(port) < 1 << 16):
+        raise UserError(f"--ray_address {address}: no address of a cluster; give HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
 
 
 def _result(ray, reference):

@@ -295,6 +295,10 @@ def test_the_same_shards_over_ray(tmp_path, vocab):
     assert done.returncode == 2
     assert f"error: {tmp_path / '2.txt'}, line 2: not UTF-8" in done.stderr
     assert not (tmp_path / "ray" / "filelist").exists()
+    ray += ["--on_bad", "skip"]
+    done = subprocess.run(ray, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / '2.txt'}, line 2: not UTF-8 (byte 1); convert" in done.stderr
 
 
 # ---------------------------------------------------------------- what can be wrong

@@ -4,6 +4,7 @@ python -m pytest -q tests/test_build_faults.py
 """
 
 import errno
+import functools
 import gzip
 import itertools
 import json
@@ -11,17 +12,21 @@ import os
 import random
 import re
 import resource
+import socket
 import subprocess
 import sys
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pretrain import documents as reading
 from pretrain import shards
 from pretrain.documents import blocks, documents
+from pretrain.engines import over_ray
 from propeller.errors import UserError
 from tests.common import ROOT
 from tests.pretrain_text import DOCUMENTS, shard_lines, write_text, write_vocab
@@ -186,3 +191,78 @@ def test_a_shard_that_cannot_be_made(tmp_path, vocab):
     (shard.parent / ".a-00000.gz.part").mkdir()
     with pytest.raises(UserError, match="a-00000.gz: cannot be written .Is a directory.; see that it can be and give"):
         build(tmp_path / "a.txt", tmp_path / "out", vocab)
+
+
+# ---------------------------------------------------------------- Ray
+
+
+def ray_here(monkeypatch, init=lambda **_: None):
+    """In the place of Ray one that does the work in this process."""
+    here = SimpleNamespace(
+        init=init,
+        shutdown=lambda: None,
+        remote=lambda **_: lambda function: SimpleNamespace(remote=functools.partial(functools.partial, function)),
+        wait=lambda waiting, num_returns: (waiting[:num_returns], waiting[num_returns:]),
+        get=lambda task: task(),
+        exceptions=SimpleNamespace(RayTaskError=type("RayTaskError", (Exception,), {})),
+    )
+    monkeypatch.setitem(sys.modules, "ray", here)
+
+
+def test_bad_lines_are_named_whatever_the_engine(tmp_path, vocab, monkeypatch, caplog):
+    ray_here(monkeypatch)
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_bytes(DOCUMENTS[0].encode() + b"\n\xff\n\n\xff\n" * 3)
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress("\n\n".join(DOCUMENTS).encode())[:-9])
+    for inputs, said in ((["c.txt.gz", "a.txt"], 5), (["b.txt"], 5), (["c.txt.gz"], 1)):
+        told, stats = {}, {}
+        for engine in ("local", "ray"):
+            caplog.clear()
+            paths, out = [tmp_path / name for name in inputs], tmp_path / engine / str(said) / inputs[0]
+            stats[engine] = build(paths, out, vocab, on_bad="skip", engine=engine)
+            told[engine] = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+        assert stats["local"] == stats["ray"]
+        assert told["local"] == told["ray"]
+        assert len(told["ray"]) == said
+        for message in told["ray"][inputs[0] == "c.txt.gz" :]:
+            assert message.startswith(f"{tmp_path / inputs[-1]}, line ")
+        assert told["ray"][-1].endswith("left out, as others will be" if said == 5 else "fetch it again: left out")
+
+
+def closed_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}"])
+def test_no_ray_cluster_at_the_address(monkeypatch, form):
+    def init(**_):
+        raise AssertionError("Ray would try for minutes")
+
+    ray_here(monkeypatch, init)
+    address, begin = form.format(closed_port()), time.monotonic()
+    message = f"--ray_address {address}: no cluster there ("
+    with pytest.raises(UserError, match=re.escape(message) + r".*\); start one with `ray start --head`"):
+        next(over_ray([], address, 1))
+    assert time.monotonic() - begin < 10
+    for address in ("127.0.0.1", "host:", ":6379", "host:port", "host:65536"):
+        with pytest.raises(UserError, match=f"--ray_address {address}: no address of a cluster; give HOST:PORT or"):
+            next(over_ray([], address, 1))
+
+
+def test_a_ray_cluster_that_answers(monkeypatch):
+    asked = []
+    ray_here(monkeypatch, lambda **options: asked.append(options["address"]))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        addresses = [f"127.0.0.1:{server.getsockname()[1]}", "auto"]
+        assert [list(over_ray([], address, 1)) for address in addresses] == [[], []]
+    assert asked == addresses
+
+
+def test_exit_status_without_a_ray_cluster(tmp_path, vocab):
+    pytest.importorskip("ray")
+    words = flags(write_text(tmp_path / "a.txt"), tmp_path / "out", vocab, engine="ray", ray_address="127.0.0.1:1")
+    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --ray_address 127.0.0.1:1: no cluster there (")
