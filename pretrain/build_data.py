@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 from pretrain import TASKS
-from pretrain.builder import FILES, MASKING, Plan, build_file, facts_of, names_of
+from pretrain.builder import FILES, MASKING, Plan, build_file, check_records, facts_of, names_of
 from pretrain.documents import FORMATS
 from pretrain.engines import Processes, over_ray
 from pretrain.instances import PAIRS
@@ -149,6 +149,7 @@ def main(argv=None):
         for path, name in names.items():
             found = {task: part.record(name, facts_of(path)) for task, part in parts.items()}
             if all(found.values()):
+                check_records(path, plan, found)
                 _keep(records, name, found)
         missing = [path for path in paths if names[path] not in records[next(iter(parts))]]
         if len(missing) < len(paths):

@@ -266,9 +266,7 @@ def build_file(path, name: str, plan: Plan, folder, run=map, tell=None) -> dict:
                 count.update(part.stats)
             if tell:
                 tell(sum(count["instances"] for count in counts), built.problems)
-        nothing = not any(count["instances"] for count in counts)
-        if plan.on_bad == "error" and nothing and (not plan.tasks or not stats["documents"]):  # of tasks: see shards.py
-            raise UserError(f"{path}: no instance produced: {_why(stats)}; give text, or --on_bad skip")
+        _check_instances(path, plan, stats, counts)
         for writer in writers:
             writer.close()
     except BaseException:
@@ -280,6 +278,27 @@ def build_file(path, name: str, plan: Plan, folder, run=map, tell=None) -> dict:
         task: write_record(part.shards, name, facts, writer.shards, stats + count, task, plan.classes(task))
         for task, part, writer, count in made
     }
+
+
+def _check_instances(path, plan, stats, counts):
+    nothing = not any(count["instances"] for count in counts)
+    if plan.on_bad == "error" and nothing and (not plan.tasks or not stats["documents"]):  # of tasks: see shards.py
+        raise UserError(f"{path}: no instance produced: {_why(stats)}; give text, or --on_bad skip")
+
+
+def check_records(path, plan: Plan, records: dict):
+    """Raises UserError where records of an input file, {task: record}, are of a build with --on_bad skip that left
+    something out, and this plan is to leave nothing out."""
+    if plan.on_bad == "skip":
+        return
+    counts = [Counter(record["stats"]) for record in records.values()]
+    stats = counts[0]
+    if stats["bad_lines"] or stats["bad_documents"]:
+        raise UserError(
+            f"{path}: {stats['bad_lines']} bad lines and {stats['bad_documents']} bad documents of it were left out "
+            "when its shards were built; give --on_bad skip to keep them so, or --overwrite to build anew"
+        )
+    _check_instances(path, plan, stats, counts)
 
 
 def _why(stats):

@@ -23,8 +23,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from pretrain import build_data, shards
 from pretrain import documents as reading
-from pretrain import shards
 from pretrain.documents import blocks, documents
 from pretrain.engines import over_ray
 from propeller.errors import UserError
@@ -266,3 +266,32 @@ def test_exit_status_without_a_ray_cluster(tmp_path, vocab):
     done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert done.stderr.startswith("error: --ray_address 127.0.0.1:1: no cluster there (")
+
+
+# ---------------------------------------------------------------- what --on_bad error takes over
+
+
+def test_what_was_built_with_skip_does_not_pass_as_whole(tmp_path, vocab):
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(DOCUMENTS[0].encode() + b"\n\xff\n\xff\n\n\xe2\x80\x8b\n")
+    inputs, out = [write_text(tmp_path / "a.txt"), bad], tmp_path / "out"
+    stats = build(inputs, out, vocab, on_bad="skip")
+    assert (stats["bad_lines"], stats["bad_documents"]) == (2, 1)
+    message = f"{bad}: 2 bad lines and 1 bad documents of it were left out when its shards were built; give --on_bad "
+    with pytest.raises(UserError, match=re.escape(message) + "skip to keep them so, or --overwrite to build anew"):
+        build(inputs, out, vocab)
+    assert build(inputs, out, vocab, on_bad="skip") == stats
+    with pytest.raises(UserError, match="bad.txt, line 3: not UTF-8"):
+        build(inputs, out, vocab, "--overwrite")
+    bad.write_text(DOCUMENTS[0])  # mended: it is another file, and read again
+    build(inputs, out, vocab, on_bad="skip")
+    assert build(inputs, out, vocab)["bad_lines"] == 0
+
+
+def test_a_file_without_an_instance_does_not_pass_either(tmp_path, vocab):
+    (tmp_path / "b.txt").write_text("\n")
+    inputs = [write_text(tmp_path / "a.txt"), tmp_path / "b.txt"]
+    for out, more in ((tmp_path / "out", ()), (tmp_path / "of_tasks", ("--tasks", "sentence_distance"))):
+        build_data.main([*flags(inputs, out, vocab, on_bad="skip"), *more])
+        with pytest.raises(UserError, match="b.txt: no instance produced: no document in it"):
+            build_data.main([*flags(inputs, out, vocab), *more])
