@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ VERSION = 1  # of what a build makes of the same input; raised when that changes
 MASKING = "knowledge_masking"  # the only task whose instances are not made by the class that TASKS has
 OF_TASKS = ("tasks", "max_segments", "connectives", "stop_words")  # fields of Plan that other tasks have
 FILES = ("vocab_path", "sp_model", "connectives", "stop_words")  # those that are paths
+UNLISTABLE = re.compile("[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]")  # in a list of shards
 
 
 class Text(NamedTuple):
@@ -140,11 +142,15 @@ def build(plan: Plan) -> BlockBuilder:
 
 
 class BlockBuilder:
-    """Tokenizer, segmenter and tasks of a plan."""
+    """Tokenizer, segmenter and tasks of a plan.
+
+    Raises UserError: of the plan, of the vocabulary (every special token is looked for), of the segmenter.
+    """
 
     def __init__(self, plan: Plan):
         plan.check()
         tokenizer = build_tokenizer(plan.tokenizer, plan.vocab_path, plan.do_lower_case, False, plan.sp_model)
+        _ = tokenizer.mask_id  # train.py needs it, whatever the task
         self.plan = plan
         self.segmenter = build_segmenter(plan.segmenter)
         self.maker = maker_for(tokenizer, plan.max_seq_len)
@@ -308,12 +314,13 @@ def _why(stats):
 
 
 def names_of(paths) -> dict:
-    """path -> a name for its shards: that of the file, with a hash of the path where several have it."""
-    stems = Counter(stem(path) for path in paths)
+    """path -> a name for its shards: that of the file, with a hash of the path where several have it, and with _ for
+    what a list of shards cannot hold: tabs, line ends, bytes that are no UTF-8."""
+    short = {path: UNLISTABLE.sub("_", stem(path)).lstrip(".") or "text" for path in paths}
+    shared = Counter(short.values())
     names = {}
-    for path in paths:
-        name = stem(path).lstrip(".") or "text"
-        if stems[stem(path)] > 1:
-            name += "-" + hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    for path, name in short.items():
+        if shared[name] > 1:
+            name += "-" + hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:8]
         names[path] = name
     return names

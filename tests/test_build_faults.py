@@ -25,9 +25,11 @@ import pytest
 
 from pretrain import build_data, shards
 from pretrain import documents as reading
+from pretrain.builder import names_of
 from pretrain.documents import blocks, documents
 from pretrain.engines import over_ray
 from propeller.errors import UserError
+from reader.shards import read_filelist
 from tests.common import ROOT
 from tests.pretrain_text import DOCUMENTS, shard_lines, write_text, write_vocab
 from tests.test_build_data import build, command, digest, flags
@@ -295,3 +297,29 @@ def test_a_file_without_an_instance_does_not_pass_either(tmp_path, vocab):
         build_data.main([*flags(inputs, out, vocab, on_bad="skip"), *more])
         with pytest.raises(UserError, match="b.txt: no instance produced: no document in it"):
             build_data.main([*flags(inputs, out, vocab), *more])
+
+
+# ---------------------------------------------------------------- names, vocabularies, inspect
+
+
+def test_a_vocabulary_without_mask_is_refused_at_once(tmp_path, vocab):
+    short = tmp_path / "short.txt"
+    short.write_text(Path(vocab).read_text(encoding="utf-8").replace("[MASK]\n", ""), encoding="utf-8")
+    for more in ((), ("--tasks", "sentence_distance")):
+        with pytest.raises(UserError, match=f"{short}: the special token .MASK. is missing; add it"):
+            build_data.main([*flags(write_text(tmp_path / "a.txt"), tmp_path / "out", short), *more])
+    assert not (tmp_path / "out").exists()
+
+
+def test_input_names_that_a_list_cannot_hold(tmp_path, vocab):
+    names = ["a\tb", "a\nb", "a_b", "c\rd\u2028e\x85", "f g", "h", ".h", os.fsdecode(b"caf\xe9")]
+    for name in names:
+        write_text(tmp_path / f"{name}.txt")
+    stats = build([tmp_path / f"{name}.txt" for name in names], tmp_path / "out", vocab)
+    found = [Path(shard.path).name for shard in read_filelist(tmp_path / "out" / "filelist")]
+    assert len(set(found)) == stats["shards"] == len(names)
+    assert len(shard_lines(tmp_path / "out")) == stats["instances"]
+    kept = [re.fullmatch(r"(.+?)(-[0-9a-f]{8})?-00000\.gz", name).group(1, 2) for name in found]
+    assert sorted(name for name, _ in kept) == ["a_b"] * 3 + ["c_d_e_", "caf_", "f g", "h", "h"]
+    assert [name for name, number in kept if number] == ["a_b"] * 3 + ["h"] * 2
+    assert list(names_of(["x/a.txt", "y/a.txt", "b.txt"]).values()) == ["a-293c5cc2", "a-519fdf35", "b"]  # as before
