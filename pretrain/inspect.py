@@ -118,6 +118,7 @@ def arguments() -> argparse.ArgumentParser:
         "--tokenizer", default="FullTokenizer", choices=tuple(TOKENIZERS), help="what it was built with"
     )
     parser.add_argument("--do_lower_case", type=truth, default=True, help="as it was built (default true)")
+    parser.add_argument("--sp_model", help="sentencepiece model it was built with (default: the *.model beside vocab)")
     kinds = tuple(name for name in TASKS if name != MASKING)
     parser.add_argument("--task", choices=kinds, help=f"what it is of (default: what its build says, else {MASKING})")
     parser.add_argument("--start", type=int, default=1, help="first line shown, from 1")
@@ -138,7 +139,7 @@ def main(argv=None):
     args = arguments().parse_args(argv)
     if args.start < 1 or args.number < 0 or args.seed < 0:
         raise UserError("--start is 1 or more, --number and --seed 0 or more")
-    tokenizer = build_tokenizer(args.tokenizer, args.vocab_path, args.do_lower_case, for_cn=False)
+    tokenizer = build_tokenizer(args.tokenizer, args.vocab_path, args.do_lower_case, False, args.sp_model)
     bad, seen = 0, 0
     task, names = task_of(args.shard, args.task)
     limits = {"token_classes": TOKEN_CLASSES_MOST} if task and task.level == "token" else {}

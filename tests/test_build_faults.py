@@ -23,7 +23,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pretrain import build_data, shards
+from pretrain import build_data, inspect, shards
 from pretrain import documents as reading
 from pretrain.builder import names_of
 from pretrain.documents import blocks, documents
@@ -323,3 +323,27 @@ def test_input_names_that_a_list_cannot_hold(tmp_path, vocab):
     assert sorted(name for name, _ in kept) == ["a_b"] * 3 + ["c_d_e_", "caf_", "f g", "h", "h"]
     assert [name for name, number in kept if number] == ["a_b"] * 3 + ["h"] * 2
     assert list(names_of(["x/a.txt", "y/a.txt", "b.txt"]).values()) == ["a-293c5cc2", "a-519fdf35", "b"]  # as before
+
+
+def test_inspect_takes_the_sentencepiece_model_that_the_build_took(tmp_path, capsys):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    for name in ("one", "two"):  # two models beside each other: neither is taken unless it is named
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([*DOCUMENTS, name] * 20),
+            model_prefix=str(tmp_path / name),
+            vocab_size=90,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "one.model"))
+    pieces = [model.id_to_piece(number) for number in range(3, model.get_piece_size())]
+    vocab = tmp_path / "vocab.txt"
+    vocab.write_text("\n".join(["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *pieces]) + "\n", encoding="utf-8")
+    options = {"tokenizer": "SentencepieceTokenizer", "sp_model": tmp_path / "one.model"}
+    build(write_text(tmp_path / "a.txt"), tmp_path / "out", vocab, **options)
+    shard = [str(tmp_path / "out" / "shards" / "a-00000.gz"), "--vocab_path", str(vocab)]
+    with pytest.raises(UserError, match="no sentencepiece model"):
+        inspect.main([*shard, "--tokenizer", "SentencepieceTokenizer"])
+    capsys.readouterr()
+    inspect.main([*shard, "--tokenizer", "SentencepieceTokenizer", "--sp_model", str(tmp_path / "one.model")])
+    assert capsys.readouterr().out.startswith("line 1: ")
