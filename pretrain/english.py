@@ -1,7 +1,7 @@
 """English words, names and phrases by rules, without a model.
 
     English().segment("The young captain of New York City F.C. won the cup final.")
-    # entities: New York City F.C.; phrases: young captain, cup final
+    # entities: New York City F.C; phrases: young captain, cup final
 
 **Words** are runs of letters and digits, with apostrophes, hyphens, full stops and the like inside them (don't,
 well-known, U.S, 3.14); every other character is a word of its own.

@@ -28,6 +28,7 @@ from pretrain import documents as reading
 from pretrain.builder import names_of
 from pretrain.documents import blocks, documents
 from pretrain.engines import over_ray
+from pretrain.english import English
 from propeller.errors import UserError
 from reader.shards import read_filelist
 from tests.common import ROOT
@@ -347,3 +348,11 @@ def test_inspect_takes_the_sentencepiece_model_that_the_build_took(tmp_path, cap
     capsys.readouterr()
     inspect.main([*shard, "--tokenizer", "SentencepieceTokenizer", "--sp_model", str(tmp_path / "one.model")])
     assert capsys.readouterr().out.startswith("line 1: ")
+
+
+def test_the_example_of_the_english_segmenter():
+    text = re.search(r'segment\("(.*)"\)', sys.modules[English.__module__].__doc__).group(1)
+    entities, phrases = re.search(r"# entities: (.*); phrases: (.*)", sys.modules[English.__module__].__doc__).groups()
+    found = English().segment(text)
+    for told, spans in ((entities, found.entities), (phrases, found.phrases)):
+        assert told == ", ".join("".join(found.words[start:end]) for start, end in spans)
