@@ -143,12 +143,11 @@ def lines(path, problems=None) -> Iterator[tuple[int, bytes]]:
                 return
             if not line:
                 return
-            ended = line.endswith(b"\n")
             if within:
-                within = not ended
+                within = not line.endswith(b"\n")
                 continue
             number += 1
-            if len(line) == LINE_BYTES and not ended:
+            if len(line) == LINE_BYTES and not line.endswith(b"\n"):
                 within = True
                 _bad(path, problems, number, f"{LINE_BYTES >> 20} MiB without a line end; break the text into lines")
                 continue
