@@ -13,7 +13,7 @@ from propeller.errors import UserError
 from propeller.train.model import Input, Model, RunMode
 from reader.masking import Schedule
 from reader.pretraining import PretrainingReader
-from reader.shards import Limits
+from reader.shards import TOKEN_CLASSES_MOST, Limits
 
 ENDLESS = 2**31 - 1  # epochs
 ENCODER_INPUTS = (
@@ -90,8 +90,10 @@ class PretrainTask(Model):
         next_sentence, classes = asked.pop("next_sentence", True), cls.declared and cls.declared.default_classes
         if cls.declared:
             next_sentence, classes = True, asked.pop("classes", classes)
-        wanted = '"classes": a whole number from 2 on' if cls.declared else '"next_sentence": true or false'
-        good = isinstance(next_sentence, bool) and (not cls.declared or (type(classes) is int and classes > 1))
+        most = TOKEN_CLASSES_MOST if cls.kind == "token" else 2**31
+        numbers = f"2 to {most}" if cls.kind == "token" else "2 on"
+        wanted = f'"classes": a whole number from {numbers}' if cls.declared else '"next_sentence": true or false'
+        good = isinstance(next_sentence, bool) and (not cls.declared or (type(classes) is int and 1 < classes <= most))
         if asked or not good:
             raise UserError(f"task {cls.name}: its head is {entry.head if entry else {}}; give {wanted}, nothing else")
         weight = entry.weight if entry else 1.0

@@ -356,6 +356,8 @@ def changed(**changes):
         (without_class, "no instance of class 1"),
         (changed(head={"classes": 2}), "class"),
         (changed(head={"classes": 1}), 'give "classes": a whole number from 2 on'),
+        (changed(name="capitalization", head={"classes": 12}), 'task capitalization: its head is {'),
+        (changed(name="capitalization", head={"classes": 12}), '; give "classes": a whole number from 2 to 9'),
         (changed(head={"labels": 3}), 'give "classes": a whole number from 2 on, nothing else'),
         (changed(task_id=4), "its id 4 is outside the 4 task embeddings"),
         (changed(filelist="nowhere"), "nowhere: cannot be read as a list of shards"),
