@@ -58,7 +58,6 @@ SCHEDULES = {ALONE: "continual", MIXED: "multitask", SEQUENTIAL: "sequential", C
 RECIPE = {
     **PRETRAINING,
     "max_seq_len": MAX_SEQ_LEN,
-    "learning_rate": 3e-4,  # unless --learning_rate says else; docs/results.md has what 1e-3 came to
     "lr_scheduler": "noam_decay",
     "mask_units": "entity",
 }
@@ -300,7 +299,7 @@ def main(args):
 
 if __name__ == "__main__":
     made = parser(__doc__, [1])
-    made.add_argument("--steps", type=int, default=600, help="of each way, of all its tasks together [600]")
-    made.add_argument("--learning_rate", type=float, default=RECIPE["learning_rate"], help="the highest [3e-4]")
+    made.add_argument("--steps", type=int, default=1200, help="of each way, of all its tasks together [1200]")
+    made.add_argument("--learning_rate", type=float, default=RECIPE["learning_rate"], help="the highest [1e-3]")
     made.add_argument("--picture", default=str(ROOT / "docs/continual.png"), help="[docs/continual.png]")
     exit_on_user_error(main, made.parse_args())
