@@ -199,6 +199,7 @@ class Pretrainer:
                 log_steps=run.skip_steps,
                 eval_steps=run.validation_steps,
                 save_steps=run.save_steps,
+                save_at_error=True,  # --on_bad skip goes on there
                 best_by="loss",
                 max_steps=self.steps,
                 precision=self.precision,

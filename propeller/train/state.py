@@ -27,6 +27,8 @@ class RunConfig:
         recompute: compute the model's segments twice and keep little of them, see ``recompute``.
         place: a Paddle place; None: the CPU.
         ranks: the processes that train together, a ``distribution.Ranks``; None: this one alone.
+        save_at_error: write a checkpoint of the steps before a batch that cannot be read, for runs that may go on
+            without it; others have nothing to lose in their folder then, once the data are mended.
         bucket_mb: megabytes of gradients that go to the other processes at once; None: what suits their backend.
     """
 
@@ -41,6 +43,7 @@ class RunConfig:
     recompute: bool = False
     place: object = None
     ranks: Ranks | None = None
+    save_at_error: bool = False
     bucket_mb: float | None = None
 
 

@@ -74,7 +74,7 @@ class Learner:
 
         Raises:
             UserError: the loss is no finite number any more; the last checkpoint cannot be written; a batch cannot be
-                read: the steps before it are saved first, with several ranks those up to the last checkpoint.
+                read (see ``save_at_error``).
             faults.Stopped: asked for by ``ask_to_stop``; the checkpoint of the last step is written.
         """
         config = self.config
@@ -362,7 +362,7 @@ class Learner:
         return score
 
     def _kept_at_an_error(self, batches, state, group, saver):
-        """The batches; where one cannot be read, the steps before it are saved."""
+        """The batches; where one cannot be read, the steps before it may be saved."""
         try:
             yield from batches
         except UserError:
@@ -372,7 +372,7 @@ class Learner:
 
     def _save_alone(self, state, saver):
         """Write a checkpoint before an error that other ranks do not know of; with several there is none."""
-        if self.ranks.size == 1 and state.step:
+        if self.config.save_at_error and self.ranks.size == 1 and state.step:
             self._save(state, saver)
 
     def _save(self, state, saver, last=False):
