@@ -105,7 +105,7 @@ TASKS = (
         "acc",
         "accuracy",
         2.0,
-        rows=4800,
+        rows=2400,
         dev_rows=2680,  # all of the smaller class, as many of the larger
         epochs=2,
         balanced=True,
