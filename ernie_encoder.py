@@ -6,11 +6,8 @@
 
 import sys
 
-from propeller import runtime
+from finetune.embedding.main import main
 from propeller.errors import exit_on_user_error
 
 if __name__ == "__main__":
-    runtime.prepare()
-    from finetune.embedder import main
-
     exit_on_user_error(main, "ernie_encoder.py", sys.argv[1:])

@@ -7,11 +7,8 @@
 
 import sys
 
-from propeller import runtime
+from finetune.prediction.main import main
 from propeller.errors import exit_on_user_error
 
 if __name__ == "__main__":
-    runtime.prepare()
-    from finetune.prediction import main
-
-    exit_on_user_error(main, "infer_mrc.py", "mrc", sys.argv[1:])
+    exit_on_user_error(main, "infer_mrc.py", ("mrc",), sys.argv[1:])

@@ -7,11 +7,8 @@
 
 import sys
 
-from propeller import runtime
+from finetune.training.main import main
 from propeller.errors import exit_on_user_error
 
 if __name__ == "__main__":
-    runtime.prepare()
-    from finetune.runner import main
-
     exit_on_user_error(main, "run_sequence_labeling.py", "sequence_label", sys.argv[1:])

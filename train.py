@@ -10,8 +10,17 @@ import sys
 from propeller import runtime
 from propeller.errors import exit_on_user_error
 
-if __name__ == "__main__":
-    runtime.prepare()
-    from pretrain.runner import main
 
+def main(prog, argv):
+    """Run the command; --help and a wrong flag end it before Paddle is loaded. Returns its exit status."""
+    from pretrain.training.args import DESCRIPTION, parse
+
+    args = parse(prog, DESCRIPTION, argv)
+    runtime.prepare()
+    from pretrain.training.runner import run
+
+    return run(args)
+
+
+if __name__ == "__main__":
     exit_on_user_error(main, "train.py", sys.argv[1:])

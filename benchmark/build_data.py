@@ -27,13 +27,13 @@ ROOT = Path(__file__).resolve().parents[1]
 FAST = 4  # of gzip, in the plain loop: five times as fast as its default
 sys.path.insert(0, str(ROOT))
 
-from benchmark.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.common import Bench, arguments, say  # noqa: E402
 from benchmark.reader import OnePassReader, PlainReader, one_core  # noqa: E402
 from pretrain.build_vocab import build, count_words  # noqa: E402
-from pretrain.builder import Plan, build_file  # noqa: E402
-from pretrain.engines import Processes  # noqa: E402
-from pretrain.pieces import LONGEST_WORD  # noqa: E402
-from pretrain.sentences import split  # noqa: E402
+from pretrain.corpus.builder import Plan, build_file  # noqa: E402
+from pretrain.corpus.engines import Processes  # noqa: E402
+from pretrain.corpus.pieces import LONGEST_WORD  # noqa: E402
+from pretrain.corpus.sentences import split  # noqa: E402
 from propeller.files import write_file  # noqa: E402
 
 MAX_SEQ_LEN, SHORT, SEED, TARGET = 128, 0.1, 0, 5

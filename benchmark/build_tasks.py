@@ -28,16 +28,16 @@ FAST = 4  # of gzip, in the plain loop: five times as fast as its default
 sys.path.insert(0, str(ROOT))
 
 from benchmark.build_data import PlainBuilder, lines_of, make_text  # noqa: E402
-from benchmark.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.common import Bench, arguments, say  # noqa: E402
 from benchmark.reader import one_core  # noqa: E402
 from pretrain import TASKS  # noqa: E402
-from pretrain.balance import Balance  # noqa: E402
-from pretrain.bm25 import Bm25  # noqa: E402
 from pretrain.build_vocab import build, count_words  # noqa: E402
-from pretrain.builder import Plan, build_file  # noqa: E402
-from pretrain.documents import Source, blocks  # noqa: E402
-from pretrain.pieces import LONGEST_WORD  # noqa: E402
-from pretrain.sentences import split  # noqa: E402
+from pretrain.corpus.balance import Balance  # noqa: E402
+from pretrain.corpus.bm25 import Bm25  # noqa: E402
+from pretrain.corpus.builder import Plan, build_file  # noqa: E402
+from pretrain.corpus.documents import Source, blocks  # noqa: E402
+from pretrain.corpus.pieces import LONGEST_WORD  # noqa: E402
+from pretrain.corpus.sentences import split  # noqa: E402
 from pretrain.tasks.capitalization import capital  # noqa: E402
 from pretrain.tasks.discourse_relation import balanced  # noqa: E402
 from pretrain.tasks.ir_relevance import QUERY_WORDS, TRIES  # noqa: E402

@@ -25,8 +25,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmark.common import say
-from benchmark.pretraining_cells import (
+from benchmark.parts.common import say
+from benchmark.parts.pretraining_cells import (
     ROOT,
     TASKS,
     Cells,
@@ -41,8 +41,8 @@ from benchmark.pretraining_cells import (
     settings,
     spread,
 )
-from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest, join_lists
-from benchmark.pretraining_runs import MASKING, PRETRAINING, ShortStage, pretrain
+from benchmark.parts.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest, join_lists
+from benchmark.parts.pretraining_runs import MASKING, PRETRAINING, ShortStage, pretrain
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import write_file
 from propeller.runtime import cores

@@ -45,10 +45,11 @@ def flags(argv):
     return args
 
 
-def half_precision(name):
-    from propeller.train.amp import FP32, LossScaling, Precision
+def checked_precision(name, place):
+    """What training computes in. Raises UserError: the device cannot."""
+    from propeller.train.precision import precision
 
-    return {"fp32": FP32, "fp16": Precision("float16", LossScaling()), "bf16": Precision("bfloat16")}[name]
+    return precision(place, fp16=name == "fp16", bf16=name == "bf16")
 
 
 def training(args):
@@ -59,8 +60,8 @@ def training(args):
     from ernie.config import ErnieConfig
     from ernie.memory import Setting, estimate
     from ernie.optimization import AdamW, OptimizationConfig
-    from finetune.classifier import Classifier
-    from finetune.task import HeadConfig
+    from finetune.classification.classifier import Classifier
+    from finetune.spec import ModelSpec
     from propeller import runtime
     from propeller.train import program
     from propeller.train.model import RunMode
@@ -72,9 +73,9 @@ def training(args):
     optimization = OptimizationConfig(learning_rate=2e-5, num_train_steps=args.steps, warmup_steps=0)
 
     def make_model(mode):
-        return Classifier(config, HeadConfig(dropout=0.0), mode, AdamW(optimization))
+        return Classifier(config, ModelSpec(dropout=0.0), mode, AdamW(optimization))
 
-    learner = Learner(make_model, RunConfig(seed=1, precision=half_precision(args.precision), place=place))
+    learner = Learner(make_model, RunConfig(seed=1, precision=checked_precision(args.precision, place), place=place))
     graph = learner.graphs.train()
     random = np.random.RandomState(0)
     for name, shape in sorted(learner.parameter_shapes(RunMode.TRAIN).items()):
@@ -125,7 +126,9 @@ def attention(args):
     import paddle.nn.functional as F
 
     from ernie.config import ErnieConfig
+    from propeller import runtime
 
+    checked_precision(args.precision, runtime.place("true" if args.device == "gpu" else "false"))
     paddle.disable_static()
     paddle.set_device(args.device)
     config = ErnieConfig(args.config)
@@ -198,4 +201,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from propeller.errors import exit_on_user_error
+
+    exit_on_user_error(main, sys.argv[1:])

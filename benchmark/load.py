@@ -57,19 +57,32 @@ class ServiceLoad:
         self.server.send_signal(signal.SIGTERM)
         self.server.wait(60)
 
+    def _children(self):
+        return [int(pid) for path in Path(f"/proc/{self.server.pid}/task").glob("*/children")
+                for pid in path.read_text().split()]  # fmt: skip
+
+    def cpu(self):
+        """Seconds of the processor that the server and its living workers have used."""
+        ticks = 0
+        for pid in (self.server.pid, *self._children()):
+            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def kill_worker(self):
         """kill -9 of one process that holds a model: the child with the most memory."""
-        children = [int(pid) for path in Path(f"/proc/{self.server.pid}/task").glob("*/children")
-                    for pid in path.read_text().split()]  # fmt: skip
+        children = self._children()
         pages = {pid: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in children}
         os.kill(max(pages, key=pages.get), signal.SIGKILL)
 
     def run(self, clients, seconds, kill=False):
         """Load of so many clients for so long; with `kill`, a worker dies half way.
 
-        Returns: dict of ``rate`` (answers a second), ``p50_ms``, ``p99_ms``, ``answered``, ``retried``, ``lost``.
+        Returns: dict of ``rate`` (answers a second), ``cpu_rate`` (answers a second of the processor that the server
+            used; None with `kill`), ``p50_ms``, ``p99_ms``, ``answered``, ``retried``, ``lost``.
         """
-        return asyncio.run(self._run(clients, seconds, kill))
+        before = self.cpu()
+        found = asyncio.run(self._run(clients, seconds, kill))
+        return {**found, "cpu_rate": None if kill else found["answered"] / (self.cpu() - before)}
 
     async def _run(self, clients, seconds, kill):
         begin = time.monotonic()
@@ -117,7 +130,8 @@ class ServiceLoad:
 
 async def _ask(reader, writer, body):
     """(status, seconds to wait before the next try, whether the connection stays open) of one request."""
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     await writer.drain()
     lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")

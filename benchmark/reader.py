@@ -30,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.common import Bench, arguments, say  # noqa: E402
 from reader.task_reader import TaskReader  # noqa: E402
 from tokenization import build_tokenizer, load_vocab  # noqa: E402
 

@@ -1,12 +1,13 @@
 """Training on two cores: one process of two threads, two processes of one, and transformers + torch with two threads.
+One process is measured with Paddle's operators, too.
 
     python -m pip install -r requirements-peers.txt
     python benchmark/scaling.py                         # on an idle machine; 40 minutes at most
 
 Tokens a second of the median step, over full rows of 128 random ids, dropout 0.1, AdamW and clipping on both sides; a
 round is a fresh run of each, interleaved. Two processes share the batch and sum their gradients over gloo; how long
-that takes by itself is shown too. Exit status 1 when two processes stay below 1.1 times torch with 4 layers of 256, or
-below 0.95 times with 12 layers of 768.
+that takes by itself is shown too. Exit status 1 when the better of one and two processes stays below 1.2 times torch
+with 4 layers of 256, or below 1.1 times with 12 layers of 768.
 """
 
 from __future__ import annotations
@@ -22,25 +23,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.common import LEAST_ROUNDS, Bench, arguments, say  # noqa: E402
+from benchmark.parts.common import LEAST_ROUNDS, Bench, arguments, say  # noqa: E402
 
-SIDE = str(ROOT / "benchmark" / "scaling_side.py")
-SIZES = {  # name -> job, target of two processes beside torch
-    "4 x 256, 32 x 128": ({"layers": 4, "hidden": 256, "batch": 32, "length": 128, "steps": 12, "warmup": 3}, 1.1),
-    "12 x 768, 8 x 128": ({"layers": 12, "hidden": 768, "batch": 8, "length": 128, "steps": 6, "warmup": 2}, 0.95),
+SIDE = str(ROOT / "benchmark" / "parts" / "scaling_side.py")
+SIZES = {  # name -> job, target beside torch
+    "4 x 256, 32 x 128": ({"layers": 4, "hidden": 256, "batch": 32, "length": 128, "steps": 12, "warmup": 3}, 1.2),
+    "12 x 768, 8 x 128": ({"layers": 12, "hidden": 768, "batch": 8, "length": 128, "steps": 6, "warmup": 2}, 1.1),
 }
-CANDIDATES = {  # name -> side, processes, threads of each
-    "one process x 2 threads": ("ours", 1, 2),
-    "two processes x 1 thread": ("ours", 2, 1),
-    "transformers + torch": ("peer", 1, 2),
+CANDIDATES = {  # name -> side, processes, threads of each, whether the operators are fused
+    "one process x 2 threads": ("ours", 1, 2, True),
+    "two processes x 1 thread": ("ours", 2, 1, True),
+    "one process, Paddle's": ("ours", 1, 2, False),
+    "transformers + torch": ("peer", 1, 2, False),
 }
+COUNTED = ("one process x 2 threads", "two processes x 1 thread")  # the better one is held against the target
 
 
-def measure(job, side, processes, threads):
+def measure(job, side, processes, threads, fused):
     """A run; what the side found."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
-        words = [SIDE, side, json.dumps({**job, "threads": threads}), str(out)]
+        words = [SIDE, side, json.dumps({**job, "threads": threads, "fused": fused}), str(out)]
         if processes > 1:
             launcher = [str(ROOT / "finetune_launch.py"), "--nproc_per_node", str(processes), "--backend", "gloo"]
             words = [*launcher, "--print_config", "false", "--split_log_path", folder, *words]
@@ -52,7 +55,7 @@ def measure(job, side, processes, threads):
 
 
 def report(name, found, exchange, target):
-    """Print a size's figures; whether two processes meet their target."""
+    """Print a size's figures; whether the target is met."""
     print(f"\n{name}: tokens a second, median (least to most)")
     base = found["transformers + torch"].median if "transformers + torch" in found else None
     for candidate, rounds in found.items():
@@ -60,12 +63,12 @@ def report(name, found, exchange, target):
         print(f"  {candidate:26} {rounds!s:>40}{beside}")
     if exchange:
         print(f"  summing the gradients of two processes by itself: {1000 * statistics.median(exchange):.0f} ms a step")
-    two = found.get("two processes x 1 thread")
-    if not base or not two or not two.complete:
+    mine = [found[name] for name in COUNTED if name in found]
+    if not base or len(mine) < len(COUNTED) or not all(rounds.complete for rounds in mine):
         print("  not measured to the end: start again to go on")
         return False
-    met = two.median >= target * base
-    print(f"  target: two processes at {target} of torch: {'met' if met else 'missed'}")
+    met = max(rounds.median for rounds in mine) >= target * base
+    print(f"  target: the better of one and two processes at {target} of torch: {'met' if met else 'missed'}")
     return met
 
 
@@ -75,7 +78,7 @@ def main():
     parser.add_argument("--bucket_mb", type=float, help="megabytes of gradients sent at once [the loop's default]")
     parser.add_argument("--sizes", nargs="*", choices=tuple(SIZES), default=list(SIZES), help="which to measure")
     args = parser.parse_args()
-    from benchmark.comparison import versions
+    from benchmark.parts.comparison import versions
 
     bench = Bench("scaling", args, {"versions": versions(), "bucket_mb": args.bucket_mb, "sizes": SIZES})
     met = []
@@ -83,8 +86,8 @@ def main():
         job, target = SIZES[name]
         exchange = bench.stored["cells"].setdefault(f"{name}, exchange", [])
 
-        def run(side, processes, threads, job=job, exchange=exchange):
-            found = measure({**job, "bucket_mb": args.bucket_mb}, side, processes, threads)
+        def run(side, processes, threads, fused, job=job, exchange=exchange):
+            found = measure({**job, "bucket_mb": args.bucket_mb}, side, processes, threads, fused)
             if "exchange_seconds" in found:
                 exchange.append(found["exchange_seconds"])
             return found["rate"]

@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.common import Bench, arguments  # noqa: E402
-from benchmark.comparison import Recipe, add_flags, find, settings  # noqa: E402
+from benchmark.parts.common import Bench, arguments  # noqa: E402
+from benchmark.parts.comparison import Recipe, add_flags, find, settings  # noqa: E402
 from benchmark.quality import measure, report  # noqa: E402
 from propeller import runtime  # noqa: E402
 from propeller.errors import exit_on_user_error  # noqa: E402

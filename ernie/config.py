@@ -11,8 +11,11 @@ import difflib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
 from propeller.files import write_file
 
@@ -50,7 +53,14 @@ def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-_COUNT = ("a whole number of at least 1", lambda value: _is_int(value) and value >= 1)
+def _count(most):
+    return f"a whole number from 1 to {most:,}", lambda value: _is_int(value) and 1 <= value <= most
+
+
+# Far beyond any model of this kind, so that a slip of the pen is told before memory is taken for it.
+_WIDTH, _ROWS = _count(65536), _count(10_000_000)
+_LAYERS, _HEADS = _count(1000), _count(4096)
+MOST_PARAMETERS = 20_000_000_000  # 80 GB
 _RATE = ("a number from 0 up to, not including, 1", lambda value: _is_number(value) and 0 <= value < 1)
 _POSITIVE = ("a finite number above 0", lambda value: _is_number(value) and 0 < value < float("inf"))
 _FLAG = ("true or false", lambda value: isinstance(value, bool))
@@ -61,18 +71,18 @@ _KEYS = {
     "attention_probs_dropout_prob": _RATE,
     "hidden_act": _ACTIVATION,
     "hidden_dropout_prob": _RATE,
-    "hidden_size": _COUNT,
+    "hidden_size": _WIDTH,
     "initializer_range": _POSITIVE,
-    "intermediate_size": _COUNT,
+    "intermediate_size": _ROWS,
     "layer_norm_eps": _POSITIVE,
-    "max_position_embeddings": _COUNT,
-    "num_attention_heads": _COUNT,
-    "num_hidden_layers": _COUNT,
-    "sent_type_vocab_size": _COUNT,
-    "task_type_vocab_size": _COUNT,
-    "type_vocab_size": _COUNT,
+    "max_position_embeddings": _ROWS,
+    "num_attention_heads": _HEADS,
+    "num_hidden_layers": _LAYERS,
+    "sent_type_vocab_size": _ROWS,
+    "task_type_vocab_size": _ROWS,
+    "type_vocab_size": _ROWS,
     "use_task_id": _FLAG,
-    "vocab_size": _COUNT,
+    "vocab_size": _ROWS,
 }
 _REQUIRED = (
     "attention_probs_dropout_prob",
@@ -86,11 +96,32 @@ _REQUIRED = (
 )
 
 
-class ErnieConfig:
+class KeptConfig:
+    """What is kept of a network's shape in a JSON file: ``_values``, key -> value."""
+
+    _values: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file's own keys and values, as a new dict."""
+        return dict(self._values)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file's own keys as sorted JSON, atomically, in place of any file at ``path``."""
+        write_file(Path(path), (json.dumps(self._values, indent=2, sort_keys=True) + "\n").encode())
+
+    def print_config(self) -> None:
+        """Log every key, in order, in the 2019 form."""
+        for key, value in sorted(self._values.items()):
+            log.info("%s: %s", key, value)
+        log.info("------------------------------------------------")
+
+
+class ErnieConfig(KeptConfig):
     """The configuration of an ERNIE encoder.
 
     Args:
         path_or_dict: a JSON file's path, or its content as a dict.
+        source: where a dict comes from, for messages.
 
     ``config[key]`` gives the file's own value, and None for a known key the file leaves out, as the 2019 class did;
     the properties give the value in force, defaults included.
@@ -101,12 +132,12 @@ class ErnieConfig:
             task_type_vocab_size.
     """
 
-    def __init__(self, path_or_dict):
+    def __init__(self, path_or_dict: str | os.PathLike[str] | Mapping[str, Any], source: str = "config") -> None:
         if isinstance(path_or_dict, (str, os.PathLike)):
             self.source = os.fspath(path_or_dict)
-            self._values = _read_json(path_or_dict)
+            self._values = read_json(path_or_dict)
         else:
-            self.source = "config"
+            self.source = source
             self._values = dict(path_or_dict)
         self._check()
 
@@ -132,116 +163,131 @@ class ErnieConfig:
                 f"{self.source}: 'hidden_size' {self.hidden_size} is not divisible by 'num_attention_heads' "
                 f"{self.num_attention_heads}: correct one of them"
             )
+        if self.num_parameters > MOST_PARAMETERS:
+            raise UserError(
+                f"{self.source}: the network would have {self.num_parameters:,} parameters, more than "
+                f"{MOST_PARAMETERS:,}: correct the sizes"
+            )
         if self.use_task_id and not self.task_type_vocab_size:
             raise UserError(
                 f"{self.source}: 'use_task_id' is true but 'task_type_vocab_size' is missing: "
                 "add the number of rows of task_embedding, or set 'use_task_id' to false"
             )
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: str) -> Any:
         if key not in _KEYS:
             raise KeyError(f"{key!r} is no key of an ERNIE config; the keys are {', '.join(_KEYS)}")
         return self._values.get(key)
 
-    def get(self, key, default=None):
+    def get(self, key: str, default: Any = None) -> Any:
         """The file's value of ``key``, or ``default`` if the file leaves it out."""
         value = self[key]
         return default if value is None else value
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, ErnieConfig) and self._values == other._values
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # how Python marks an unhashable class
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ErnieConfig({self._values!r})"
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
         """Rows of word_embedding."""
         return self._values["vocab_size"]
 
     @property
-    def hidden_size(self):
+    def hidden_size(self) -> int:
         """Width of the encoder's vectors."""
         return self._values["hidden_size"]
 
     @property
-    def num_hidden_layers(self):
+    def num_hidden_layers(self) -> int:
         """Transformer layers."""
         return self._values["num_hidden_layers"]
 
     @property
-    def num_attention_heads(self):
+    def num_attention_heads(self) -> int:
         """Heads of an attention block; each is hidden_size / num_attention_heads wide."""
         return self._values["num_attention_heads"]
 
     @property
-    def intermediate_size(self):
+    def intermediate_size(self) -> int:
         """Width of the feed-forward layer; 4 * hidden_size unless given (2019 had no such key)."""
         return self._values.get("intermediate_size", 4 * self.hidden_size)
 
     @property
-    def hidden_act(self):
+    def hidden_act(self) -> str:
         """The feed-forward layer's activation, a name in ACTIVATIONS."""
         return self._values["hidden_act"]
 
     @property
-    def hidden_dropout_prob(self):
+    def hidden_dropout_prob(self) -> float:
         """Dropout of embeddings and of each block's output."""
         return self._values["hidden_dropout_prob"]
 
     @property
-    def attention_probs_dropout_prob(self):
+    def attention_probs_dropout_prob(self) -> float:
         """Dropout of attention probabilities."""
         return self._values["attention_probs_dropout_prob"]
 
     @property
-    def max_position_embeddings(self):
+    def max_position_embeddings(self) -> int:
         """Rows of pos_embedding: the longest sequence in tokens."""
         return self._values["max_position_embeddings"]
 
     @property
-    def sent_type_vocab_size(self):
+    def sent_type_vocab_size(self) -> int:
         """Rows of sent_embedding; ERNIE 1.0 files call it type_vocab_size, and where both stand this one wins."""
-        return self._values.get("sent_type_vocab_size", self._values.get("type_vocab_size"))
+        return self._values.get("sent_type_vocab_size") or self._values["type_vocab_size"]
 
     @property
-    def task_type_vocab_size(self):
+    def task_type_vocab_size(self) -> int | None:
         """Rows of task_embedding; None where the file has none. Without use_task_id nothing uses it."""
         return self._values.get("task_type_vocab_size")
 
     @property
-    def use_task_id(self):
+    def use_task_id(self) -> bool:
         """Whether task embeddings are added to the input (ERNIE 2.0, section 4.2); false unless given."""
         return self._values.get("use_task_id", False)
 
     @property
-    def initializer_range(self):
+    def num_parameters(self) -> int:
+        """Parameters of the encoder, heads left out, to within a thousandth."""
+        width = self.hidden_size
+        rows = self.vocab_size + self.max_position_embeddings + self.sent_type_vocab_size
+        rows += self.task_type_vocab_size or 0
+        return width * (rows + width + self.num_hidden_layers * (4 * width + 2 * self.intermediate_size))
+
+    @property
+    def initializer_range(self) -> float:
         """Standard deviation of the truncated normal that weights are drawn from; 0.02 unless given."""
         return self._values.get("initializer_range", 0.02)
 
     @property
-    def layer_norm_eps(self):
+    def layer_norm_eps(self) -> float:
         """Added to the variance in layer normalisation; 1e-5, Fluid's default, unless given."""
         return self._values.get("layer_norm_eps", 1e-5)
 
-    def to_dict(self):
-        """The file's own keys and values, as a new dict."""
-        return dict(self._values)
+    def check_positions(self, max_seq_len: int) -> None:
+        """Raise UserError where sequences of ``max_seq_len`` tokens are longer than the model's positions."""
+        if max_seq_len > self.max_position_embeddings:
+            raise UserError(
+                f"--max_seq_len {max_seq_len} is above the {self.max_position_embeddings} positions of {self.source} "
+                "(max_position_embeddings): give that or less"
+            )
 
-    def save(self, path):
-        """Write the file's own keys as sorted JSON, atomically, in place of any file at ``path``."""
-        write_file(path, (json.dumps(self._values, indent=2, sort_keys=True) + "\n").encode())
-
-    def print_config(self):
-        """Log every key, in order, in the 2019 form."""
-        for key, value in sorted(self._values.items()):
-            log.info("%s: %s", key, value)
-        log.info("------------------------------------------------")
+    def check_task_id(self, task_id: int) -> None:
+        """Raise UserError where the model has task embeddings, but none for ``task_id``."""
+        if self.use_task_id and not 0 <= task_id < (self.task_type_vocab_size or 0):
+            raise UserError(
+                f"--task_id {task_id} is outside the {self.task_type_vocab_size} task embeddings of {self.source} "
+                "(task_type_vocab_size)"
+            )
 
 
-def _read_json(path):
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The JSON object in ``path``; a key given twice is an error, since one of the two would be lost in silence."""
 
     def unique(pairs):
@@ -252,13 +298,13 @@ def _read_json(path):
         return dict(pairs)
 
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=unique)
+        values = json.loads(read_text(path), object_pairs_hook=unique)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): give the model's ernie_config.json") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: line {error.lineno}: not JSON ({error.msg}): give the ernie_config.json") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text at byte {error.start}: give the model's ernie_config.json") from error
+        raise UserError(f"{path}: not UTF-8 text at byte {error.start}: {remedy(path, error.object)}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no JSON object: give the model's ernie_config.json")
     return values

@@ -3,26 +3,45 @@
     export_bundle(learner, "saved/step_100_inference_model", facts, config, "vocab.txt")
 
 The directory is written by `propeller.bundle` and read by `paddle.inference`. With ``onnx`` a ``model.onnx`` for other
-runtimes lies in it too, made by paddle2onnx: ``pip install -r requirements-onnx.txt``.
+runtimes lies in it too (``ernie.onnx_export``), with ``check_int8`` a ``model.int8.onnx`` (``ernie.onnx_int8``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from propeller.bundle import MODEL, WEIGHTS
-from propeller.errors import UserError
+from ernie.onnx_export import CONFIG, check_installed, write_onnx
+from ernie.onnx_int8 import check_int8_installed, write_int8
+from propeller.bundle import ONNX
+from tokenization import ADDED_TOKENS
+
+if TYPE_CHECKING:
+    from ernie.config import ErnieConfig
+    from propeller.train.trainer import Learner
 
 log = logging.getLogger("ernie.export")
 
-CONFIG, VOCAB, ONNX = "ernie_config.json", "vocab.txt", "model.onnx"
-OPSET = 17  # the first with LayerNormalization
+VOCAB = "vocab.txt"
+WORD_DICT = "word_dict.txt"  # where tokenization.WSSPTokenizer looks for it, beside the vocabulary
 
 
-def export_bundle(learner, folder, facts, config, vocab_path, sp_model=None, onnx=False, overwrite=False):
+def export_bundle(
+    learner: Learner,
+    folder: str | os.PathLike[str],
+    facts: Mapping[str, Any],
+    config: ErnieConfig,
+    vocab_path: str | os.PathLike[str],
+    sp_model: str | os.PathLike[str] | None = None,
+    word_dict: str | os.PathLike[str] | None = None,
+    added_tokens: str | os.PathLike[str] | None = None,
+    onnx: bool = False,
+    overwrite: bool = False,
+    check_int8: Callable[[Path, list[str]], None] | None = None,
+) -> Path:
     """Write a model in its present state as a bundle.
 
     Args:
@@ -32,78 +51,43 @@ def export_bundle(learner, folder, facts, config, vocab_path, sp_model=None, onn
         config: ``ErnieConfig``.
         vocab_path: copied as ``vocab.txt``.
         sp_model: a sentencepiece model, copied under its name, or None.
+        word_dict: a dictionary of words, copied as ``word_dict.txt``, or None.
+        added_tokens: the added tokens of the vocabulary, copied as ``added_tokens.json``, or None.
         onnx: whether to add ``model.onnx``.
         overwrite: whether a directory that is there is replaced.
+        check_int8: adds ``model.int8.onnx``, unless this raises when it is called with the unfinished directory, which
+            has ``model.onnx`` too, and the names of the outputs.
 
     Returns:
         the directory.
 
     Raises:
-        UserError: ``folder`` exists or cannot be written; ``onnx`` without paddle2onnx, or it failed.
+        UserError: ``folder`` exists or cannot be written; ``onnx`` without its packages, or the
+            file could not be made or computes something else.
     """
     if onnx:
-        _paddle2onnx()
-    files = {VOCAB: vocab_path}
+        check_installed()
+    if check_int8:
+        check_int8_installed()
+    files: dict[str, str | Path] = {VOCAB: Path(vocab_path)}
     if sp_model:
-        files[Path(sp_model).name] = sp_model
+        files[Path(sp_model).name] = Path(sp_model)
+    if word_dict:
+        files[WORD_DICT] = Path(word_dict)
+    if added_tokens:
+        files[ADDED_TOKENS] = Path(added_tokens)
     meta = {**facts, "sp_model": Path(sp_model).name if sp_model else None}
 
     def extend(temporary, outputs):
         config.save(temporary / CONFIG)
-        if onnx:
+        if onnx or check_int8:
             write_onnx(temporary, outputs)
+        if check_int8:
+            write_int8(temporary)
+            check_int8(temporary, outputs)
+            if not onnx:
+                (temporary / ONNX).unlink()
 
-    learner.export(folder, facts["task"], meta, files, overwrite, extend)
+    learner.export(Path(folder), facts["task"], meta, files, overwrite, extend)
     log.info("saved the inference model to %s", folder)
     return Path(folder)
-
-
-def write_onnx(folder, outputs):
-    """Make ``model.onnx`` of the ``model.json`` and ``model.pdiparams`` in a directory; ``outputs`` are named as given.
-
-    Raises:
-        UserError: paddle2onnx is not installed, or cannot convert the Program.
-    """
-    model = _paddle2onnx()
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            model.export(
-                str(folder / MODEL),
-                str(folder / WEIGHTS),
-                str(folder / ONNX),
-                opset_version=OPSET,
-                auto_upgrade_opset=False,
-                enable_onnx_checker=False,
-            )
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"paddle2onnx cannot convert this model: {str(error).splitlines()[-1]}") from error
-    if not (folder / ONNX).is_file():
-        last = said.getvalue().strip().rsplit("\n", 1)[-1]
-        raise UserError(f"paddle2onnx wrote no model: {last}")
-    _name_outputs(folder / ONNX, outputs)
-
-
-def _name_outputs(path, names):
-    """Give the outputs their names of the Program: saving it calls them ``fetch_name_0`` and so on."""
-    import onnx
-
-    model = onnx.load(str(path))
-    new = {entry.name: name for entry, name in zip(model.graph.output, names)}
-    for entry in model.graph.output:
-        entry.name = new[entry.name]
-    for node in model.graph.node:
-        for ends in (node.input, node.output):
-            ends[:] = [new.get(name, name) for name in ends]
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-
-
-def _paddle2onnx():
-    try:
-        import paddle2onnx
-    except ImportError as error:
-        raise UserError(
-            f"an ONNX file needs paddle2onnx ({error}): python -m pip install -r requirements-onnx.txt"
-        ) from error
-    return paddle2onnx

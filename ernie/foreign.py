@@ -6,10 +6,33 @@ from ernie.foreign import name_table
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ernie.config import ErnieConfig
+from propeller.encoding import in_place, read_text
 from propeller.errors import UserError
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a model's file.
+
+    Raises:
+        UserError: the file cannot be read or holds no JSON object.
+    """
+    try:
+        values = json.loads(read_text(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): give a model's complete directory") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text at byte {error.start}: {in_place(path, error.object)}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}): copy it again from its source") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no JSON object: copy it again from its source")
+    return values
 
 
 class Row(NamedTuple):
@@ -55,7 +78,7 @@ def _norm(params, hf, paddlenlp, base=True):
     return [Row(f"{params}_{ours}", f"{hf}.{theirs}", f"{paddlenlp}.{theirs}", False, base) for ours, theirs in _NORM]
 
 
-def name_table(num_hidden_layers, architecture=""):
+def name_table(num_hidden_layers: int, architecture: str = "") -> list[Row]:
     """The Rows of an encoder and of the heads that all three know.
 
     ``architecture`` is the foreign model's class name: it tells whose ``classifier`` a classifier is. Token types are
@@ -86,16 +109,17 @@ def name_table(num_hidden_layers, architecture=""):
     return rows
 
 
-def encoder_shapes(config):
+def encoder_shapes(config: ErnieConfig) -> dict[str, tuple[int, ...]]:
     """name -> shape of every encoder weight that ``config`` (an ErnieConfig) implies."""
     hidden, inner = config.hidden_size, config.intermediate_size
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "word_embedding": (config.vocab_size, hidden),
         "pos_embedding": (config.max_position_embeddings, hidden),
         "sent_embedding": (config.sent_type_vocab_size, hidden),
     }
-    if config.use_task_id:
+    if config.use_task_id and config.task_type_vocab_size:
         shapes["task_embedding"] = (config.task_type_vocab_size, hidden)
+    sizes: dict[str, tuple[int, ...]]
     sizes = {"ffn_fc_0.w_0": (hidden, inner), "ffn_fc_0.b_0": (inner,), "ffn_fc_1.w_0": (inner, hidden)}
     for row in name_table(config.num_hidden_layers):
         if row.base and row.params not in shapes and row.params != "task_embedding":
@@ -132,7 +156,15 @@ _DEFAULTS = {
 _REQUIRED = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 
 
-def config_from_foreign(values, source, sent_types, task_types):
+def check_kind(values: Mapping[str, Any], source: str | os.PathLike[str]) -> None:
+    """Raise UserError where a config's keys are those of another kind of model; ``source`` is its file."""
+    if values.get("model_type", "bert") not in ("bert", "ernie"):
+        raise UserError(f"{source}: 'model_type' is {values['model_type']!r}: only bert and ernie can be converted")
+
+
+def config_from_foreign(
+    values: Mapping[str, Any], source: str | os.PathLike[str], sent_types: int, task_types: int
+) -> ErnieConfig:
     """An ErnieConfig from a Hugging Face or PaddleNLP config's keys.
 
     Args:
@@ -144,8 +176,7 @@ def config_from_foreign(values, source, sent_types, task_types):
     Raises:
         UserError: another kind of model, an activation or a position scheme that ERNIE has not, or a missing key.
     """
-    if values.get("model_type", "bert") not in ("bert", "ernie"):
-        raise UserError(f"{source}: 'model_type' is {values['model_type']!r}: only bert and ernie can be converted")
+    check_kind(values, source)
     for key, wanted in (("position_embedding_type", "absolute"), ("is_decoder", False), ("pool_act", "tanh")):
         if values.get(key, wanted) != wanted:
             raise UserError(f"{source}: {key!r} is {values[key]!r}, ERNIE has only {wanted!r}: convert another model")
@@ -166,7 +197,7 @@ def config_from_foreign(values, source, sent_types, task_types):
     return result
 
 
-def config_to_hf(config, model_type, architecture):
+def config_to_hf(config: ErnieConfig, model_type: str, architecture: str) -> dict[str, Any]:
     """The content of a Hugging Face config.json for an ErnieConfig: ``model_type`` "bert" or "ernie"."""
     names = {ours: theirs for theirs, ours in _ACTIVATIONS.items() if theirs not in ("gelu_python", "swish")}
     activation = {"swish": "silu"}.get(config.hidden_act, config.hidden_act)

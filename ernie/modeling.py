@@ -8,18 +8,46 @@ The layers run eagerly and under ``paddle.static.program_guard``; every paramete
 checkpoints use, so Programs built apart share their variables through the scope.
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from propeller.errors import UserError
+from propeller.train.program import FROZEN
+
+if TYPE_CHECKING:
+    from ernie.config import ErnieConfig
+
 ENCODER_FEATURES = ("src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask")
 
 
+_FROZEN: ContextVar[bool] = ContextVar("frozen", default=False)
+
+
+@contextlib.contextmanager
+def frozen() -> Iterator[None]:
+    """Layers that are made here get weights of names of their own (``FROZEN``), which are not trained or stored."""
+    token = _FROZEN.set(True)
+    try:
+        yield
+    finally:
+        _FROZEN.reset(token)
+
+
 def _parameter(layer, name, shape, initializer):
-    return layer.create_parameter(shape, attr=paddle.ParamAttr(name=name, initializer=initializer))
+    name = f"{name}{FROZEN}" if _FROZEN.get() else name
+    attr = paddle.ParamAttr(name=name, initializer=initializer, trainable=not _FROZEN.get())
+    return layer.create_parameter(shape, attr=attr)
 
 
-def truncated_normal(config):
+def truncated_normal(config: ErnieConfig) -> nn.initializer.Initializer:
     """The 2019 initialiser: normal with ``initializer_range`` as its deviation, redrawn beyond two deviations."""
     return nn.initializer.TruncatedNormal(std=config.initializer_range)
 
@@ -32,19 +60,28 @@ class Linear(nn.Layer):
         act: name of a function in ``paddle.nn.functional``, or None.
     """
 
-    def __init__(self, config, size_in, size_out, name=None, weight_name=None, bias_name=None, act=None):
+    def __init__(
+        self,
+        config: ErnieConfig,
+        size_in: int,
+        size_out: int,
+        name: str | None = None,
+        weight_name: str | None = None,
+        bias_name: str | None = None,
+        act: str | None = None,
+    ) -> None:
         super().__init__()
         self.weight = _parameter(self, weight_name or f"{name}.w_0", [size_in, size_out], truncated_normal(config))
         self.bias = _parameter(self, bias_name or f"{name}.b_0", [size_out], nn.initializer.Constant(0.0))
         self.act = getattr(F, act) if act else None
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """x: [..., in] -> [..., out]."""
         x = add_bias(paddle.matmul(x, self.weight), self.bias, self.training)
         return self.act(x) if self.act else x
 
 
-def add_bias(x, bias, training):
+def add_bias(x: paddle.Tensor, bias: paddle.Tensor, training: bool) -> paddle.Tensor:
     """``x + bias`` for x [tokens, n] or [..., n].
 
     While training on a CPU the bias of a flat x is added as ``ones[tokens, 1] @ bias[1, n]``: the sum is bit for bit
@@ -69,13 +106,13 @@ class LayerNorm(nn.Layer):
         initial_bias: 0.0 everywhere, but for the masked-LM transform of ERNIE 2.0, which starts at 1.0.
     """
 
-    def __init__(self, config, name, initial_bias=0.0):
+    def __init__(self, config: ErnieConfig, name: str, initial_bias: float = 0.0) -> None:
         super().__init__()
         self.scale = _parameter(self, f"{name}_scale", [config.hidden_size], nn.initializer.Constant(1.0))
         self.bias = _parameter(self, f"{name}_bias", [config.hidden_size], nn.initializer.Constant(initial_bias))
         self.epsilon = config.layer_norm_eps
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """x: [..., hidden] -> the same shape."""
         return F.layer_norm(x, x.shape[-1:], self.scale, self.bias, self.epsilon)
 
@@ -83,7 +120,7 @@ class LayerNorm(nn.Layer):
 class SelfAttention(nn.Layer):
     """Multi-head self-attention (Vaswani et al. 2017, section 3.2), tokens kept flat outside the product."""
 
-    def __init__(self, config, name):
+    def __init__(self, config: ErnieConfig, name: str) -> None:
         super().__init__()
         hidden = config.hidden_size
         self.heads = config.num_attention_heads
@@ -94,7 +131,7 @@ class SelfAttention(nn.Layer):
         self.value = Linear(config, hidden, hidden, f"{name}_value_fc")
         self.output = Linear(config, hidden, hidden, f"{name}_output_fc")
 
-    def forward(self, x, shape, bias):
+    def forward(self, x: paddle.Tensor, shape: Sequence[Any], bias: paddle.Tensor) -> paddle.Tensor:
         """x: [batch * seq, hidden]; shape: [batch, seq] as a tensor or ints; bias: [batch, 1, seq, seq]."""
         batch, seq = shape
         # One product for the three: checkpoints keep them apart, the graph puts them side by side.
@@ -113,7 +150,7 @@ class SelfAttention(nn.Layer):
 class EncoderLayer(nn.Layer):
     """Attention and feed-forward, each followed by dropout, addition and layer norm (post-norm)."""
 
-    def __init__(self, config, name):
+    def __init__(self, config: ErnieConfig, name: str) -> None:
         super().__init__()
         self.attention = SelfAttention(config, f"{name}_multi_head_att")
         self.attention_norm = LayerNorm(config, f"{name}_post_att_layer_norm")
@@ -124,7 +161,7 @@ class EncoderLayer(nn.Layer):
         self.ffn_norm = LayerNorm(config, f"{name}_post_ffn_layer_norm")
         self.dropout = config.hidden_dropout_prob
 
-    def forward(self, x, shape, bias):
+    def forward(self, x: paddle.Tensor, shape: Sequence[Any], bias: paddle.Tensor) -> paddle.Tensor:
         """x: [batch * seq, hidden] -> the same shape."""
         attended = self.attention(x, shape, bias)
         x = self.attention_norm(x + F.dropout(attended, self.dropout, training=self.training))
@@ -135,7 +172,7 @@ class EncoderLayer(nn.Layer):
 class Embeddings(nn.Layer):
     """Sum of word, position, sentence and, if the configuration says so, task embedding; layer norm; dropout."""
 
-    def __init__(self, config):
+    def __init__(self, config: ErnieConfig) -> None:
         super().__init__()
         tables = {
             "src_ids": _Table(config, "word_embedding", config.vocab_size),
@@ -149,11 +186,11 @@ class Embeddings(nn.Layer):
         self.dropout = config.hidden_dropout_prob
 
     @property
-    def word_embedding(self):
+    def word_embedding(self) -> paddle.Tensor:
         """The word embedding [vocab, hidden], tied to the masked-LM output."""
         return self.tables["src_ids"].weight
 
-    def forward(self, features):
+    def forward(self, features: Mapping[str, paddle.Tensor]) -> paddle.Tensor:
         """features: ids int64 [batch, seq] by name -> [batch * seq, hidden]."""
         total = None
         for name, table in self.tables.items():
@@ -163,7 +200,7 @@ class Embeddings(nn.Layer):
 
 
 class _Table(nn.Layer):
-    def __init__(self, config, name, rows):
+    def __init__(self, config, name, rows) -> None:
         super().__init__()
         self.weight = _parameter(self, name, [rows, config.hidden_size], truncated_normal(config))
 
@@ -176,11 +213,16 @@ class ErnieEncoder(nn.Layer):
 
     Args:
         config: an ``ErnieConfig``.
+
+    Attributes:
+        packed: whether, while training, the layers are those of ``ernie/packed.py``, which see no padding; set by what
+            builds the training Program.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ErnieConfig) -> None:
         super().__init__()
         self.config = config
+        self.packed = False
         self.embeddings = Embeddings(config)
         self.layers = nn.LayerList(
             [EncoderLayer(config, f"encoder_layer_{i}") for i in range(config.num_hidden_layers)]
@@ -188,11 +230,11 @@ class ErnieEncoder(nn.Layer):
         self.pooler = Linear(config, config.hidden_size, config.hidden_size, "pooled_fc", act="tanh")
 
     @property
-    def word_embedding(self):
+    def word_embedding(self) -> paddle.Tensor:
         """The word embedding [vocab, hidden]."""
         return self.embeddings.word_embedding
 
-    def forward(self, features):
+    def forward(self, features: Mapping[str, paddle.Tensor]) -> paddle.Tensor:
         """Encode a batch.
 
         Args:
@@ -202,11 +244,19 @@ class ErnieEncoder(nn.Layer):
         Returns:
             float32 [batch, seq, hidden], the top layer's states.
         """
+        if self.skips_padding:
+            from ernie import packed  # imported by what trains with it alone
+
+            return packed.last_states(self, features, _batch_and_seq(features["src_ids"]))
         return self.all_states(features)[-1]
 
-    def all_states(self, features):
+    def all_states(self, features: Mapping[str, paddle.Tensor]) -> list[paddle.Tensor]:
         """Like ``forward``; a list of [batch, seq, hidden]: the embeddings' output, then each layer's."""
         shape = _batch_and_seq(features["src_ids"])
+        if self.skips_padding:
+            from ernie import packed
+
+            return packed.all_states(self, features, shape)
         bias = attention_bias(features["input_mask"])
         x = self.embeddings(features)  # [batch * seq, hidden]
         states = [x]
@@ -214,7 +264,12 @@ class ErnieEncoder(nn.Layer):
             states.append(layer(states[-1], shape, bias))
         return [state.reshape([*shape, self.config.hidden_size]) for state in states]
 
-    def pool(self, states):
+    @property
+    def skips_padding(self) -> bool:
+        """Whether states of padding are 0 here, and mean nothing."""
+        return self.packed and self.training
+
+    def pool(self, states: paddle.Tensor) -> paddle.Tensor:
         """[batch, seq, hidden] -> [batch, hidden]: dense layer with tanh over the first token, [CLS]."""
         return self.pooler(states[:, 0])
 
@@ -227,7 +282,7 @@ def _batch_and_seq(ids):
     return [shape[0], shape[1]]
 
 
-def attention_bias(input_mask):
+def attention_bias(input_mask: paddle.Tensor) -> paddle.Tensor:
     """0 where query and key both are tokens, -10000 elsewhere: [batch, seq] -> [batch, 1, seq, seq].
 
     As in 2019, a padded query sees nothing but -10000, so it attends everywhere alike: its state is of no use, but the
@@ -246,7 +301,9 @@ class MaskedLMHead(nn.Layer):
         norm_bias: what ``mask_lm_trans_layer_norm_bias`` starts at: 1.0 in ERNIE 2.0's code, 0.0 in ERNIE 1.0's.
     """
 
-    def __init__(self, config, encoder, weight_sharing=True, norm_bias=1.0):
+    def __init__(
+        self, config: ErnieConfig, encoder: ErnieEncoder, weight_sharing: bool = True, norm_bias: float = 1.0
+    ) -> None:
         super().__init__()
         hidden = config.hidden_size
         self.transform = Linear(config, hidden, hidden, "mask_lm_trans_fc", act=config.hidden_act)
@@ -260,7 +317,7 @@ class MaskedLMHead(nn.Layer):
                 self, "mask_lm_out_fc.w_0", [hidden, config.vocab_size], truncated_normal(config)
             )
 
-    def forward(self, states, mask_pos):
+    def forward(self, states: paddle.Tensor, mask_pos: paddle.Tensor) -> paddle.Tensor:
         """states: [batch, seq, hidden]; mask_pos: int64 [masked], indices into batch * seq -> [masked, vocab]."""
         picked = paddle.gather(states.reshape([-1, states.shape[-1]]), mask_pos)
         picked = self.norm(self.transform(picked))
@@ -271,11 +328,11 @@ class MaskedLMHead(nn.Layer):
 class SentencePairHead(nn.Layer):
     """Classes for an example from its pooled vector, parameters ``<name>_fc``; ``next_sent`` is ERNIE 1.0's."""
 
-    def __init__(self, config, name="next_sent", num_labels=2):
+    def __init__(self, config: ErnieConfig, name: str = "next_sent", num_labels: int = 2) -> None:
         super().__init__()
         self.output = Linear(config, config.hidden_size, num_labels, f"{name}_fc")
 
-    def forward(self, pooled):
+    def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
         """pooled: [batch, hidden] -> [batch, num_labels]."""
         return self.output(pooled)
 
@@ -284,34 +341,99 @@ class ErnieModel:
     """The 2019 class: the network built over given inputs, its outputs asked for by method.
 
     Args:
-        src_ids, position_ids, sentence_ids, task_ids: int64 [batch, seq]; ``task_ids`` may be None without
-            ``use_task_id`` in the configuration.
-        input_mask: float32 [batch, seq].
+        src_ids, position_ids, sentence_ids, task_ids: int64 [batch, seq], or [batch, seq, 1] as in 2019; ``task_ids``
+            may be None without ``use_task_id`` in the configuration.
+        input_mask: float32 [batch, seq] or [batch, seq, 1].
         config: an ``ErnieConfig``.
         weight_sharing: whether the masked-LM output is the word embedding.
+        use_fp16: whether matrix products are computed in fp16, on a GPU; weights, layer norms and outputs stay float32.
+
+    Raises:
+        UserError: ``use_fp16`` on a CPU.
     """
 
-    def __init__(self, src_ids, position_ids, sentence_ids, task_ids, input_mask, config, weight_sharing=True):
+    def __init__(
+        self,
+        src_ids: paddle.Tensor,
+        position_ids: paddle.Tensor,
+        sentence_ids: paddle.Tensor,
+        task_ids: paddle.Tensor | None,
+        input_mask: paddle.Tensor,
+        config: ErnieConfig,
+        weight_sharing: bool = True,
+        use_fp16: bool = False,
+    ) -> None:
+        if use_fp16 and paddle.get_device() == "cpu":
+            raise UserError("use_fp16=True needs a GPU: call paddle.set_device('gpu:0') before, or leave it out")
         features = (src_ids, sentence_ids, position_ids, task_ids, input_mask)
-        self.config, self.weight_sharing = config, weight_sharing
+        named = {name: value if value is None or len(value.shape) == 2 else value.squeeze(-1)
+                 for name, value in zip(ENCODER_FEATURES, features)}  # fmt: skip
+        self.config, self.weight_sharing, self.use_fp16 = config, weight_sharing, use_fp16
         self.encoder = ErnieEncoder(config)
-        self._states = self.encoder(dict(zip(ENCODER_FEATURES, features)))
+        with self._precision():
+            self._states = self.encoder(named)
+        self._states = self._states.astype("float32")
 
-    def get_sequence_output(self):
+    def _precision(self):
+        return paddle.amp.auto_cast(self.use_fp16, level="O1", dtype="float16")
+
+    def get_sequence_output(self) -> paddle.Tensor:
         """float32 [batch, seq, hidden]."""
         return self._states
 
-    def get_pooled_output(self):
+    def get_pooled_output(self) -> paddle.Tensor:
         """float32 [batch, hidden]."""
-        return self.encoder.pool(self._states)
+        with self._precision():
+            pooled = self.encoder.pool(self._states)
+        return pooled.astype("float32")
 
-    def get_lm_output(self, mask_label, mask_pos):
+    def get_lm_output(self, mask_label: paddle.Tensor, mask_pos: paddle.Tensor) -> paddle.Tensor:
         """Mean cross entropy, a scalar; mask_label, mask_pos: int64 [masked] or [masked, 1]."""
-        head = MaskedLMHead(self.config, self.encoder, self.weight_sharing)
-        return F.cross_entropy(head(self._states, mask_pos.flatten()), mask_label.flatten())
+        return self._lm_loss(mask_label, mask_pos, norm_bias=1.0)
 
-    def get_next_sentence_output(self, labels):
+    def _lm_loss(self, mask_label, mask_pos, norm_bias):
+        head = MaskedLMHead(self.config, self.encoder, self.weight_sharing, norm_bias)
+        with self._precision():
+            scores = head(self._states, mask_pos.flatten())
+        return F.cross_entropy(scores.astype("float32"), mask_label.flatten())
+
+    def get_task_output(
+        self, task: Mapping[str, Any], task_labels: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """The loss and accuracy of a classification from the pooled vector, parameters ``<task_name>_fc``.
+
+        Args:
+            task: ``task_name`` and ``num_labels``.
+            task_labels: int64 [batch] or [batch, 1].
+
+        Returns:
+            (mean cross entropy, accuracy), scalars.
+        """
+        head = SentencePairHead(self.config, task["task_name"], task["num_labels"])
+        pooled = self.get_pooled_output()
+        with self._precision():
+            logits = head(pooled)
+        logits, labels = logits.astype("float32"), task_labels.reshape([-1, 1])
+        hits = (logits.argmax(axis=-1, keepdim=True) == labels).astype("float32")
+        return F.cross_entropy(logits, labels), hits.mean()
+
+    def get_next_sentence_output(self, labels: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """(accuracy, mean cross entropy), scalars; labels: int64 [batch] or [batch, 1]."""
-        logits = SentencePairHead(self.config)(self.get_pooled_output())
-        labels = labels.reshape([-1, 1])
-        return paddle.static.accuracy(F.softmax(logits), labels), F.cross_entropy(logits, labels)
+        loss, accuracy = self.get_task_output({"task_name": "next_sent", "num_labels": 2}, labels)
+        return accuracy, loss
+
+    def get_pretraining_output(
+        self, mask_label: paddle.Tensor, mask_pos: paddle.Tensor, labels: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+        """What ERNIE 1.0 is pre-trained with: masked words and next sentence.
+
+        Args:
+            mask_label, mask_pos: int64 [masked] or [masked, 1].
+            labels: int64 [batch] or [batch, 1], 1 where the second sentence follows the first.
+
+        Returns:
+            (accuracy of the next sentence, mean cross entropy of the masked words, sum of both losses), scalars.
+        """
+        accuracy, pair_loss = self.get_next_sentence_output(labels)
+        lm_loss = self._lm_loss(mask_label, mask_pos, norm_bias=0.0)
+        return accuracy, lm_loss, lm_loss + pair_loss

@@ -15,7 +15,9 @@ comparisons with such an optimiser.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -52,9 +54,9 @@ class OptimizationConfig:
     beta2: float = 0.999
     epsilon: float = 1e-8
     epsilon_form: str = "outside"
-    restarts: tuple = ()
+    restarts: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.epsilon_form not in EPSILON_FORMS:
             raise UserError(f"epsilon_form {self.epsilon_form!r} is unknown: choose one of {', '.join(EPSILON_FORMS)}")
         if self.scheduler not in SCHEDULERS:
@@ -63,12 +65,12 @@ class OptimizationConfig:
             raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
 
 
-def decays(name):
+def decays(name: str) -> bool:
     """Whether weight decay applies to the parameter: not to layer norms, not to biases."""
     return "layer_norm" not in name and not name.endswith(NO_DECAY_SUFFIXES)
 
 
-def learning_rate_at(config, step):
+def learning_rate_at(config: OptimizationConfig, step: int) -> np.float32:
     """The learning rate of update ``step``, counted from 0: a float32, computed in float32 as the 2019 graph did.
 
     ``linear_warmup_decay``: rises from 0 (the first update has rate 0) over ``warmup_steps``, then falls linearly to 0
@@ -101,13 +103,17 @@ def _noam(rate, warmup, number):
 class AdamW:
     """The optimiser of a train Program; its state is the Program's own (moments and step powers by parameter name).
 
-    ``inputs`` must be declared in the Program, and ``feed(step)`` fed with every update.
+    ``feed(step)`` must be fed with every update.
+
+    Args:
+        config: what the optimiser needs to know.
+        fused: clip and update with the operator of ``ernie/operators``, which must be loaded; on a CPU, in float32.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config: OptimizationConfig, fused: bool = False) -> None:
+        self.config, self.fused = config, fused
 
-    def apply(self, params_grads, skip=None):
+    def apply(self, params_grads: Sequence[tuple[Any, Any]], skip: paddle.Tensor | None = None) -> None:
         """Append clipping and the update.
 
         Args:
@@ -128,14 +134,31 @@ class AdamW:
             apply_decay_param_fun=decays,
             grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_norm),
         )
+        if self.fused:
+            self._apply_fused(inner, params_grads, rate, epsilon)
+            return
         inner._set_auxiliary_var("found_inf", skip)  # how Paddle's own loss scaler tells its kernels
         inner.apply_gradients(params_grads)
 
-    def learning_rate(self, step):
+    def _apply_fused(self, inner, params_grads, rate, epsilon):
+        """The same update over the same variables, which Paddle's optimiser makes and names."""
+        from ernie import operators
+
+        config = self.config
+        parameters = [parameter for parameter, _ in params_grads]
+        inner._create_accumulators(paddle.static.default_main_program().global_block(), parameters)
+        kinds = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")
+        kept = ([inner._get_accumulator(kind, parameter) for parameter in parameters] for kind in kinds)
+        decay = [config.weight_decay if decays(parameter.name) else 0.0 for parameter in parameters]
+        gradients = [gradient for _, gradient in params_grads]
+        operators.adamw(parameters, gradients, *kept, rate, epsilon, decay, config.beta1, config.beta2,
+                        config.clip_norm)  # fmt: skip
+
+    def learning_rate(self, step: int) -> float:
         """The rate of update ``step`` (from 0)."""
         return float(learning_rate_at(self.config, step))
 
-    def feed(self, step):
+    def feed(self, step: int) -> dict[str, np.ndarray]:
         """What update ``step`` (from 0) needs beside its batch: float32 [1] each.
 
         Paddle's kernel divides by ``sqrt(v / (1 - beta2^t)) + epsilon``; feeding ``epsilon / sqrt(1 - beta2^t)`` gives

@@ -1,18 +1,83 @@
-"""Fine-tuning: one class a task, found by name in ``TASKS``."""
+"""Fine-tuning: one class per task, found by name in ``TASKS``, and the Python API.
+
+    import finetune
+
+    predictor = finetune.load("output/sst2/best")
+    predictor(["a fine film", "dull"])          # [{"label": ..., "probabilities": ...}, ...]
+    finetune.train("classify", train_set="train.tsv", dev_set="dev.tsv", ...)
+
+Importing this package loads neither Paddle nor a task; both come when they are first needed.
+"""
+
+from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-# name -> module:class; the class is imported when it is asked for, so that --help needs no Paddle.
+if TYPE_CHECKING:
+    from finetune.task import FinetuneTask
+
+# name -> module:class; the class is imported when it is asked for.
 TASKS = {
-    "classify": "finetune.classifier:Classifier",
-    "regression": "finetune.regression:Regression",
-    "sequence_label": "finetune.sequence_label:SequenceLabel",
-    "mrc": "finetune.mrc:ReadingComprehension",
-    "embed": "finetune.encoder:Embed",
+    "classify": "finetune.classification.classifier:Classifier",
+    "regression": "finetune.classification.regression:Regression",
+    "sequence_label": "finetune.tagging.task:SequenceLabel",
+    "mrc": "finetune.mrc.task:ReadingComprehension",
+    "embed": "finetune.embedding.task:Embed",
+    "student": "distill.students.classifier:Student",
+    "student_regression": "distill.students.regression:StudentRegression",
+    "student_sequence_label": "distill.tagging.task:StudentSequenceLabel",
 }
 
+__all__ = ["TASKS", "load", "task_class", "train"]  # noqa: F822 load and train come from finetune.api
 
-def task_class(name):
+
+def task_class(name: str) -> type[FinetuneTask]:
     """The ``FinetuneTask`` class of that name."""
     module, _, attribute = TASKS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+class TaskFlags(NamedTuple):
+    """The flags of a task. about: what it does, in a few words; task: the dataclass of its own flags, or None;
+    prediction: that of its batch prediction's own flags, or None for those of every task."""
+
+    about: str
+    task: type | None
+    prediction: type | None
+
+
+def flags_of(name: str) -> TaskFlags:
+    """The flags of a task. Those in a file ``flags.py`` beside the task are read without loading Paddle."""
+    room = TASKS[name].partition(":")[0].rpartition(".")[0]
+    if importlib.util.find_spec(f"{room}.flags") is None:
+        task = task_class(name)
+        return TaskFlags(_first_line(task), task.flags, None)
+    flags = importlib.import_module(f"{room}.flags")
+    return TaskFlags(_first_line(flags.FLAGS), flags.FLAGS, getattr(flags, "PREDICTION", None))
+
+
+def _first_line(value: object) -> str:
+    return (value.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def legacy_flags() -> Iterator[tuple[str, Field]]:
+    """The flags of single tasks that the 2019 scripts had: (what they are for, dataclass field). Loads no task."""
+    rooms = {module.partition(":")[0].rpartition(".")[0] for module in TASKS.values()}
+    for room in sorted(rooms):
+        if importlib.util.find_spec(f"{room}.flags") is None:
+            continue
+        group = importlib.import_module(f"{room}.flags").FLAGS
+        title = group.__doc__.partition(":")[0]
+        for entry in fields(group):
+            if entry.metadata.get("facts", {}).get("legacy"):
+                yield title, entry
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load", "train"):
+        return getattr(importlib.import_module("finetune.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

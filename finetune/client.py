@@ -8,18 +8,21 @@
     client.predict(["Who wrote it?"], ["It was written by Ann."])   # questions and contexts
     client.similarity(["a man sings"], ["somebody makes music"])    # cosines [1], of a server of embeddings
 
-Numpy and the standard library are all that is needed; neither Paddle nor a vocabulary.
+Numpy and the standard library are all that is needed; neither Paddle nor a vocabulary. The call of 2019,
+``ErnieClient(vocab_file, host, port, ...)``, is that of the class in ``finetune.embedding.client``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from propeller.service.client import ServiceClient
 
-NUMBERS = {"regression": "score", "embed": "embedding"}  # task -> what of an answer is the number
+NUMBERS = ("score", "embedding")  # what of an answer is a number, or numbers
 
 
 class ErnieClient(ServiceClient):
@@ -37,37 +40,45 @@ class ErnieClient(ServiceClient):
         ServerError: the server refused, or did not answer.
     """
 
-    def __init__(self, host="http://127.0.0.1:8113", token=None, timeout=60.0, batch_size=None, num_coroutine=4,
-                 retries=3):  # fmt: skip
+    def __init__(
+        self,
+        host: str = "http://127.0.0.1:8113",
+        token: str | None = None,
+        timeout: float = 60.0,
+        batch_size: int | None = None,
+        num_coroutine: int = 4,
+        retries: int = 3,
+    ) -> None:
         super().__init__(host, token, timeout, retries)
         if (batch_size is not None and batch_size < 1) or num_coroutine < 1:
             raise ValueError("batch_size and num_coroutine must be at least 1")
-        self._batch_size, self.num_coroutine, self._facts = batch_size, num_coroutine, None
+        self._batch_size, self.num_coroutine = batch_size, num_coroutine
+        self._facts: dict[str, Any] | None = None
 
     @property
-    def info(self):
+    def info(self) -> dict[str, Any]:
         """What the server says of its model: ``task``, ``limits``, ``model`` with ``labels``, …"""
         if self._facts is None:
             self._facts = self.get("/info")
         return self._facts
 
     @property
-    def task(self):
+    def task(self) -> str:
         """The task served."""
         return self.info["task"]
 
     @property
-    def labels(self):
+    def labels(self) -> list[str]:
         """The words for the classes, in the order of the columns of probabilities."""
         return self.info["model"]["labels"]
 
     @property
-    def batch_size(self):
+    def batch_size(self) -> int:
         """Texts of one request."""
         most = self.info["limits"]["max_texts"]
         return min(self._batch_size or 64, most)
 
-    def __call__(self, texts_a, texts_b=None):
+    def __call__(self, texts_a: Sequence[str], texts_b: Sequence[str] | None = None) -> np.ndarray:
         """Numbers for texts, or for pairs of texts.
 
         Args:
@@ -80,16 +91,17 @@ class ErnieClient(ServiceClient):
         Raises:
             ValueError: the served task answers with something else (use ``predict``); the lists do not match.
         """
-        found = self.predict(texts_a, texts_b)
-        if self.task == "classify":
-            rows = [[each["probabilities"][label] for label in self.labels] for each in found]
-        elif self.task in NUMBERS:
-            rows = [each[NUMBERS[self.task]] for each in found]
-        else:
+        answers = self.predict(texts_a, texts_b)
+        key = next((name for name in ("probabilities", *NUMBERS) if name in answers[0]), None)
+        if key is None:
             raise ValueError(f"{self.host} serves {self.task}, whose answers are not numbers: use predict")
+        if key == "probabilities":
+            rows = [[each[key][label] for label in self.labels] for each in answers]
+        else:
+            rows = [each[key] for each in answers]
         return np.array(rows, np.float32)
 
-    def predict(self, texts_a, texts_b=None):
+    def predict(self, texts_a: Sequence[str], texts_b: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The answers: a dict for each text, pair, or question with its context.
 
         Args:
@@ -111,19 +123,30 @@ class ErnieClient(ServiceClient):
         vectors = self._in_parts("texts", texts, "embeddings", "truncated")
         return [{"embedding": vector, "truncated": truncated} for vector, truncated in vectors]
 
-    def similarity(self, texts_a, texts_b):
+    def logits(self, texts_a: Sequence[str], texts_b: Sequence[str] | None = None) -> np.ndarray:
+        """What a student learns from: logits of classes, or numbers of a regression, float32 [n, classes].
+
+        Args:
+            texts_a: list of str.
+            texts_b: as many second texts, or None.
+        """
+        texts = _texts(texts_a) if texts_b is None else _pairs(texts_a, texts_b)
+        answers = self._in_parts("texts", texts, "predictions", options={"logits": True})
+        return np.array([each["logits"] for each in answers], np.float32)
+
+    def similarity(self, texts_a: Sequence[str], texts_b: Sequence[str]) -> np.ndarray:
         """The cosine of the embeddings of two texts, float32 [n]. Args: lists of str, of one length."""
         return np.array(self._in_parts("pairs", _pairs(texts_a, texts_b), "similarity"), np.float32)
 
-    def _in_parts(self, key, items, *wanted):
-        """What is answered under ``wanted`` to {key: items}, an entry an item; of several keys, tuples."""
+    def _in_parts(self, key, items, *wanted, options=None):
+        """The entries of the answer to {key: items} under the ``wanted`` keys, one per item; for several, tuples."""
         size = self.batch_size
         parts = [items[start : start + size] for start in range(0, len(items), size)]
         if len(parts) == 1:
-            answers = [self.post("/predict", {key: items})]
+            answers = [self.post("/predict", {key: items, **(options or {})})]
         else:
             with ThreadPoolExecutor(min(self.num_coroutine, len(parts))) as threads:
-                answers = list(threads.map(lambda part: self.post("/predict", {key: part}), parts))
+                answers = list(threads.map(lambda part: self.post("/predict", {key: part, **(options or {})}), parts))
         columns = [[entry for answer in answers for entry in answer[name]] for name in wanted]
         return columns[0] if len(columns) == 1 else list(zip(*columns))
 

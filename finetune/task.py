@@ -1,18 +1,35 @@
 """The contract of a fine-tuning task: a Model over one ERNIE encoder (ERNIE 2.0, arXiv 1907.12412, section 3.3).
 
 A task is one file with one class, one line in ``finetune.TASKS`` and one recipe. It declares what a batch holds, its
-head, its loss and its scores; the runner and the loop know nothing else of it.
+head, its loss, its scores and the JSON form of one prediction. Training, batch prediction, the server, the web page and
+the Python API are made of that, and know no task by name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from paddle import nn
+
+from ernie.config import ErnieConfig
+from ernie.memory import training_line
 from ernie.modeling import ErnieEncoder
+from finetune.prediction.formats import TableFormat, table_rows
+from finetune.spec import ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
-from reader.task_reader import TaskReader
+from reader.survey import is_placeholder, label_fields
+from reader.task_reader import BatchReader, TaskReader
 from reader.tsv import TsvFile
+
+if TYPE_CHECKING:
+    from reader.tokenizer import Tokenizer
+
+
+__all__ = ["ENCODER_INPUTS", "FinetuneTask", "ModelSpec", "Reading"]
 
 ENCODER_INPUTS = (
     Input("src_ids", [None, None], "int64"),
@@ -23,180 +40,270 @@ ENCODER_INPUTS = (
 )
 
 
-@dataclass(frozen=True)
-class HeadConfig:
-    """What a task's head needs: number of classes, which score, dropout before the output layer (0.1 in 2019)."""
-
-    num_labels: int = 2
-    metric: str = "simple_accuracy"
-    dropout: float = 0.1
-
-
 class FinetuneTask(Model):
     """An encoder with a head.
 
     Args:
         config: ``ErnieConfig`` of the encoder.
-        head: ``HeadConfig``.
+        spec: ``ModelSpec``: number of classes, score, the task's own settings.
         mode: the ``RunMode`` this copy is built for.
         optimizer: in train mode, what applies the gradients.
 
     Attributes:
         name: the task's name in ``TASKS`` and in checkpoints.
-        head_prefix: what the names of the head's parameters begin with.
-        flags: a frozen dataclass of flags that only this task has (made with ``propeller.flags.flag``), or None.
-        label_kind: how the label column of a TSV is read, see ``TaskReader``.
+        head_prefix: what the names of the head's parameters begin with; a pre-trained model does not provide those.
+        flags: a frozen dataclass of the task's own flags (made with ``propeller.flags.flag``), or None. They reach
+            every method as ``spec.settings``.
+        label_kind: how the label column of a TSV is read, see ``reader.row_encoder.LabelRule``.
+        num_labels: the number of classes where neither a flag, the model nor a label map says it.
+        trains: whether there is something to train.
         run_files: glob patterns of what ``finish_scores`` writes into --checkpoints; --overwrite removes them.
         drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.
-        handler: ``module:class`` of what turns a request's text into arrays and outputs into answers, see
-            ``finetune.serving``.
+        answer_outputs: names of the outputs of ``forward`` that ``decode`` needs; (): all.
+        teaches: the output of ``forward`` that a student may learn from, which requests may ask for; "": none.
+        not_in_table: keys of ``decode`` that TSV files leave out.
+        handler: ``module:class`` that turns requests into rows and outputs into answers. The default takes texts and
+            pairs of texts and answers with ``decode``.
+        job: ``module:class`` of batch prediction. The default reads TSV rows and writes TSV or JSON lines of
+            ``decode``.
+        former_flags: flags that came after version 0.1, with what its runs of the task did, where that is not what
+            ``finetune.training.fingerprint.FORMER`` says.
+        script: the command that predicts with models of the task, for messages.
     """
 
-    name = None
-    head_prefix = ()
-    flags = None
-    label_kind = "class"
-    run_files = ()
+    name: str = ""
+    head_prefix: tuple[str, ...] = ()
+    flags: type | None = None
+    label_kind: str | None = "class"
+    num_labels = 2
+    trains = True
+    run_files: tuple[str, ...] = ()
     drops_blanks = True
-    handler = None
-    inputs = ENCODER_INPUTS
+    answer_outputs: tuple[str, ...] = ()
+    teaches = ""
+    not_in_table: tuple[str, ...] = ()
+    handler = "finetune.serving.handler:TextHandler"
+    job = "finetune.prediction.run:PredictionJob"
+    script = "python -m finetune.prediction"
+    former_flags: Mapping[str, Any] = {}
+    inputs: tuple[Input, ...] = ENCODER_INPUTS
 
-    def __init__(self, config, head, mode, optimizer=None):
+    def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
         super().__init__()
-        self.config, self.head, self.mode, self.optimizer = config, head, mode, optimizer
-        self.encoder = ErnieEncoder(config)
+        self.config, self.spec, self.mode, self.optimizer = config, spec, mode, optimizer
+        self.encoder = self.make_encoder(config)
 
-    def segments(self):
+    @classmethod
+    def read_config(
+        cls, path_or_dict: str | Path | Mapping[str, Any], source: str = "config", vocab_path: str | None = None
+    ) -> Any:
+        """The shape of the network, from ``ernie_config.json`` or its content; ``ErnieConfig`` or what has its face.
+
+        Args:
+            path_or_dict: see ``ErnieConfig``.
+            source: see there.
+            vocab_path: the vocabulary, where it is known, for shapes that follow from it.
+
+        Raises:
+            UserError: see ``ErnieConfig``.
+        """
+        return ErnieConfig(path_or_dict, source)
+
+    def make_encoder(self, config: Any) -> Any:
+        """The layer that turns a batch into vectors, see ``ErnieEncoder``."""
+        return ErnieEncoder(config)
+
+    def pooled(self, features: dict[str, Any]) -> Any:
+        """The vector of each example, float32 [batch, hidden]."""
+        return self.encoder.pool(self.encoder(features))
+
+    @classmethod
+    def memory_line(cls, config: Any, **setting: Any) -> str | None:
+        """The line of the log on memory, see ``ernie.memory.training_line``; None for networks it does not know."""
+        return training_line(config, **setting)
+
+    def segments(self) -> tuple[nn.Layer, ...]:
         """The encoder's layers."""
         return tuple(self.encoder.layers)
 
     @property
-    def training_mode(self):
+    def training_mode(self) -> bool:
         """Whether this copy belongs to the train Program."""
         return self.mode is RunMode.TRAIN
 
     @classmethod
-    def variant(cls, args):
-        """The class that the flags ask for: this one, or a sibling the same script serves."""
+    def variant(cls, settings: Any) -> type[FinetuneTask]:
+        """The class that the settings ask for: this one, or a sibling that the same script serves."""
         return cls
 
     @classmethod
-    def head_config(cls, args, label_map):
-        """The ``HeadConfig`` that the flags and the label map (label word -> class, or None) ask for."""
-        return HeadConfig(num_labels=args.model.num_labels, metric=args.model.metric)
+    def check(cls, spec: ModelSpec) -> None:
+        """Raise UserError where settings do not go together, or do not go with labels and number of classes."""
 
     @classmethod
-    def open_reader(cls, path, tokenizer, args, label_map, training=False, labelled=True):
-        """The reader of a file: ``num_examples``, ``batches(start)``, ``stats``, ``fingerprint()``.
+    def metric(cls, settings: Any) -> str | None:
+        """The name of the score, as the record of the model has it."""
+        return "simple_accuracy"
 
-        Args:
-            args: ``finetune.args.Args``.
-            label_map: label word -> class, or None.
-            training: shuffled, bucketed and repeated, as the flags say; else once, in the file's order.
-            labelled: whether labels are read; they are not for prediction.
-        """
+    @classmethod
+    def labels(cls, spec: ModelSpec) -> list[str]:
+        """The words for the classes, in their order; [] where there are no classes."""
+        return spec.labels if cls.label_kind in ("class", "set") else []
+
+    @classmethod
+    def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:
+        """The reader of a file: ``num_examples``, ``batches(start)``, ``stats``, ``fingerprint()``."""
         return TaskReader(
             path,
             tokenizer,
-            label_map=label_map,
-            num_labels=args.model.num_labels,
-            label_kind=cls.label_kind if labelled else None,
-            token_cache_dir=cls.token_cache(args),
-            **cls.batching(args, training),
+            label_map=None if spec.label_map is None else dict(spec.label_map),
+            num_labels=spec.num_labels,
+            label_kind=cls.label_kind if reading.labelled else None,
+            token_cache_dir=reading.token_cache_dir,
+            max_seq_len=spec.max_seq_len,
+            task_id=spec.task_id,
+            **reading.batching(),
         )
 
     @classmethod
-    def batching(cls, args, training):
-        """The arguments of a ``BatchReader`` that the flags give."""
-        train = args.train
-        return {
-            "max_seq_len": args.model.max_seq_len,
-            "batch_size": train.batch_size if training else train.predict_batch_size or train.batch_size,
-            "in_tokens": train.in_tokens,
-            "task_id": args.model.task_id,
-            "shuffle": training and args.data.shuffle,
-            "seed": train.random_seed,
-            "epochs": train.epoch if training else 1,
-            "bucket_window": args.data.bucket_window if training else 0,
-            "num_workers": args.data.num_workers,
-            **cls.sharing(args, training),
-        }
+    def prepare(cls, learner: Any, spec: ModelSpec) -> None:
+        """Called before training begins or goes on: sets weights that a train Program only looks at."""
 
     @classmethod
-    def sharing(cls, args, training):
-        """The arguments of a ``BatchReader`` that give this process its share of the batches."""
-        return {"rank": args.ranks.rank, "world_size": args.ranks.size, "even": training}
+    def known_by(cls, spec: ModelSpec) -> dict[str, Any]:
+        """What a run's result depends on besides flags, data and initial weights; JSON-able, {} for nothing."""
+        return {}
 
     @classmethod
-    def token_cache(cls, args):
-        """The folder of ``--token_cache_dir``, or None."""
-        return None if args.data.token_cache_dir == "off" else args.data.token_cache_dir
+    def saves_at_error(cls, spec: ModelSpec) -> bool:
+        """Whether a batch that cannot be read may be had later, so that the steps before it are worth a checkpoint."""
+        return False
 
     @classmethod
-    def is_labelled(cls, path):
-        """Whether a test file has labels to score against."""
-        return "label" in TsvFile(path).columns
+    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
+        """Whether a test file has labels to score against; placeholders (-1, nothing) are none."""
+        fields = label_fields(TsvFile(path))
+        return any(not is_placeholder(word, spec.label_map or ()) for word in fields)
 
     @classmethod
-    def finish_scores(cls, scores, reader, args):
-        """What an evaluation comes to, from what ``metrics`` collected and the reader it was collected from.
+    def more_tests(cls, settings: Any) -> list[tuple[str, str]]:
+        """Further files to predict after the test sets: pairs of a file and where its predictions go."""
+        return []
+
+    @classmethod
+    def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+        """The scores of an evaluation, from what ``metrics`` collected and the reader it was collected from.
 
         Args:
-            scores: ``loss``, ``data_num``, what ``metrics`` gave, ``event`` (``dev`` or ``test``), ``file``, ``step``.
+            scores: ``loss``, ``data_num``, what ``metrics`` gave, ``event`` (``dev`` or ``test``), ``file``, ``step``,
+                and ``stem``: the beginning of names of files about this evaluation (``dev``, ``dev_2``, ``test``).
+            folder: where such files go.
         """
         return scores
 
     @classmethod
-    def write_predictions(cls, outputs, reader, save, args):
-        """Write the prediction file, by default a line a row; returns the number of rows.
+    def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+        """(arrays of one example without the batch axis, its row) in the order of the file.
 
         Args:
-            outputs: iterable of (dict of predicted arrays, batch).
+            outputs: pairs (name -> array [batch, ...], batch) in the order of the file.
+            reader: the reader that the batches come from. A row of its table is a dict of column -> text.
+        """
+        rows = table_rows(reader.table)
+        for predicted, batch in outputs:
+            for number in range(len(batch["src_ids"])):
+                yield {name: array[number] for name, array in predicted.items()}, next(rows)
+
+    @classmethod
+    def decode(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> dict[str, Any]:
+        """The prediction of one example, JSON-able: what files, answers, the page and the Python API show.
+
+        Args:
+            outputs: name -> array of what ``forward`` predicted, without the batch axis.
+            row: the example: column -> text for rows of a table.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def answers_changed(
+        cls,
+        exact: Mapping[str, np.ndarray],
+        rough: Mapping[str, np.ndarray],
+        batch: Mapping[str, np.ndarray],
+        spec: ModelSpec,
+    ) -> np.ndarray:
+        """How much of each answer of a batch a less exact computation changes: float [answers], 0 nothing, 1 all.
+
+        Here 1 minus the cosine between the outputs of a row. A task whose answers are choices tells which are others.
+
+        Args:
+            exact, rough: name -> array [batch, ...] of what ``forward`` predicted.
+            batch: what they were computed from.
+        """
+        names = [name for name in cls.answer_outputs or exact if exact[name].ndim == 2]
+        one, other = (np.concatenate([outputs[name] for name in names], axis=1) for outputs in (exact, rough))
+        norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        return np.clip(1.0 - (one * other).sum(axis=1) / np.maximum(norms, 1e-12), 0.0, 1.0)
+
+    @classmethod
+    def legacy_line(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> str | None:
+        """The line of the 2019 scripts for one example; None for a task that they did not have."""
+        return None
+
+    @classmethod
+    def write_predictions(cls, outputs: Iterable, reader: Any, save: str, spec: ModelSpec) -> int:
+        """Write the prediction file of a test set; returns the number of rows.
+
+        The lines are those of the 2019 scripts. A task that they did not have gets the TSV of batch prediction.
+
+        Args:
+            outputs: see ``examples``.
             reader: the reader the batches come from.
             save: the file's path.
         """
-        written = 0
+        written, table = 0, TableFormat(cls, spec, reader.table.columns)
         with atomic_text(save) as file:
-            for predicted, batch in outputs:
-                lines = cls.prediction_lines(predicted, batch)
-                file.writelines(f"{line}\n" for line in lines)
-                written += len(lines)
+            for arrays, row in cls.examples(outputs, reader):
+                line = cls.legacy_line(arrays, row, spec)
+                if line is None:
+                    file.write(table.line(row, cls.decode(arrays, row, spec)))
+                else:
+                    file.write(f"{line}\n")
+                written += 1
         return written
 
     @classmethod
-    def best_by(cls, head):
-        """The name of the score that picks the best checkpoint; the higher, the better."""
-        raise NotImplementedError
+    def best_by(cls, spec: ModelSpec) -> str:
+        """The name of the score that picks the best checkpoint where ``--best_metric`` names none.
 
-    @classmethod
-    def evaluation_line(cls, head, scores, elapsed):
-        """One line of the log for an evaluation, from ``ave loss`` to the elapsed time.
-
-        Args:
-            head: the ``HeadConfig`` evaluated with.
-            scores: dict with ``loss``, ``data_num`` and the task's own scores.
-            elapsed: seconds.
+        The higher, the better, but for losses and errors, see ``propeller.train.evaluating.lower_is_better``.
         """
         raise NotImplementedError
 
     @classmethod
-    def training_line(cls, record):
+    def score_names(cls, spec: ModelSpec) -> tuple[str, ...]:
+        """The names of the scores of an evaluation; (): they are not known before the first one."""
+        return ()
+
+    @classmethod
+    def evaluation_line(cls, spec: ModelSpec, scores: Mapping[str, Any], elapsed: float) -> str:
+        """One line of the log for an evaluation, from the loss to the elapsed time.
+
+        Args:
+            scores: ``loss``, ``data_num`` and the task's own scores.
+            elapsed: seconds.
+        """
+        facts = {"loss", "data_num", "event", "file", "step", "epoch", "stem", "elapsed", "checkpoint"}
+        text = ", ".join(f"{name}: {value:f}" for name, value in scores.items()
+                         if name not in facts and isinstance(value, float))  # fmt: skip
+        return f"ave loss: {scores['loss']:f}, {text}, data_num: {scores['data_num']:d}, elapsed time: {elapsed:f} s"
+
+    @classmethod
+    def training_line(cls, record: Mapping[str, Any]) -> str:
         """The losses and scores of a training line: ``ave loss`` and what the task adds."""
         return f"ave loss: {record['loss']:f}"
 
-    @classmethod
-    def prediction_lines(cls, outputs, batch):
-        """The lines of the prediction file for one batch, a line a row.
 
-        Args:
-            outputs: dict of the arrays that ``forward`` predicted.
-            batch: the batch they were predicted from.
-        """
-        raise NotImplementedError
-
-
-def with_qids(lines, batch):
-    """Prediction lines, each begun with its row's ``qid`` and a tab where the batch has one, as in 2019."""
-    if "qids" not in batch:
-        return lines
-    return [f"{int(qid)}\t{line}" for qid, line in zip(batch["qids"].ravel(), lines)]
+def with_qid(line: str, row: Mapping[str, str]) -> str:
+    """A prediction line, begun with its row's ``qid`` and a tab where the row has one, as in 2019."""
+    return f"{int(row['qid'])}\t{line}" if "qid" in row else line

@@ -3,12 +3,19 @@
 The data side (build_data, build_vocab, inspect and what they import) never imports Paddle.
 """
 
+from __future__ import annotations
+
+import functools
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from propeller.errors import UserError
 
-# name -> module:class; a class is imported when it is asked for. Of these files only that of knowledge masking needs
-# Paddle: the others declare a ``ClassTask``, whose network pretrain/class_model.py has.
+if TYPE_CHECKING:
+    from pretrain.declaration import Declaration
+    from pretrain.task import PretrainTask
+
+# name -> module:class of a ``Declaration``, which is imported when it is asked for. None of these files needs Paddle.
 TASKS = {
     "knowledge_masking": "pretrain.tasks.knowledge_masking:KnowledgeMasking",
     "capitalization": "pretrain.tasks.capitalization:Capitalization",
@@ -18,24 +25,41 @@ TASKS = {
     "discourse_relation": "pretrain.tasks.discourse_relation:DiscourseRelation",
     "ir_relevance": "pretrain.tasks.ir_relevance:IrRelevance",
 }
+DEFAULT_TASK = "knowledge_masking"  # of a build without --tasks and of a run without --task_list
 
 
-def declared(name):
-    """The class that ``TASKS`` has under that name: a ``ClassTask``, or a ``PretrainTask``.
+def declared(name: str) -> type[Declaration]:
+    """The ``Declaration`` of that name, the builder half of the task.
 
     Raises:
-        UserError: there is no such task.
+        UserError: there is no such task, or it is not a ``Declaration``.
     """
+    from pretrain.declaration import Declaration
+
     if name not in TASKS:
         raise UserError(f"task {name!r} is unknown: give one of {', '.join(TASKS)}")
     module, _, attribute = TASKS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    declaration = getattr(importlib.import_module(module), attribute)
+    if not (isinstance(declaration, type) and issubclass(declaration, Declaration)):
+        raise UserError(
+            f"task {name}: {TASKS[name]} is not a pretrain.declaration.Declaration; give the class that makes its "
+            "instances, which names the network"
+        )
+    if declaration.name != name:
+        raise UserError(f"task {name}: {TASKS[name]} has the name {declaration.name!r}; give it that of TASKS")
+    return declaration
 
 
-def task_class(name):
-    """The ``PretrainTask`` class of that name. Raises UserError: there is no such task."""
-    from pretrain.class_model import model_of
-    from pretrain.classes import ClassTask
+def task_class(name: str) -> type[PretrainTask]:
+    """The ``PretrainTask`` of that name, the network half of the task. Imports Paddle.
 
-    found = declared(name)
-    return model_of(found) if issubclass(found, ClassTask) else found
+    Raises:
+        UserError: as ``declared``; the task names no network.
+    """
+    return _with_network(declared(name))  # type: ignore[arg-type]  # mypy doubts that classes are hashable
+
+
+@functools.cache
+def _with_network(declaration: Any) -> type[PretrainTask]:
+    facts = {"name": declaration.name, "declared": declaration, "__doc__": declaration.__doc__}
+    return type(declaration.__name__, (declaration.network(),), facts)

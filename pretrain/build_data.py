@@ -8,10 +8,10 @@ writes OUTPUT/filelist (path<TAB>mask_word_prob, for train.py --train_filelist),
 OUTPUT/stats.json. With --tasks A,B instances of several tasks are made in one pass, each in OUTPUT/TASK/ with the same
 three, for a task list (train.py --task_list); pretrain/tasks/ has a file for every task.
 
-Text is plain (UTF-8, a blank line between documents) or JSON lines (`text`, `title`), as it is, .gz or .zst. The same
-text, flags and --seed give the same bytes, however many processes. Killed midway, the same command goes on with the
-files that are not done. What is wrong with the input is one line, file, line and remedy, and exit status 2; --on_bad
-skip leaves it out and counts it.
+Text is plain (UTF-8, a blank line between documents), JSON (`text`, `title`; lines or an array), WikiExtractor's <doc>,
+or a table with a header, as it is or compressed; docs/data.md shows each. The same text, flags and --seed give the same
+bytes, however many processes. Killed midway, the same command goes on with the files that are not done. What is wrong
+with the input is one line, file, line and remedy, and exit status 2; --on_bad skip leaves it out and counts it.
 """
 
 from __future__ import annotations
@@ -21,32 +21,28 @@ import dataclasses
 import glob
 import logging
 import os
-import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pretrain import TASKS
-from pretrain.builder import FILES, MASKING, Plan, build_file, check_records, facts_of, names_of
-from pretrain.documents import FORMATS
-from pretrain.engines import Processes, over_ray
-from pretrain.instances import PAIRS
-from pretrain.segment import SEGMENTERS
-from pretrain.shards import Folder
+from pretrain import DEFAULT_TASK, TASKS, declared
+from pretrain.corpus.builder import FILES, Plan, build_file, check_records, facts_of, names_of
+from pretrain.corpus.documents import FORMATS
+from pretrain.corpus.engines import Processes, over_ray
+from pretrain.corpus.instances import PAIRS
+from pretrain.corpus.segment import SEGMENTERS
+from pretrain.corpus.shard_folder import Folder
 from propeller.errors import UserError, exit_on_user_error
+from propeller.flags import FlagParser, boolean
+from propeller.runtime import cores
+from reader.survey import MOST_UNKNOWN
 from tokenization import TOKENIZERS
 
 log = logging.getLogger("ernie.pretrain")
 TOLD = 5  # bad lines told one by one
 
 
-def truth(text):
-    """true or false, as the flags of the other scripts."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    raise argparse.ArgumentTypeError("give true or false")
-
-
-def names(text):
+def names(text: str) -> tuple[str, ...]:
     """Names with commas between."""
     found = tuple(name.strip() for name in text.split(",") if name.strip())
     if not found:
@@ -56,7 +52,7 @@ def names(text):
 
 def arguments() -> argparse.ArgumentParser:
     """The flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m pretrain.build_data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     plan = Plan("")
@@ -64,30 +60,28 @@ def arguments() -> argparse.ArgumentParser:
     def flag(group, name, text, kind=None, **options):
         default = options.pop("default", getattr(plan, name, None))
         kind = kind or type(default)
-        shown = "" if default in (None, ()) else f" (default {str(default).lower() if kind is truth else default})"
+        shown = "" if default in (None, ()) else f" (default {str(default).lower() if kind is boolean else default})"
         group.add_argument(f"--{name}", type=kind, default=default, help=text.replace("%", "%%") + shown, **options)
 
     group = parser.add_argument_group("input and output")
     group.add_argument("--input", nargs="+", required=True, metavar="FILE", help="files or patterns ('*.txt.gz')")
     group.add_argument("--output", required=True, help="folder of the shards, their list and the statistics")
-    flag(group, "format", "how the text is given; auto: JSON lines in .json and .jsonl, else plain", choices=FORMATS)
+    flag(group, "format", "how the text is given; auto: what its first lines say", choices=FORMATS)
+    flag(group, "text_field", "the field of JSON, or the column of a table, that holds the text")
     flag(group, "title", "a title is the first sentence, or left out", choices=("first", "ignore"))
     flag(group, "line_break", "a line of a document is a paragraph, or wrapped", choices=("paragraph", "wrap"))
-    flag(
-        group,
-        "on_bad",
-        "bad input stops the build, or is counted and left out",
-        choices=("error", "skip"),
-    )
+    flag(group, "on_bad", "bad input stops the build, or is counted and left out", choices=("error", "skip"))
+    flag(group, "allow_unk", f"go on where over {MOST_UNKNOWN} of the pieces are [UNK]", boolean)
     group.add_argument("--overwrite", action="store_true", help="build anew what --output holds of another build")
     group = parser.add_argument_group("words and pieces")
     flag(group, "segmenter", f"where words, phrases and entities come from: {', '.join(SEGMENTERS)}, or MODULE:CLASS")
     group.add_argument("--vocab_path", required=True, help="vocab.txt of the model")
     flag(group, "tokenizer", "how words become pieces", choices=tuple(TOKENIZERS))
-    flag(group, "do_lower_case", "lower-case the text and strip accents, for uncased vocabularies", truth)
-    flag(group, "sp_model", "sentencepiece model of the last two (default: the *.model beside vocab.txt)", str)
+    flag(group, "do_lower_case", "lower-case the text and strip accents, for uncased vocabularies", boolean)
+    flag(group, "sp_model", "sentencepiece model of the last three (default: the *.model beside vocab.txt)", str)
     group = parser.add_argument_group("instances")
-    flag(group, "tasks", f"in a folder each: {', '.join(TASKS)} (default: {MASKING} alone, in --output itself)", names)
+    tasks = f"in a folder each: {', '.join(TASKS)} (default: {DEFAULT_TASK} alone, in --output itself)"
+    flag(group, "tasks", tasks, names)
     pairs = "mixed: half of the second texts are the next ones; positive: all, as generate_neg_sample needs"
     flag(group, "pairs", pairs, choices=PAIRS)
     flag(group, "max_seq_len", "longest instance in tokens, [CLS] and [SEP] among them")
@@ -95,30 +89,19 @@ def arguments() -> argparse.ArgumentParser:
     flag(group, "max_segments", "sentence_reordering: a paragraph is cut into as many at most")
     flag(group, "connectives", "discourse_relation: JSON list (default: config/connectives_*.json by --segmenter)", str)
     flag(group, "stop_words", "token_document_relation: file of words, '' for none (default: by --segmenter)", str)
-    flag(
-        group,
-        "mask_word_prob",
-        "how likely a file has whole units masked in an epoch: for the list",
-        default=1.0,
-    )
+    flag(group, "mask_word_prob", "how likely a file has whole units masked in an epoch: for the list", default=1.0)
     flag(group, "seed", "of pairs and lengths")
     group = parser.add_argument_group("how it is done")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    flag(group, "num_workers", "processes; 0: this one alone", default=cores)
-    flag(
-        group,
-        "engine",
-        "processes here, or a file a task on a Ray cluster",
-        default="local",
-        choices=("local", "ray"),
-    )
+    flag(group, "num_workers", "processes; 0: this one alone", default=cores())
+    engine = "processes here, or a file a task on a Ray cluster"
+    flag(group, "engine", engine, default="local", choices=("local", "ray"))
     group.add_argument("--ray_address", help="of a running cluster (default: one of --num_workers processes here)")
     flag(group, "instances_per_shard", "a shard is closed when it has as many")
     flag(group, "block_chars", "characters worked on at once; wrong second texts come from among them")
     return parser
 
 
-def input_files(patterns) -> list:
+def input_files(patterns: Iterable[str]) -> list:
     """The files that paths and patterns name, each once, in order. Raises UserError for one that names none."""
     found = {}
     for pattern in patterns:
@@ -133,7 +116,7 @@ def input_files(patterns) -> list:
     return list(found)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Build."""
     args = vars(arguments().parse_args(argv))
     plan = Plan(**{name: args[name] for name in Plan.__dataclass_fields__})
@@ -142,10 +125,10 @@ def main(argv=None):
     if args["num_workers"] < 0:
         raise UserError(f"--num_workers {args['num_workers']}: give 0 or more")
     paths, folder, begin = input_files(args["input"]), Folder(args["output"], plan.tasks), time.monotonic()
-    parts = dict(zip(plan.tasks or (MASKING,), folder.parts))
+    parts = dict(zip(plan.built, folder.parts))
     with folder.claimed(plan.settings(), args["overwrite"]):
         names = names_of(paths)
-        records = {task: {} for task in parts}
+        records: dict[str, dict[str, dict]] = {task: {} for task in parts}
         for path, name in names.items():
             found = {task: part.record(name, facts_of(path)) for task, part in parts.items()}
             if all(found.values()):
@@ -159,16 +142,23 @@ def main(argv=None):
                 part.unlist()
         for path, made in _build(missing, names, plan, folder.path, args):
             _keep(records, names[path], made)
-            stats = [record["stats"] for record in made.values()]
-            count = sum(each.get("instances", 0) for each in stats)
-            log.info("%s: %d documents, %d instances", path, stats[0].get("documents", 0), count)
-        of_tasks = {task: (plan.classes(task), task) if plan.tasks else () for task in parts}
+            counts = [record["stats"] for record in made.values()]
+            instances = sum(each.get("instances", 0) for each in counts)
+            log.info("%s: %d documents, %d instances", path, counts[0].get("documents", 0), instances)
         for task, part in parts.items():  # before any list is written
-            part.statistics(records[task], *of_tasks[task])
+            part.statistics(records[task], _counts(plan, task), task if plan.tasks else None)
         stats = {
-            task: part.finish(records[task], args["mask_word_prob"], *of_tasks[task]) for task, part in parts.items()
+            task: part.finish(records[task], args["mask_word_prob"], _counts(plan, task))
+            for task, part in parts.items()
         }
     _report(stats, parts, time.monotonic() - begin)
+
+
+def _counts(plan, task):
+    """See ``shard_folder.statistics``."""
+    declaration = declared(task)
+    names = declaration.class_names(plan)
+    return lambda total: declaration.statistics(total, names)
 
 
 def _keep(records, name, found):
@@ -223,20 +213,14 @@ def _report(found, parts, seconds):
         f"{100 * stats['unknown_rate']:.2f}% of the pieces are [UNK]"
     )
     for task, each in found.items():
-        if "classes" in each:
-            told = ", ".join(f"{name}: {count}" for name, count in each["classes"].items() if count)
-            absent = [name for name, count in each["classes"].items() if not count]
-            told += f"; none of {', '.join(absent)}" if absent else ""
-        else:
-            told = f"{each['instances_next']} of them with the next text"
-        size = f"{each['tokens']} tokens, {each['length'].get('mean')} an instance"
+        size, told = f"{each['tokens']} tokens, {each['length'].get('mean')} an instance", declared(task).report(each)
         print(f"{task}: {each['instances']} instances, {size}; {told}; {each['left_over']} texts left over")
     for name, what in (("bad_lines", "bad lines"), ("bad_documents", "bad documents")):
         if stats[name]:
             print(f"{stats[name]} {what} left out")
 
 
-def script():
+def script() -> None:
     """As a program."""
     from propeller.log import setup
 
@@ -245,4 +229,4 @@ def script():
 
 
 if __name__ == "__main__":
-    sys.exit(script())
+    script()

@@ -17,15 +17,16 @@ from __future__ import annotations
 import argparse
 import heapq
 import logging
-import sys
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pretrain.build_data import input_files, truth
-from pretrain.documents import FORMATS, Source, documents
-from pretrain.segment import build_segmenter
+from pretrain.build_data import input_files
+from pretrain.corpus.documents import FORMATS, Source, documents
+from pretrain.corpus.segment import Segmenter, build_segmenter
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import write_file
+from propeller.flags import FlagParser, boolean
 from tokenization import BasicTokenizer
 from tokenization_basic import char_kind
 
@@ -35,9 +36,16 @@ LONGEST = 100  # characters of a word; longer ones are [UNK] to the tokenizer
 log = logging.getLogger("ernie.pretrain")
 
 
-def count_words(paths, source=Source(), do_lower_case=True, segmenter=None, max_words=4_000_000) -> Counter:  # noqa: B008
+def count_words(
+    paths: Iterable[str | Path],
+    source: Source = Source(),  # noqa: B008  (frozen)
+    do_lower_case: bool = True,
+    segmenter: Segmenter | None = None,
+    max_words: int = 4_000_000,
+) -> Counter:
     """How often each word of BasicTokenizer is in the files. Raises UserError: file, line, remedy."""
-    basic, counts = BasicTokenizer(do_lower_case), Counter()
+    basic = BasicTokenizer(do_lower_case)
+    counts: Counter = Counter()
     for path in paths:
         for document in documents(path, source):
             texts = document.paragraphs
@@ -65,7 +73,8 @@ def build(counts: Counter, size: int, min_count: int = 2) -> list:
     """The vocabulary: at most `size` tokens. counts: word -> how often. Raises UserError: no words, a small size."""
     if size <= len(SPECIAL):
         raise UserError(f"--size {size}: give more than the {len(SPECIAL)} special tokens")
-    chars, inside = Counter(), set()
+    chars: Counter = Counter()
+    inside: set[str] = set()
     for word, count in counts.items():
         if len(word) <= LONGEST:
             for char in word:
@@ -92,7 +101,7 @@ def _longer_pieces(counts, kept, room, min_count) -> list:
     ]
     words = sorted(words, key=lambda item: (-item[1], item[0]))[:MERGED_WORDS]
     merges = _Merges([word for word, _ in words], [count for _, count in words])
-    found = {}
+    found: dict[str, None] = {}
     while len(found) < room:
         pair, count = merges.best()
         if count < min_count:
@@ -104,9 +113,11 @@ def _longer_pieces(counts, kept, room, min_count) -> list:
 class _Merges:
     """Words as lists of pieces, and how often each pair of neighbouring pieces occurs."""
 
-    def __init__(self, words, counts):
+    def __init__(self, words, counts) -> None:
         self.words = [[word[0], *(f"##{char}" for char in word[1:])] for word in words]
-        self.counts, self.pairs, self.places = counts, Counter(), {}
+        self.counts = counts
+        self.pairs: Counter[tuple[str, str]] = Counter()
+        self.places: dict[tuple[str, str], set[int]] = {}
         for number, pieces in enumerate(self.words):
             self._add(number, pieces, 1)
         self.heap = [(-count, pair) for pair, count in self.pairs.items()]
@@ -130,9 +141,11 @@ class _Merges:
     def merge(self, pair) -> str:
         """Make one piece of the pair wherever it stands; returns the piece."""
         first, second = pair
-        piece, touched = first + second[2:], set()
+        piece = first + second[2:]
+        touched: set[tuple[str, str]] = set()
         for number in self.places.pop(pair):
-            old, new = self.words[number], []
+            old = self.words[number]
+            new: list[str] = []
             for part in old:
                 if new and new[-1] == first and part == second:
                     new[-1] = piece
@@ -151,7 +164,7 @@ class _Merges:
 
 def arguments() -> argparse.ArgumentParser:
     """The flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m pretrain.build_vocab",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -161,19 +174,20 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=8000, help="most tokens (default 8000)")
     parser.add_argument("--min_count", type=int, default=2, help="rarer characters and words are left out (default 2)")
     parser.add_argument("--max_words", type=int, default=4_000_000, help="most words counted (default 4000000)")
-    parser.add_argument("--do_lower_case", type=truth, default=True, help="lower-case the text (default true)")
+    parser.add_argument("--do_lower_case", type=boolean, default=True, help="lower-case the text (default true)")
     parser.add_argument("--format", default="auto", choices=FORMATS, help="as in pretrain.build_data")
+    parser.add_argument("--text_field", default="text", help="as in pretrain.build_data (default text)")
     parser.add_argument(
         "--segmenter", default="none", choices=("none", "pre-segmented"), help="whether words have tags (default none)"
     )
     return parser
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the vocabulary."""
     args = arguments().parse_args(argv)
     segmenter = build_segmenter(args.segmenter) if args.segmenter != "none" else None
-    source = Source(format=args.format)
+    source = Source(format=args.format, text_field=args.text_field)
     counts = count_words(input_files(args.input), source, args.do_lower_case, segmenter, args.max_words)
     tokens = build(counts, args.size, args.min_count)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +201,7 @@ def main(argv=None):
     )
 
 
-def script():
+def script() -> None:
     """As a program."""
     from propeller.log import setup
 
@@ -196,4 +210,4 @@ def script():
 
 
 if __name__ == "__main__":
-    sys.exit(script())
+    script()

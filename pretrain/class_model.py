@@ -1,79 +1,80 @@
 """The network of a task with classes: one layer over the pooled output, or over the states of tokens.
 
-    model_of(SentenceDistance)          # its PretrainTask: batches with ``labels`` int64 [batch, 1]
-    model_of(Capitalization)            # batches with ``token_pos`` and ``token_labels``, int64 [tokens, 1] each
+    SentenceModel       # batches with ``labels`` int64 [batch, 1]
+    TokenModel          # batches with ``token_pos`` and ``token_labels``, int64 [tokens, 1] each
 
 ERNIE 2.0, arXiv 1907.12412, sections 3.2 and 4.2: sentence-level and token-level losses over one encoder.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from ernie.modeling import SentencePairHead
-from pretrain.task import ENCODER_INPUTS, PretrainTask
+from ernie.config import ErnieConfig
+from ernie.modeling import ErnieEncoder, SentencePairHead
+from pretrain.task import ENCODER_INPUTS, HeadConfig, PretrainTask
 from propeller.metrics import Metric
-from propeller.train.model import Input
-
-
-@functools.cache
-def model_of(declared):
-    """The ``PretrainTask`` class of a ``ClassTask`` class."""
-    base = SentenceModel if declared.level == "sentence" else TokenModel
-    return type(declared.__name__, (base,), {"name": declared.name, "declared": declared, "__doc__": declared.__doc__})
+from propeller.train.model import Input, RunMode
 
 
 class ClassModel(PretrainTask):
-    """A layer of ``head.classes`` outputs, its parameters ``<name>_fc``; the mean cross entropy is the loss."""
+    """A layer with an output per class, its parameters ``<name>_fc``; the mean cross entropy is the loss."""
 
-    declared = None
-    label = None
+    label: ClassVar[str]
 
-    def __init__(self, config, head, mode, optimizer=None, encoder=None):
+    def __init__(
+        self,
+        config: ErnieConfig,
+        head: HeadConfig,
+        mode: RunMode,
+        optimizer: Any = None,
+        encoder: ErnieEncoder | None = None,
+    ) -> None:
         super().__init__(config, head, mode, optimizer, encoder)
-        self.output = SentencePairHead(config, self.name, head.classes)
+        self.output = SentencePairHead(config, self.name, head.settings["classes"])
 
-    def losses(self, predictions, label):
+    def losses(self, predictions: dict, label: dict) -> paddle.Tensor:
         """Cross entropy of each thing to be told, float32 [things, 1]."""
         return F.cross_entropy(predictions["logits"], label[self.label], reduction="none")
 
-    def loss(self, predictions, label):
+    def loss(self, predictions: dict, label: dict) -> paddle.Tensor:
         """Mean cross entropy."""
         return paddle.mean(self.losses(predictions, label))
 
-    def loss_weight(self, batch):
+    def loss_weight(self, batch: dict) -> int:
         return len(batch[self.label])
 
-    def metrics(self, predictions, label):
+    def metrics(self, predictions: dict, label: dict) -> dict[str, Metric]:
         """Loss and accuracy; in evaluations the mean over classes of their accuracies too."""
         scores = TrainingScores if self.training_mode else Scores
         return {"scores": scores([self.losses(predictions, label), predictions["logits"], label[self.label]])}
 
     @classmethod
-    def finish_scores(cls, scores):
+    def finish_scores(cls, scores: dict[str, float]) -> dict[str, float]:
         """The loss is made exact: a mean over all things told, not over batches."""
         return {**scores, "loss": scores["class_loss"]}
 
     @classmethod
-    def training_line(cls, record):
+    def training_line(cls, record: Mapping[str, Any]) -> str:
         return f"{super().training_line(record)}, acc: {record['acc']:f}"
 
     @classmethod
-    def evaluation_line(cls, scores, batch_averaged=True):
+    def evaluation_line(cls, scores: Mapping[str, Any], batch_averaged: bool = True) -> str:
         return f"{super().evaluation_line(scores)}, acc: {scores['acc']:f}, balanced acc: {scores['balanced_acc']:f}"
 
 
 class SentenceModel(ClassModel):
     """The class of an input of one or more sentences, from the pooled output."""
 
-    kind, label = "sentence", "labels"
+    label = "labels"
     inputs = (*ENCODER_INPUTS, Input("labels", [None, 1], "int64", label=True))
 
-    def forward(self, features):
+    def forward(self, features: dict) -> dict[str, paddle.Tensor]:
         """-> ``logits`` float32 [batch, classes]."""
         return {"logits": self.output(self.encoder.pool(self.encoder(features)))}
 
@@ -81,14 +82,14 @@ class SentenceModel(ClassModel):
 class TokenModel(ClassModel):
     """The class of every token that has one, from its own state."""
 
-    kind, label = "token", "token_labels"
+    label = "token_labels"
     inputs = (
         *ENCODER_INPUTS,
         Input("token_pos", [None, 1], "int64"),
         Input("token_labels", [None, 1], "int64", label=True),
     )
 
-    def forward(self, features):
+    def forward(self, features: dict) -> dict[str, paddle.Tensor]:
         """-> ``logits`` float32 [tokens, classes]."""
         states = self.encoder(features)
         flat = states.reshape([-1, self.config.hidden_size])
@@ -102,20 +103,20 @@ class Scores(Metric):
     Fetched are cross entropies [things, 1], logits [things, classes] and labels [things, 1].
     """
 
-    def reset(self):
+    def reset(self) -> None:
         self._loss, self._batches = 0.0, 0
-        self._right = self._all = None
+        self._right = self._all = np.zeros(0, np.int64)  # of each class, from the first batch on
 
-    def update(self, arrays):
+    def update(self, arrays: Sequence[np.ndarray]) -> None:
         losses, logits, labels = arrays
         labels, classes = labels.ravel(), logits.shape[1]
         right = labels[logits.argmax(axis=1) == labels]
         counts = np.bincount(right, minlength=classes), np.bincount(labels, minlength=classes)
-        self._right, self._all = counts if self._all is None else (self._right + counts[0], self._all + counts[1])
+        self._right, self._all = (self._right + counts[0], self._all + counts[1]) if self._batches else counts
         self._loss += float(np.sum(losses, dtype=np.float64))
         self._batches += 1
 
-    def eval(self):
+    def eval(self) -> dict[str, float]:
         if not self._batches:
             return {}
         occur = self._all > 0
@@ -130,5 +131,5 @@ class Scores(Metric):
 class TrainingScores(Scores):
     """Those of a single batch that the loop averages over a line of the log."""
 
-    def eval(self):
+    def eval(self) -> dict[str, float]:
         return {"acc": super().eval()["acc"]}

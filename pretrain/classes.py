@@ -1,55 +1,71 @@
-"""What a pre-training task whose head tells classes declares: its classes, and how its instances are made from text.
+"""The builder half of a pre-training task whose head predicts classes.
 
     class SentenceDistance(ClassTask):
         name = "sentence_distance"
         def lines(self, documents, rng_of): ...
 
-Nothing here needs Paddle: the processes that build shards import task files too. The network of such a task, one layer
-over the pooled output or over the states of tokens, is ``pretrain.class_model``.
+Its network, one layer over the pooled output or over the states of tokens, is in ``pretrain.class_model``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pretrain.declaration import Declaration
+from reader.pretraining.shards import TOKEN_CLASSES_MOST
+
+if TYPE_CHECKING:
+    from pretrain.corpus.builder import Plan
+
 LEVELS = ("sentence", "token")
+MODELS = {"sentence": "pretrain.class_model:SentenceModel", "token": "pretrain.class_model:TokenModel"}
 
 
-class ClassTask:
-    """A task whose head tells classes. One object builds the shards of one process.
-
-    Args:
-        plan: ``pretrain.builder.Plan``.
-        tokenizer: of ``tokenization.TOKENIZERS``.
+class ClassTask(Declaration):
+    """A task whose head predicts classes. The Counter of ``lines`` has ``class_N`` for every class too.
 
     Attributes:
-        name: as in ``pretrain.TASKS``.
-        level: ``sentence``: the class is one of the whole input, told from the pooled [CLS]; ``token``: one of every
-            token, told from its own state.
-        default_classes: how many classes the head has where the task list does not say; None: it must.
-        fewer_classes: what may be done, beside building shards of more text, where a class has no instance.
+        level: ``sentence``: the class is one of the whole input, predicted from the pooled [CLS]; ``token``: one of
+            every token, predicted from its own state.
+        default_classes: how many classes the head has where the task list does not say; None: the list must say.
     """
 
-    name = None
-    level = "sentence"
-    default_classes = None
-    fewer_classes = "give the head only the classes that there are"
+    level: ClassVar[str] = "sentence"
+    default_classes: ClassVar[int | None] = None
 
-    def __init__(self, plan, tokenizer):
-        self.plan, self.tokenizer = plan, tokenizer
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.level not in LEVELS:
+            raise TypeError(f"{cls.__name__}: level is {cls.level!r}; give one of {', '.join(LEVELS)}")
+        cls.kind = cls.level
+        if cls.model is None or cls.model in MODELS.values():  # not one of the task's own
+            cls.model = MODELS[cls.level]
 
     @classmethod
-    def class_names(cls, plan) -> tuple:
+    def class_names(cls, plan: Plan) -> tuple[str, ...]:
         """Names of the classes 0, 1, ... that a plan makes."""
         raise NotImplementedError
 
-    def lines(self, documents, rng_of):
-        """Instances of the documents of one block.
+    @classmethod
+    def statistics(cls, total: Mapping, names: Sequence[str] | None) -> dict[str, Any]:
+        """See ``Declaration``; with how many instances, or tokens, each class has."""
+        classes = {name: total[f"class_{number}"] for number, name in enumerate(names or ())}
+        return {**super().statistics(total, names), "classes": classes}
 
-        Args:
-            documents: list of ``pretrain.builder.Text``, none without a sentence.
-            rng_of: place in ``documents`` -> a ``random.Random`` of its own, of which only ``random()`` is called.
+    @classmethod
+    def report(cls, stats: Mapping[str, Any]) -> str:
+        """See ``Declaration``."""
+        told = ", ".join(f"{name}: {count}" for name, count in stats["classes"].items() if count)
+        absent = [name for name, count in stats["classes"].items() if not count]
+        return f"{told}; none of {', '.join(absent)}" if absent else told
 
-        Returns:
-            (lines of a shard, see ``reader.shards``; a Counter with ``instances``, ``tokens``, how many have each
-            length, and ``class_N`` for every class: of instances, or of tokens at the token level).
-        """
-        raise NotImplementedError
+    @classmethod
+    def head_settings(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """``classes``: how many the head has."""
+        classes = given.get("classes", cls.default_classes)
+        most = TOKEN_CLASSES_MOST if cls.level == "token" else 2**31
+        if set(given) - {"classes"} or type(classes) is not int or not 1 < classes <= most:
+            numbers = f"2 to {most}" if cls.level == "token" else "2 on"
+            raise cls.wrong_head(given, f'"classes": a whole number from {numbers}')
+        return {"classes": classes}

@@ -16,21 +16,28 @@ from __future__ import annotations
 import argparse
 import random
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
+from typing import Callable
 
-from pretrain.build_data import input_files, truth
-from pretrain.builder import Plan, facts_of, names_of
-from pretrain.documents import lines as lines_of
-from pretrain.shards import Folder, ShardWriter, compress, write_record
+from pretrain.build_data import input_files
+from pretrain.corpus.builder import Plan, facts_of, names_of
+from pretrain.corpus.compression import unpacking
+from pretrain.corpus.documents import lines as lines_of
+from pretrain.corpus.shard_folder import Folder, ShardWriter, compress, write_record
+from pretrain.declaration import Lines
 from pretrain.tasks.ir_relevance import CLASSES, CLICKED, RANDOM, SHOWN, IrRelevance, drawn_other
+from propeller.encoding import remedy
 from propeller.errors import UserError, exit_on_user_error
+from propeller.flags import FlagParser, boolean
 from tokenization import TOKENIZERS, build_tokenizer
 
 COLUMNS = ("query", "title", "clicked")
 ROWS = 4096  # of a block
 
 
-def rows(path, problems=None):
+def rows(path: str | Path, problems: list | None = None) -> Iterator[tuple[str, str, bool]]:
     """(query, title, whether clicked) of each row. problems: a list that takes (line, text) of bad rows; None: raise.
 
     Raises UserError: file, line, remedy.
@@ -43,8 +50,8 @@ def rows(path, problems=None):
                 order = _columns(path, fields)
                 continue
             found = _row(fields, order)
-        except UnicodeDecodeError:
-            found = "not UTF-8; convert the file, as with iconv -t UTF-8"
+        except UnicodeDecodeError as error:
+            found = f"not UTF-8; {remedy(path, error.object, unpacking(path))}"
             if order is None:
                 raise UserError(f"{path}, line 1: {found}") from None
         if not isinstance(found, str):
@@ -76,15 +83,18 @@ def _row(fields, order):
     return query, title, clicked == "1"
 
 
-def block_lines(task, block, draw):
+def block_lines(
+    task: IrRelevance, block: list[tuple[str, str, bool]], draw: Callable[[], float]
+) -> tuple[Lines, Counter]:
     """(lines, Counter) of a block of rows. draw: random() of a generator of its own."""
     texts = task.tokenized([text for query, title, _ in block for text in (query, title)])
     pairs = list(zip(texts[::2], texts[1::2], (clicked for _, _, clicked in block)))
-    shown = {}
+    shown: dict[bytes, set[bytes]] = {}
     for query, title, _ in pairs:
         shown.setdefault(query.text, set()).add(title.text)
     titles = [title for _, title, _ in pairs]
-    found, stats = [], Counter()
+    found = []
+    stats: Counter = Counter()
     for number, (query, title, clicked) in enumerate(pairs):
         if not query.count or not title.count:
             stats["left_over"] += 1
@@ -96,10 +106,11 @@ def block_lines(task, block, draw):
     return found, stats
 
 
-def build(path, name, plan, task, folder):
+def build(path: str | Path, name: str, plan: Plan, task: IrRelevance, folder: str | Path) -> dict:
     """The shards of one log; returns its record. Raises UserError: file, line, remedy."""
-    facts, stats = facts_of(path), Counter()
-    problems = [] if plan.on_bad == "skip" else None
+    facts = facts_of(path)
+    stats: Counter = Counter()
+    problems: list | None = [] if plan.on_bad == "skip" else None
     writer, found, number = ShardWriter(folder, name, plan.instances_per_shard), rows(path, problems), 0
     try:
         while block := list(islice(found, ROWS)):
@@ -117,7 +128,7 @@ def build(path, name, plan, task, folder):
 
 def arguments() -> argparse.ArgumentParser:
     """The flags: those of build_data that matter here."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m pretrain.click_log", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     plan = Plan("")
@@ -125,7 +136,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, help="folder of the shards, their list and the statistics")
     parser.add_argument("--vocab_path", required=True, help="vocab.txt of the model")
     parser.add_argument("--tokenizer", default=plan.tokenizer, choices=tuple(TOKENIZERS), help="default %(default)s")
-    parser.add_argument("--do_lower_case", default=True, type=truth, help="for uncased vocabularies (default true)")
+    parser.add_argument("--do_lower_case", default=True, type=boolean, help="for uncased vocabularies (default true)")
     parser.add_argument("--sp_model", help="sentencepiece model (default: the *.model beside vocab.txt)")
     parser.add_argument("--max_seq_len", default=plan.max_seq_len, type=int, help="default %(default)s")
     parser.add_argument("--seed", default=0, type=int, help="of the random titles (default 0)")
@@ -135,7 +146,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> dict:
     """Build; returns the statistics."""
     args = vars(arguments().parse_args(argv))
     plan = Plan(segmenter="char", **{name: args[name] for name in Plan.__dataclass_fields__ if name in args})
@@ -147,11 +158,16 @@ def main(argv=None):
         for path in paths:
             done = folder.record(names[path], facts_of(path))
             records[names[path]] = done or build(path, names[path], plan, task, folder.shards)
-        stats = folder.finish(records, 1.0, CLASSES, IrRelevance.name)
+        stats = folder.finish(records, 1.0, lambda total: IrRelevance.statistics(total, CLASSES), IrRelevance.name)
     told = ", ".join(f"{name}: {count}" for name, count in stats["classes"].items())
     print(f"{folder.path / 'filelist'}: {stats['instances']} instances ({told})")
     return stats
 
 
+def _run():
+    """``main`` as a program: the statistics are no exit status."""
+    main()
+
+
 if __name__ == "__main__":
-    exit_on_user_error(lambda: main() and None)
+    exit_on_user_error(_run)

@@ -6,9 +6,9 @@
 
 An instance is its pieces, words parted by blanks and the pieces of a word by a middle dot, its units (p: phrase, e:
 entity), whether the second text is the next, and the text once more as the network would see it: [MASK] or another
-piece in place of what it has to tell, marked by ‹›. --seed draws other masks. Of a task whose head tells classes: its
-class, or that of every token behind a slash. Task and names are taken from the record that the build left beside the
-shard (NAME.json); --task says it where there is none.
+piece in place of what it has to tell, marked by ‹›. --seed draws other masks. Of a task with classes or numbers: its
+class or number, or the class of every token after a slash. Task and names are taken from the record that the build left
+beside the shard (NAME.json); --task says it where there is none.
 """
 
 from __future__ import annotations
@@ -16,20 +16,27 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-from pretrain import TASKS, declared
-from pretrain.build_data import truth
-from pretrain.builder import MASKING
+import numpy as np
+
+from pretrain import DEFAULT_TASK, TASKS, declared
+from pretrain.declaration import Declaration
 from propeller.errors import UserError, exit_on_user_error
-from reader.masking import LEVELS, MASK_DRAWS, Draws, SpecialIds, bits_at, mark_special, mask_tokens
-from reader.shard_check import record_of
-from reader.shards import TOKEN_CLASSES_MOST, Limits, parse_lines, read_shard
+from propeller.flags import FlagParser, boolean
+from reader.pretraining.masking import LEVELS, MASK_DRAWS, Draws, SpecialIds, bits_at, mark_special, mask_tokens
+from reader.pretraining.shard_check import record_of
+from reader.pretraining.shards import TOKEN_CLASSES_MOST, Instances, Limits, of_kind, parse_lines, read_shard
 from tokenization import TOKENIZERS, build_tokenizer
 
 CLASSES_MOST = 1 << 15  # shown whatever the number of classes
 
 
-def instances(path, limits, start=0, number=None, on_bad="error"):
+def instances(
+    path: str | Path, limits: Limits, start: int = 0, number: int | None = None, on_bad: str = "error"
+) -> Iterator[tuple[int, Any, Instances | None]]:
     """(line number from 1, its fields as text, Instances of one row) of a shard. Raises UserError: file, line, remedy.
 
     on_bad: "skip" gives (line number, what is wrong, None) for a bad line.
@@ -42,7 +49,7 @@ def instances(path, limits, start=0, number=None, on_bad="error"):
         yield place + 1, problems[0][1] if problems else line.decode().strip().split(";"), None if problems else row
 
 
-def words_line(tokens, begins) -> str:
+def words_line(tokens: Sequence[str], begins: Sequence[bool]) -> str:
     """The tokens as text: blanks between words, a middle dot between pieces of one."""
     text = ""
     for token, begin in zip(tokens, begins):
@@ -50,7 +57,7 @@ def words_line(tokens, begins) -> str:
     return text
 
 
-def shown(tokenizer, fields, row) -> str:
+def shown(tokenizer: Any, fields: list[str], row: Instances) -> str:
     """Lines about an instance: its texts, words and units."""
     tokens = tokenizer.convert_ids_to_tokens(row.ids.tolist())
     segs = [int(seg) for seg in fields[3].split(" ")]
@@ -67,24 +74,25 @@ def shown(tokenizer, fields, row) -> str:
     return "\n".join(text)
 
 
-def masked(tokenizer, row, level, mask_draw, bits) -> str:
-    """The instance as the network would see it; bits: of reader.masking.bits_at."""
+def masked(tokenizer: Any, row: Instances, level: str, mask_draw: str, bits: np.random.Philox) -> str:
+    """The instance as the network would see it; bits: of reader.pretraining.masking.bits_at."""
     special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
     row.knowledge[:] = True
     mark_special(row, special)
     draws = Draws(bits, len(tokenizer.vocab))
-    options = {"level": level, "mask_id": special.mask, "mask_draw": mask_draw, "at_least_one": True}
-    ids, chosen = mask_tokens(row, draws, **options)
+    ids, chosen = mask_tokens(row, draws, level=level, mask_id=special.mask, mask_draw=mask_draw, at_least_one=True)
     tokens = tokenizer.convert_ids_to_tokens(ids.tolist())
     for place in chosen.tolist():
         tokens[place] = f"‹{tokens[place]}›"
     return " ".join(tokens)
 
 
-def classes_shown(tokenizer, declared, names, fields, row) -> str:
-    """The instance of a task with classes: its texts, and what is to be told."""
+def labels_shown(tokenizer: Any, kind: str, names: dict[int, str], fields: list[str], row: Instances) -> str:
+    """The instance of a task whose labels are classes or numbers: its texts, and what is to be predicted."""
     tokens = tokenizer.convert_ids_to_tokens(row.ids.tolist())
-    if declared.level == "token":
+    if kind == "number":
+        head = f"number {fields[4]}"
+    elif kind == "token":
         tokens = [token if told == "-1" else f"{token}/{told}" for token, told in zip(tokens, fields[3].split(" "))]
         head = ", ".join(f"/{number} {name}" for number, name in names.items())
     else:
@@ -94,8 +102,8 @@ def classes_shown(tokenizer, declared, names, fields, row) -> str:
     return f"{len(tokens)} tokens, {head}\n  {texts}\n"
 
 
-def task_of(shard, asked):
-    """(the ClassTask class whose shard it is, {class: name}); None of masking, {} where the build left no record.
+def task_of(shard: str, asked: str | None) -> tuple[type[Declaration], dict[int, str]]:
+    """(the Declaration of the task whose shard it is, {class: name}, {} where there are none or no record).
 
     Raises UserError: it is not of the task that was asked for.
     """
@@ -103,13 +111,12 @@ def task_of(shard, asked):
     known = record.get("task")
     if asked and known and asked != known:
         raise UserError(f"{path}: the shard is of {known}, not of {asked}; leave --task out")
-    name = asked or known
-    return declared(name) if name and name != MASKING else None, dict(enumerate(record.get("classes") or ()))
+    return declared(asked or known or DEFAULT_TASK), dict(enumerate(record.get("classes") or ()))
 
 
 def arguments() -> argparse.ArgumentParser:
     """The flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m pretrain.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("shard", metavar="SHARD", help="a .gz shard")
@@ -117,24 +124,24 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tokenizer", default="FullTokenizer", choices=tuple(TOKENIZERS), help="what it was built with"
     )
-    parser.add_argument("--do_lower_case", type=truth, default=True, help="as it was built (default true)")
+    parser.add_argument("--do_lower_case", type=boolean, default=True, help="as it was built (default true)")
     parser.add_argument("--sp_model", help="sentencepiece model it was built with (default: the *.model beside vocab)")
-    kinds = tuple(name for name in TASKS if name != MASKING)
-    parser.add_argument("--task", choices=kinds, help=f"what it is of (default: what its build says, else {MASKING})")
+    default = f"what its build says, else {DEFAULT_TASK}"
+    parser.add_argument("--task", choices=tuple(TASKS), help=f"what it is of (default: {default})")
     parser.add_argument("--start", type=int, default=1, help="first line shown, from 1")
     parser.add_argument("--number", type=int, default=5, help="lines shown; 0: all (default 5)")
     parser.add_argument(
         "--units", default="entity", choices=tuple(LEVELS), help="what is masked whole (default entity)"
     )
     parser.add_argument(
-        "--mask_draw", default="piece", choices=MASK_DRAWS, help="see reader/masking.py (default piece)"
+        "--mask_draw", default="piece", choices=MASK_DRAWS, help="see reader/pretraining/masking.py (default piece)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the masks (default 0)")
     parser.add_argument("--on_bad", default="error", choices=("error", "skip"), help="of bad lines (default error)")
     return parser
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the instances."""
     args = arguments().parse_args(argv)
     if args.start < 1 or args.number < 0 or args.seed < 0:
@@ -142,8 +149,8 @@ def main(argv=None):
     tokenizer = build_tokenizer(args.tokenizer, args.vocab_path, args.do_lower_case, False, args.sp_model)
     bad, seen = 0, 0
     task, names = task_of(args.shard, args.task)
-    limits = {"token_classes": TOKEN_CLASSES_MOST} if task and task.level == "token" else {}
-    limits = Limits(vocab_size=len(tokenizer.vocab), **({"classes": CLASSES_MOST} if task else {}), **limits)
+    most = TOKEN_CLASSES_MOST if task.kind == "token" else CLASSES_MOST
+    limits = Limits(vocab_size=len(tokenizer.vocab), **of_kind(task.kind, most))
     found = instances(args.shard, limits, args.start - 1, args.number or None, args.on_bad)
     for line, fields, row in found:
         if row is None:
@@ -151,8 +158,8 @@ def main(argv=None):
             bad += 1
             continue
         seen += 1
-        if task:
-            print(f"line {line}: {classes_shown(tokenizer, task, names, fields, row)}")
+        if task.kind != "masking":
+            print(f"line {line}: {labels_shown(tokenizer, task.kind, names, fields, row)}")
             continue
         label = "B follows A" if row.labels[0] else "B is from elsewhere"
         print(f"line {line}: {row.lengths[0]} tokens, next_sentence_label {row.labels[0]} ({label})")

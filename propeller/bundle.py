@@ -14,15 +14,26 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
 
 from propeller.errors import UserError
 from propeller.files import atomic_directory
 
+if TYPE_CHECKING:
+    import paddle
+
+    from propeller.train.program import Graph
+
+
 FORMAT = 1
+DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 MANIFEST = "bundle.json"
 MODEL, WEIGHTS = "model.json", "model.pdiparams"
+# The same network for other engines, where it was asked for: as it is, and with products of 8-bit numbers.
+ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class Bundle:
         outputs: names of what the model gives.
         meta: the owner's own facts.
         files: file name -> ``bytes`` and ``sha256``.
+        digest: sha256 of ``bundle.json``, which has those of all files: another digest, another bundle.
     """
 
     folder: Path
@@ -44,8 +56,17 @@ class Bundle:
     outputs: list
     meta: dict
     files: dict
+    digest: str = ""
 
-    def path(self, name):
+    def check_unchanged(self) -> None:
+        """That the folder still holds this bundle.
+
+        Raises:
+            UserError: it holds another one, or none.
+        """
+        _check_digest(self.folder / MANIFEST, _read_manifest(self.folder / MANIFEST), self.digest)
+
+    def path(self, name: str) -> Path:
         """The path of one of its files.
 
         Raises:
@@ -56,7 +77,18 @@ class Bundle:
         return self.folder / name
 
 
-def write_bundle(folder, graph, scope, place, task, meta, files=None, overwrite=False, extend=None):
+def write_bundle(
+    folder: str | Path,
+    graph: Graph,
+    scope: paddle.static.Scope,
+    place: Any,
+    task: str,
+    meta: dict[str, Any],
+    files: Mapping[str, str | Path] | None = None,
+    overwrite: bool = False,
+    extend: Callable[[Path, list[str]], None] | None = None,
+    inputs: Sequence[str] | None = None,
+) -> None:
     """Write a prediction Program with its weights and what belongs to it; the directory appears whole or not at all.
 
     Args:
@@ -69,6 +101,7 @@ def write_bundle(folder, graph, scope, place, task, meta, files=None, overwrite=
         files: file name -> path to copy.
         overwrite: whether a directory that is there is replaced.
         extend: called with the unfinished directory and the names of the outputs, to add files made from the Program.
+        inputs: the data layers to keep; None: all that anything in the Program depends on.
 
     Raises:
         UserError: ``folder`` exists, or cannot be written, or one of ``files`` is not there.
@@ -77,7 +110,7 @@ def write_bundle(folder, graph, scope, place, task, meta, files=None, overwrite=
 
     folder = Path(folder)
     with atomic_directory(folder, overwrite) as temporary:
-        used = _used_inputs(graph.main)
+        used = _used_inputs(graph.main) if inputs is None else list(inputs)
         executor = paddle.static.Executor(place)
         with paddle.static.scope_guard(scope):
             paddle.static.save_inference_model(
@@ -136,7 +169,12 @@ def _self_digest(manifest):
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def find_bundle(folder):
+def holds_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle, or has some in it."""
+    return (folder / MANIFEST).is_file() or any(folder.glob(f"*/{MANIFEST}"))
+
+
+def find_bundle(folder: str | Path) -> Path:
     """The bundle's directory: ``folder``, or the only directory in it that holds a bundle.
 
     Raises:
@@ -144,26 +182,33 @@ def find_bundle(folder):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such directory: give a bundle that --save_inference_model_path wrote")
+        raise UserError(f"{folder}: no such directory: give the folder of a bundle, which exporting a model writes")
     if (folder / MANIFEST).is_file():
         return folder
-    found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(f"{folder}: holds several bundles: give one of {', '.join(path.name for path in found)}")
-    raise UserError(f"{folder}: no {MANIFEST}: give a bundle that --save_inference_model_path wrote")
+    bundles = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
+    if len(bundles) == 1:
+        return bundles[0]
+    if bundles:
+        raise UserError(f"{folder}: holds several bundles: give one of {', '.join(path.name for path in bundles)}")
+    raise UserError(f"{folder}: no {MANIFEST}: give the folder of a bundle, which exporting a model writes")
 
 
-def read_bundle(folder):
+def read_bundle(folder: str | Path, digest: str | None = None) -> Bundle:
     """Read and verify a bundle.
 
+    Args:
+        folder: where it lies.
+        digest: the ``Bundle.digest`` that it must have; None: any.
+
     Raises:
-        UserError: a file is missing or differs from what was written, or the bundle is of another format.
+        UserError: a file is missing or differs from what was written, or the bundle is of another format, or another
+            one than that of ``digest``.
     """
     folder = find_bundle(folder)
     path = folder / MANIFEST
     manifest = _read_manifest(path)
+    if digest is not None:
+        _check_digest(path, manifest, digest)
     for name, facts in manifest["files"].items():
         if Path(name).name != name:
             raise UserError(f"{path}: {name!r} is not the name of a file in the bundle: export it again")
@@ -175,7 +220,15 @@ def read_bundle(folder):
             raise UserError(f"{file}: {size} bytes, {facts['bytes']} were written: copy the bundle again, or export it")
         if _facts(file) != facts:
             raise UserError(f"{file}: damaged, its sha256 is not the one written: copy the bundle again, or export it")
-    return Bundle(folder, *(manifest[key] for key in ("task", "inputs", "outputs", "meta", "files")))
+    return Bundle(folder, *(manifest[key] for key in ("task", "inputs", "outputs", "meta", "files", "sha256")))
+
+
+def _check_digest(path, manifest, digest):
+    if manifest["sha256"] != digest:
+        raise UserError(
+            f"{path}: another bundle than the one that was opened at the start (sha256 {manifest['sha256'][:12]}, not "
+            f"{digest[:12]}): start again to use it, or put the first one back"
+        )
 
 
 def _read_manifest(path):
@@ -192,6 +245,30 @@ def _read_manifest(path):
         raise UserError(
             f"{path}: damaged, not the JSON that was written: copy the bundle again, or export it"
         ) from error
+    _check_form(path, manifest)
     if digest != _self_digest(manifest):
         raise UserError(f"{path}: damaged, its sha256 is not the one written: copy the bundle again, or export it")
     return manifest
+
+
+def _check_form(path, manifest):
+    """Raises UserError: an entry is missing or of another kind than ``write_bundle`` writes."""
+    kinds = {"task": str, "inputs": list, "outputs": list, "meta": dict, "files": dict, "sha256": str}
+    for name, kind in kinds.items():
+        if not isinstance(manifest.get(name), kind):
+            raise UserError(f"{path}: {name} is missing or malformed: copy the bundle again, or export it")
+    good = (
+        all(map(_is_input, manifest["inputs"]))
+        and all(isinstance(name, str) for name in manifest["outputs"])
+        and all(isinstance(facts, dict) and set(facts) == {"bytes", "sha256"} for facts in manifest["files"].values())
+    )
+    if not good or not manifest["inputs"] or not manifest["outputs"]:
+        raise UserError(f"{path}: inputs, outputs or files are malformed: copy the bundle again, or export it")
+
+
+def _is_input(entry):
+    if not isinstance(entry, dict) or set(entry) != {"name", "shape", "dtype"}:
+        return False
+    sizes = entry["shape"] if isinstance(entry["shape"], list) else [0]
+    whole = all(size is None or (type(size) is int and size > 0) for size in sizes)
+    return isinstance(entry["name"], str) and whole and entry["dtype"] in DTYPES

@@ -17,48 +17,93 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, field, fields
+from typing import Any, Callable, NoReturn, TypeVar, cast
 
 from propeller.errors import UserError
 
+Group = TypeVar("Group")
+TRUE, FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
 
-def flag(default, text, **options):
-    """A dataclass field that is a flag: its default, its one line of help, options for argparse."""
+
+def flag(default: Any, text: str, **options: Any) -> Any:
+    """A dataclass field that is a flag: its default, its one line of help, options for argparse.
+
+    Args:
+        default: the value where the flag is not given.
+        text: its help.
+        options: for argparse; ``bare=True`` where the flag alone means true, ``aliases`` other names for it without
+            their dashes, and ``facts``, which the owner notes for itself; it is not looked at here.
+    """
     return field(default=default, metadata={"help": text, **options})
 
 
 class FlagParser(argparse.ArgumentParser):
     """argparse whose errors are UserErrors."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-def boolean(text):
-    """true/false, t/f, yes/no, 1/0 in any case, as in 2019."""
-    if text.lower() in ("true", "t", "yes", "1"):
+def boolean(text: str) -> bool:
+    """true/false, t/f, yes/no, 1/0 in any case.
+
+    2019 read true, t and 1 as true and everything else, yes and typing errors too, as false.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is none of them.
+    """
+    if text.lower() in TRUE:
         return True
-    if text.lower() in ("false", "f", "no", "0"):
+    if text.lower() in FALSE:
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
 
 
+def boolean_or(word: str) -> Callable[[Any], str]:
+    """What reads a flag that is a boolean or ``word``, in any case: it returns ``word``, ``true`` or ``false``."""
+
+    def read(value: Any) -> str:
+        text = str(value)
+        if text.lower() == word:
+            return word
+        if text.lower() in (*TRUE, *FALSE):
+            return str(boolean(text)).lower()
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true, false nor {word}: give one of them")
+
+    return read
+
+
+# Options of a flag that chooses the device.
+DEVICE: Mapping[str, Any] = {"type": boolean_or("auto"), "choices": ("auto", "true", "false")}
+
+
+def split(value: str | None) -> list[str]:
+    """A comma-separated flag as a list; empty parts are left out, and there is nothing in None."""
+    return [part for part in (value or "").split(",") if part]
+
+
 def _type(annotation):
-    return {"bool": boolean, "int": int, "float": float}.get(annotation, str)
+    return {"bool": boolean, "int": int, "float": float}.get(annotation.replace(" | None", ""), str)
 
 
-def add_flags(parser, group, optional=False, without=()):
+def add_flags(
+    parser: argparse.ArgumentParser, group: type, optional: bool = False, without: Collection[str] = ()
+) -> None:
     """Add a section of flags to a parser, from a dataclass of them; with ``optional`` those not given are None."""
-    section = parser.add_argument_group(*[part.strip() for part in group.__doc__.split(":", 1)])
+    section = parser.add_argument_group(*[part.strip() for part in (group.__doc__ or "").split(":", 1)])
     for entry in fields(group):
         if entry.name in without:
             continue
         options = dict(entry.metadata)
         text, bare = options.pop("help"), options.pop("bare", False)
+        names = [f"--{name}" for name in (entry.name, *options.pop("aliases", ()))]
+        options.pop("facts", None)
         if entry.default not in (None, MISSING, ""):
             shown = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
             text = f"{text} [{'the model says, else ' if optional else ''}{shown}]"
-        kind = _type(entry.type)
+        kind = options.pop("type", None) or _type(entry.type)
         if kind is boolean and not bare:
             options["metavar"] = "true|false"
         elif kind in (int, float):
@@ -68,37 +113,37 @@ def add_flags(parser, group, optional=False, without=()):
         if bare:
             options.update(nargs="?", const=True, metavar="true|false")
         default = None if optional else entry.default
-        section.add_argument(f"--{entry.name}", type=kind, default=default, help=text, **options)
+        section.add_argument(*names, type=kind, default=default, help=text, **options)
 
 
-def add_ignored(parser, ignored):
-    """Add flags that are taken and have no effect: name -> why."""
+def add_ignored(parser: argparse.ArgumentParser, ignored: Mapping[str, str]) -> None:
+    """Add flags that are taken, with a value or bare, and have no effect: name -> why."""
     section = parser.add_argument_group("ignored", "taken because scripts of 2019 give them; without effect here")
     for name, why in ignored.items():
-        section.add_argument(f"--{name}", default=MISSING, help=why, metavar="ANY")
+        section.add_argument(f"--{name}", nargs="?", default=MISSING, help=why, metavar="ANY")
 
 
-def read_flags(parser, argv):
+def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
     """name -> value of a command line; of an ignored flag that was not given MISSING.
 
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
     """
-    found, unknown = parser.parse_known_args(argv)
+    namespace, unknown = parser.parse_known_args(argv)
     if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
+        options = [option for action in parser._actions for option in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].split("=")[0], options, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"unknown argument {unknown[0]}: {hint}see {parser.prog} --help")
-    return vars(found)
+    return vars(namespace)
 
 
-def made(group, values):
+def from_values(group: type[Group], values: Mapping[str, Any]) -> Group:
     """The dataclass ``group`` with its flags' values."""
-    return group(**{entry.name: values[entry.name] for entry in fields(group)})
+    return group(**{entry.name: values[entry.name] for entry in fields(cast(Any, group))})
 
 
-def log_values(log: logging.Logger, values, ignored=None):
+def log_values(log: logging.Logger, values: Mapping[str, Any], ignored: Mapping[str, str] | None = None) -> None:
     """Log flags, name -> value, sorted, a line each, as in 2019; then those given that have no effect, name -> why."""
     log.info("-----------  Configuration Arguments -----------")
     for name, value in sorted(values.items()):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from propeller import runtime
 from propeller.errors import UserError
+from propeller.flags import FALSE, FlagParser, boolean
 
 PORT = 6170  # of the first node, where nodes meet unless --master says else; as in 2019
 MOST_CORES = 8  # with `auto`: more processes of one core spend their time on exchanging gradients
@@ -49,14 +50,9 @@ class Plan:
     stop_grace: float = 60.0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
-def build_parser(prog):
+def build_parser(prog: str) -> FlagParser:
     """The argparse parser; flags of 2019 keep their names."""
-    parser = _Parser(
+    parser = FlagParser(
         prog=prog,
         usage=f"{prog} [flags] SCRIPT.py [its flags]",
         description="Start SCRIPT.py in processes that train together; its --batch_size is that of one process.",
@@ -103,7 +99,7 @@ def build_parser(prog):
         metavar="SECONDS",
         help="new: what processes have for a last checkpoint after SIGTERM or Ctrl-C before they are killed [60]",
     )
-    add("--print_config", type=_boolean, default=True, metavar="true|false", help="show what is started [true]")
+    add("--print_config", type=boolean, default=True, metavar="true|false", help="show what is started [true]")
     add("--split_log_path", default="log", metavar="DIR", help="where the log of each process goes [log]")
     add("--log_prefix", default="", metavar="TEXT", help="what the names of the logs begin with: TEXTjob.log.RANK")
     add("training_script", help="the script to run, or any program")
@@ -111,13 +107,7 @@ def build_parser(prog):
     return parser
 
 
-def _boolean(text):
-    if text.lower() not in ("true", "t", "yes", "1", "false", "f", "no", "0"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() in ("true", "t", "yes", "1")
-
-
-def main(prog, argv):
+def main(prog: str, argv: list[str]) -> int:
     """Start what the flags say and wait for it; returns the exit status of the first process that failed, or 0."""
     args = build_parser(prog).parse_args(argv)
     given_threads = os.environ.get("OMP_NUM_THREADS")
@@ -137,7 +127,7 @@ def _visible_gpus():
     return paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
 
 
-def make_plan(args, visible, threads=None):
+def make_plan(args: argparse.Namespace, visible: int, threads: str | None = None) -> Plan:
     """The ``Plan`` of parsed flags.
 
     Args:
@@ -193,13 +183,13 @@ def _gpus(args, visible):
 
 def _on_cpu(words):
     """Whether the script's flags say --use_cuda false; the last one counts."""
-    found = ""
+    value = ""
     for word, following in zip(words, [*words[1:], ""]):
         if word == "--use_cuda":
-            found = following
+            value = following
         elif word.startswith("--use_cuda="):
-            found = word.split("=", 1)[1]
-    return found.lower() in ("false", "f", "no", "0")
+            value = word.split("=", 1)[1]
+    return value.lower() in FALSE
 
 
 def _processes(text, gpus):

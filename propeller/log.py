@@ -5,6 +5,8 @@ logging.getLogger("ernie").info("epoch: 0, ...")
 # [INFO] 2026-11-22 14:23:37,543 [   runner.py:   87]:	epoch: 0, ...
 """
 
+from __future__ import annotations
+
 import logging
 import sys
 from pathlib import Path
@@ -36,9 +38,15 @@ class _File(logging.FileHandler):
             print(f"{self.baseFilename}: not written ({error.strerror}): make room", file=sys.stderr, flush=True)
 
 
-def setup(log_file=None, bar=False):
-    """Send the project's loggers to standard error and to ``log_file``, which is appended to."""
-    handlers = [_AboveBar() if bar else logging.StreamHandler(sys.stderr)]
+def setup(log_file: str | Path | None = None, bar: bool = False, verbose: bool = False) -> None:
+    """Send the project's loggers to standard error and to a file.
+
+    Args:
+        log_file: a file that lines are appended to as well, or None.
+        bar: whether lines are to stand above a progress bar.
+        verbose: whether messages of the level DEBUG are shown too.
+    """
+    handlers: list[logging.Handler] = [_AboveBar() if bar else logging.StreamHandler(sys.stderr)]
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_File(log_file, encoding="utf8"))
@@ -46,7 +54,7 @@ def setup(log_file=None, bar=False):
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.DEBUG if verbose else logging.INFO)
         logger.propagate = False
         for handler in handlers:
             handler.setFormatter(logging.Formatter(FORMAT))

@@ -7,39 +7,48 @@
 Importing this module changes nothing.
 """
 
+from __future__ import annotations
+
+import argparse
 import contextlib
 import io
 import os
 import sys
 import warnings
+from typing import Any
 
 from propeller.errors import UserError
+from propeller.flags import boolean_or
+from propeller.signals import kept_handlers
 
 PADDLE_AT_LEAST = (3, 0)
 INSTALL_GPU = "pip install -r requirements-gpu.txt"
 
 
-def cores():
+def cores() -> int:
     """The number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare():
+def prepare() -> None:
     """Set what Paddle reads once, when it is imported, and import it; what the user has set stays.
 
     ``OMP_NUM_THREADS``: Paddle takes 1 unless it is set; here, the cores this process may use.
     ``MKL_DEBUG_CPU_TYPE=5`` on AMD processors: the math library in Paddle's wheel picks its slowest kernels there; with
     this it takes the AVX2 ones, at about twice the speed.
+    ``KMP_BLOCKTIME=1``: threads that wait for work give their core away after a millisecond, not after 200: Paddle's
+    executor has threads of its own, which need it.
     ``GLOG_minloglevel=2``: Paddle's C++ side keeps its notes and warnings to itself; errors are shown.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     if _vendor_is_amd():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    os.environ.setdefault("KMP_BLOCKTIME", "1")
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
     said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stderr(said), kept_handlers():
         import paddle  # noqa: F401
     # Paddle warns of more than one thread; on purpose here.
     sys.stderr.writelines(line for line in said.getvalue().splitlines(True) if "OMP_NUM_THREADS" not in line)
@@ -53,28 +62,73 @@ def _vendor_is_amd():
         return False
 
 
-def place(use_cuda):
-    """The Paddle place for ``--use_cuda``: ``true``, ``false`` or ``auto`` (a GPU if this Paddle and machine have one).
+def cpu_has_bf16() -> bool:
+    """Whether Paddle computes in bfloat16 on this processor: it needs AVX-512, in the processor and in oneDNN.
+
+    oneDNN, which has the kernels, can be told to use fewer instructions than there are (``ONEDNN_MAX_CPU_ISA``, also
+    spelt ``DNNL_MAX_CPU_ISA``); Paddle looks at the processor alone.
+    """
+    import paddle
+
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT"
+    wide = limit.upper().startswith(("AVX512_CORE", "AVX10", "DEFAULT", "ALL"))
+    return wide and paddle.base.core.supports_bfloat16()
+
+
+def cpu_has_vnni() -> bool:
+    """Whether the processor has instructions for products of 8-bit numbers; True where it cannot be told.
+
+    On x86 they are VNNI (AVX-512 or AVX), on Arm the dot product.
+    """
+    try:
+        with open("/proc/cpuinfo", encoding="utf8") as file:
+            lines = [line for line in file if line.startswith(("flags", "Features"))]
+    except OSError:
+        return True
+    return not lines or bool({"avx512_vnni", "avx_vnni", "asimddp"} & set(lines[0].split()))
+
+
+def device_asked(use_cuda: str | bool) -> str:
+    """``true``, ``false`` or ``auto`` for any spelling of ``--use_cuda``. Raises UserError for another value."""
+    try:
+        return boolean_or("auto")(use_cuda)
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"use_cuda: {error}") from None
+
+
+def on_gpu(use_cuda: str | bool) -> bool:
+    """Whether Paddle computes on a GPU with ``--use_cuda``: a boolean, or ``auto`` (if Paddle and machine have one).
 
     Raises:
-        UserError: Paddle is too old, or a GPU is asked for and there is none.
+        UserError: Paddle is too old or told to build programs of its old kind, a GPU is asked for and there is none, or
+            the value is another one.
     """
+    use_cuda = device_asked(use_cuda)
     import paddle
 
     version = tuple(int(part) for part in paddle.__version__.split(".")[:2])
     if version < PADDLE_AT_LEAST and version != (0, 0):  # 0.0.0: a development build
         raise UserError(f"Paddle {paddle.__version__} is too old: install 3.3.1 (for a GPU: {INSTALL_GPU})")
+    if not paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"]:
+        raise UserError("FLAGS_enable_pir_api=0 in the environment turns off Paddle's programs of today: unset it")
     has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if use_cuda == "true" and not has_gpu:
         why = "this machine shows none" if paddle.is_compiled_with_cuda() else "this Paddle is built for CPUs"
         raise UserError(f"--use_cuda true needs a GPU, but {why}: give --use_cuda auto, or run {INSTALL_GPU}")
-    on_gpu = has_gpu and use_cuda in ("true", "auto") and os.environ.get("PADDLE_DISTRI_BACKEND") != "gloo"
-    given = os.environ.get("FLAGS_selected_gpus", "0")  # noqa: SIM112 Paddle's launcher gives each process one
-    number = int(given.split(",")[0] or 0)
-    paddle.set_device(f"gpu:{number}" if on_gpu else "cpu")
-    return paddle.CUDAPlace(number) if on_gpu else paddle.CPUPlace()
+    return has_gpu and use_cuda in ("true", "auto") and os.environ.get("PADDLE_DISTRI_BACKEND") != "gloo"
 
 
-def on_terminal():
+def place(use_cuda: str | bool) -> Any:
+    """The Paddle place for ``--use_cuda``, see ``on_gpu``; Paddle's own device is set to it."""
+    gpu = on_gpu(use_cuda)
+    import paddle
+
+    selected = os.environ.get("FLAGS_selected_gpus", "0")  # noqa: SIM112 Paddle's launcher gives each process one
+    number = int(selected.split(",")[0] or 0)
+    paddle.set_device(f"gpu:{number}" if gpu else "cpu")
+    return paddle.CUDAPlace(number) if gpu else paddle.CPUPlace()
+
+
+def on_terminal() -> bool:
     """Whether a person watches: standard error is a terminal."""
     return sys.stderr.isatty()

@@ -13,8 +13,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 ROW_FIELDS = ("lengths", "first", "cut", "labels", "qids", "places")
 
@@ -25,9 +27,9 @@ class EncodedRows:
 
     ids: int32 [tokens]; offsets: int64 [rows + 1], row i is ids[offsets[i]:offsets[i + 1]]; lengths: int32 [rows];
     first: int32 [rows], tokens of `[CLS] a [SEP]`; cut: bool [rows], whether the row was longer than max_seq_len;
-    labels: int64 or float32 [rows], or None; qids: int64 [rows], or None; places: int64 [rows], where the row stands
-    in the order of its epoch; error: what is wrong with the row that would come after these, or None;
-    tags: int32 [tokens], the class of each id where every token has one, else None.
+    labels: int64 or float32 [rows], of sets [rows, classes], or None; qids: int64 [rows], or None; places: int64
+    [rows], where the row stands in the order of its epoch; error: what is wrong with the row that would come
+    after these, or None; tags: int32 [tokens], the class of each id where every token has one, else None.
     """
 
     ids: np.ndarray
@@ -70,7 +72,7 @@ def concat_rows(parts: Sequence[EncodedRows]) -> EncodedRows:
     """The rows of `parts` one after the other (at least one part); `error` is that of the last part."""
     if len(parts) == 1:
         return parts[0]
-    fields = {}
+    fields: dict[str, Any] = {}
     for name in (*ROW_FIELDS, "tags"):
         arrays = [getattr(part, name) for part in parts]
         fields[name] = None if arrays[0] is None else np.concatenate(arrays)
@@ -91,7 +93,7 @@ def ragged_arange(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(np.asarray(starts, np.int64) - offsets[:-1], lengths) + np.arange(offsets[-1])
 
 
-def truncate_pair_lengths(len_a: np.ndarray, len_b: np.ndarray, limit: int):
+def truncate_pair_lengths(len_a: np.ndarray, len_b: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Lengths left of two texts that may hold `limit` tokens together.
 
     The longer one loses its last token until they fit, the second one at a tie
@@ -156,7 +158,9 @@ def _kept(flat, lengths, keep):
     return flat[ragged_arange(offsets_of(lengths)[:-1], keep)]
 
 
-def pad_flat(flat: np.ndarray, lengths: np.ndarray, pad, dtype=np.int64):
+def pad_flat(
+    flat: np.ndarray, lengths: np.ndarray, pad: float, dtype: DTypeLike = np.int64
+) -> tuple[np.ndarray, np.ndarray]:
     """Sequences lying end to end as a padded array and its mask.
 
     Args: flat: [sum(lengths)]; lengths: int [batch]; pad: the value put behind each sequence.
@@ -172,9 +176,9 @@ def make_batch(rows: EncodedRows, pad_id: int, task_id: int = 0) -> dict[str, np
     """The named batch of all `rows`, padded to the longest of them.
 
     Returns: src_ids, sent_ids, pos_ids, task_ids int64 [batch, seq]; input_mask float32 [batch, seq]; and where rows
-    have them, labels int64 or float32 [batch, 1] and qids int64 [batch, 1]. Behind a row src_ids holds pad_id,
-    sent_ids and pos_ids 0 (2019 wrote pad_id there too, which is 0 in every released vocabulary); task_ids holds
-    task_id everywhere.
+    have them, labels int64 or float32 [batch, 1], of sets float32 [batch, classes], and qids int64 [batch, 1]. After a
+    row src_ids holds pad_id, sent_ids and pos_ids 0 (2019 wrote pad_id there too, which is 0 in every released
+    vocabulary); task_ids holds task_id everywhere.
     """
     src_ids, mask = pad_flat(rows.ids, rows.lengths, pad_id)  # [batch, seq]
     steps = np.arange(mask.shape[1])
@@ -186,7 +190,7 @@ def make_batch(rows: EncodedRows, pad_id: int, task_id: int = 0) -> dict[str, np
         "input_mask": mask.astype(np.float32),
     }
     if rows.labels is not None:
-        batch["labels"] = rows.labels.reshape(-1, 1)
+        batch["labels"] = rows.labels.reshape(len(rows), -1)
     if rows.qids is not None:
         batch["qids"] = rows.qids.reshape(-1, 1)
     return batch

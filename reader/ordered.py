@@ -12,7 +12,7 @@ length no more than a window is ever out of order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,7 +92,8 @@ def in_file_order(results: Iterable[tuple[np.ndarray, Iterable]], total: int) ->
     Args: results: (rows, items) pairs: int [n], numbers of rows from 0, and n items; total: rows there are.
     Raises: ValueError: a row twice, or `total` rows did not come.
     """
-    held, due = {}, 0
+    held: dict[int, Any] = {}
+    due = 0
     for rows, items in results:
         before, rows = len(held), np.asarray(rows).tolist()
         held.update(zip(rows, items))

@@ -23,13 +23,13 @@ class PyReader:
     closes the iterator (and with it the worker processes of a TaskReader).
     """
 
-    def __init__(self, make_iterator: Callable[[], Iterator], capacity: int = 50):
+    def __init__(self, make_iterator: Callable[[], Iterator], capacity: int = 50) -> None:
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}; a queue needs room for one item")
         self.make_iterator, self.capacity = make_iterator, capacity
-        self._run = None
+        self._run: _Run | None = None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator:
         self.close()
         self._run = run = _Run(self.make_iterator, self.capacity)
         return run.items()
@@ -39,25 +39,25 @@ class PyReader:
         run = self._run
         return 0 if run is None else len(run.queue)
 
-    def close(self):
+    def close(self) -> None:
         """Ends the thread and waits for it; items not taken are dropped. Safe to call again and from any thread."""
         run, self._run = self._run, None
         if run is not None:
             run.close()
 
-    def __enter__(self):
+    def __enter__(self) -> PyReader:
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
 
 class _Run:
     """One pass: the thread, its queue, and how it ended."""
 
-    def __init__(self, make_iterator, capacity):
+    def __init__(self, make_iterator, capacity) -> None:
         self.make_iterator, self.capacity = make_iterator, capacity
-        self.queue = deque()
+        self.queue: deque = deque()
         self.changed = threading.Condition()
         self.finished = self.stopped = False
         self.error = None

@@ -11,21 +11,31 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from propeller.encoding import not_utf8, remedy
 from propeller.errors import UserError
 from reader.batching import EncodedRows, encode_rows
-from reader.tsv import LONE_CR, not_utf8, shorten, where
+from reader.tsv import LONE_CR, shorten, where
+
+if TYPE_CHECKING:
+    from reader.survey import Survey
+    from reader.tokenizer import Tokenizer
+
 
 INT64_LIMIT = 2**63
+BLANK_TEXT = "text_a is empty; put its text there or remove the row"
 
 
 @dataclass(frozen=True)
 class LabelRule:
     """How the label column is read.
 
-    kind: "class" (int64), "float" (float32) or None (not read); mapping: name -> class number, or None where the column
+    kind: "class" (int64), "float" (float32), "set" (float32 [num_labels], 1 for each class in the field, which holds
+    labels separated by commas, or none), or None (not read); mapping: name -> class number, or None where the column
     holds the numbers; num_labels: classes 0..num_labels - 1, or None if unknown. Raises UserError where they disagree.
     """
 
@@ -33,9 +43,11 @@ class LabelRule:
     mapping: dict[str, int] | None = None
     num_labels: int | None = None
 
-    def __post_init__(self):
-        if self.kind not in ("class", "float", None):
-            raise UserError(f"label_kind is {self.kind!r}; it is 'class', 'float' or None")
+    def __post_init__(self) -> None:
+        if self.kind not in ("class", "float", "set", None):
+            raise UserError(f"label_kind is {self.kind!r}; it is 'class', 'float', 'set' or None")
+        if self.kind == "set" and not self.num_labels:
+            raise UserError("label_kind 'set' needs num_labels, the number of classes")
         if self.kind == "float" and self.mapping is not None:
             raise UserError("a label map was given for a regression label; leave it out, the label is a number")
         for name, number in (self.mapping or {}).items():
@@ -48,17 +60,34 @@ class LabelRule:
                 )
 
     @property
-    def dtype(self):
+    def dtype(self) -> type[np.generic] | None:
         """numpy dtype of the labels, None where they are not read."""
-        return {"class": np.int64, "float": np.float32, None: None}[self.kind]
+        return {"class": np.int64, "float": np.float32, "set": np.float32, None: None}[self.kind]
 
-    def read(self, text: str):
-        """The label a field says. Raises ValueError with what is wrong and the remedy."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row's label: () for a number, [num_labels] for a set."""
+        return (self.num_labels,) if self.kind == "set" and self.num_labels else ()
+
+    def array(self, labels: list) -> np.ndarray:
+        """The labels of rows as one array, [rows] or, of sets, [rows, num_labels]."""
+        return np.array(labels, self.dtype).reshape(len(labels), *self.shape)
+
+    def read(self, text: str) -> int | float | np.ndarray:
+        """The label a field says; of a set, float32 [num_labels]. Raises ValueError: what is wrong, and the remedy."""
         if self.kind == "float":
             return self._read_float(text)
+        if self.kind == "set":
+            members = np.zeros(self.shape, np.float32)
+            for part in filter(None, map(str.strip, text.split(","))):
+                members[self._read_class(part)] = 1
+            return members
+        return self._read_class(text)
+
+    def _read_class(self, text):
         if self.mapping is not None:
             if text not in self.mapping:
-                known = ", ".join(sorted(self.mapping, key=self.mapping.get)[:10])
+                known = ", ".join(sorted(self.mapping, key=self.mapping.__getitem__)[:10])
                 raise ValueError(
                     f"label {shorten(text)} is not in the label map ({known}); correct it or add it to the map"
                 )
@@ -91,13 +120,15 @@ def read_int(text: str) -> int:
     return number
 
 
-def load_label_map(path) -> dict[str, int]:
+def load_label_map(path: str | Path) -> dict[str, int]:
     """The JSON object `{"name": class number, ...}` of --label_map_config. Raises UserError."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             mapping = json.load(file)
     except OSError as error:
         raise UserError(f"{path}: the label map cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the label map is not UTF-8; {remedy(path, error.object)}") from None
     except ValueError as error:
         raise UserError(f'{path}: the label map is not UTF-8 JSON ({error}); write {{"name": number, ...}}') from None
     numbers = mapping.values() if isinstance(mapping, dict) else [None]
@@ -118,9 +149,11 @@ class RowEncoder:
     """
 
     tagged = False
-    cache_facts = None
+    cache_facts: list[Any] | None = None
 
-    def __init__(self, path: str, columns: list[str], tokenizer, max_seq_len: int, labels: LabelRule):
+    def __init__(
+        self, path: str, columns: list[str], tokenizer: Tokenizer, max_seq_len: int, labels: LabelRule
+    ) -> None:
         self.path, self.num_columns = path, len(columns)
         self.tokenizer, self.max_seq_len, self.labels = tokenizer, max_seq_len, labels
         at = {name: columns.index(name) for name in columns}
@@ -155,16 +188,53 @@ class RowEncoder:
         encoded = self._tokenise(fields)
         encoded.error = error
         if self.label is not None:
-            encoded.labels = np.array(labels[:good], self.labels.dtype)
+            encoded.labels = self.labels.array(labels[:good])
         if self.qid is not None:
             encoded.qids = np.array(qids[:good], np.int64)
         return encoded
+
+    def examine(self, line: bytes, found: Survey, allow_blank: bool = False) -> list[str]:
+        """Read a line's fields, labels and qid; no text becomes ids. Returns the fields.
+
+        Args:
+            line: without its line end.
+            found: where labels are noted.
+            allow_blank: whether ``text_a`` may be blank.
+
+        Raises:
+            ValueError: what is wrong, and the remedy.
+        """
+        values = self._fields(line)
+        self._examine_text(values, allow_blank)
+        if self.label is not None:
+            self.labels.read(values[self.label])
+            self._note_label(values[self.label], found)
+        if self.qid is not None:
+            self._read_qid(values[self.qid])
+        return values
+
+    def _examine_text(self, values, allow_blank):
+        if not allow_blank and not values[self.text_a].strip():
+            raise ValueError(BLANK_TEXT)
+
+    @staticmethod
+    def _note_label(word, found):
+        if len(found.labels) < 2:
+            found.labels.add(word)
+
+    def texts(self, line: bytes) -> list[str]:
+        """The texts of a line, [] where it cannot be read."""
+        try:
+            values = self._fields(line)
+        except ValueError:
+            return []
+        return [values[place] for place in (self.text_a, self.text_b) if place is not None]
 
     def _fields(self, line):
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(not_utf8(error)) from None
+            raise ValueError(not_utf8(self.path, error)) from None
         if "\r" in text:
             text = text[:-1] if text.endswith("\r") else text
             if "\r" in text:

@@ -7,6 +7,8 @@ with open_source(reader) as source:
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
@@ -14,6 +16,13 @@ from reader.batching import with_places
 from reader.token_cache import TokenCache
 from reader.tsv import read_lines
 from reader.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from reader.batching import EncodedRows
+    from reader.row_encoder import RowEncoder
+    from reader.task_reader import TaskReader
+    from reader.tsv import TsvFile
+
 
 CHUNK_ROWS = 1024  # tokenised at once in this process: enough for numpy to be quick, little enough to start at once
 WORKER_CHUNK_ROWS = 512  # by a worker: its task, 6 KiB, fits the smallest pipe buffer
@@ -23,11 +32,24 @@ CACHE_CHUNK_ROWS = 256  # from a cache: see TokenCache._give_back
 class Source:
     """Encodes rows in this process or in workers, and keeps or uses a token cache where one is wanted."""
 
-    def __init__(self, table, encoder, num_workers, cache, stack):
+    def __init__(
+        self,
+        table: TsvFile,
+        encoder: RowEncoder,
+        num_workers: int,
+        cache: TokenCache | None,
+        stack: contextlib.ExitStack,
+    ) -> None:
         self.table, self.encoder, self.num_workers = table, encoder, num_workers
         self.cache, self.stack, self.pool = cache, stack, None
 
-    def rows(self, order, start, carry=(), own=None):
+    def rows(
+        self,
+        order: np.ndarray,
+        start: int,
+        carry: Sequence[int] = (),
+        own: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Iterator[EncodedRows]:
         """EncodedRows in chunks: of row order[place] for the places `carry` and then start, start + 1, ... to the end.
 
         Args: order: int [rows of the file]; own: None for all, or a function int [n] -> bool [n]: the places wanted.
@@ -37,15 +59,15 @@ class Source:
                 yield with_places(self.cache.read(order[places]), places)
             return
         # A cache must see every row, those of the other ranks too.
-        filling = self.cache is not None and self.cache.filling
+        cache = self.cache if self.cache is not None and self.cache.filling else None
         size = WORKER_CHUNK_ROWS if self.num_workers else CHUNK_ROWS
-        chunks = chunks_of_places(start, len(order), carry, None if filling else own, size)
+        chunks = chunks_of_places(start, len(order), carry, None if cache else own, size)
         for places, encoded in (self._in_workers if self.num_workers else self._here)(chunks, order):
-            if filling and self.cache.filling:
-                self.cache.add(order[places], encoded)
+            if cache is not None and cache.filling:
+                cache.add(order[places], encoded)
             encoded = with_places(encoded, places)
-            if filling and own is not None:
-                encoded = encoded.take(np.flatnonzero(own(encoded.places)))
+            if cache is not None and own is not None:
+                encoded = encoded.take(np.flatnonzero(own(places[: len(encoded)])))
             yield encoded
 
     def _here(self, chunks, order):
@@ -60,7 +82,9 @@ class Source:
         return self.pool.encode(chunks, order)
 
 
-def chunks_of_places(start, stop, carry, own, size):
+def chunks_of_places(
+    start: int, stop: int, carry: Sequence[int], own: Callable[[np.ndarray], np.ndarray] | None, size: int
+) -> Iterator[np.ndarray]:
     """int arrays of about `size` places: `carry`, then those from start to stop - 1 that are wanted."""
     if len(carry):
         yield np.array(carry, np.int64)
@@ -73,7 +97,7 @@ def chunks_of_places(start, stop, carry, own, size):
 
 
 @contextlib.contextmanager
-def open_source(reader):
+def open_source(reader: TaskReader) -> Iterator[Source]:
     """The Source of a TaskReader; closing it ends workers and drops a cache that was not finished."""
     with contextlib.ExitStack() as stack:
         cache = None

@@ -15,7 +15,10 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +26,12 @@ from propeller.errors import UserError
 from reader.batching import EncodedRows, all_cuts, concat_rows, first_cut, make_batch
 from reader.row_encoder import LabelRule, RowEncoder
 from reader.sources import open_source
+from reader.survey import Survey, survey
 from reader.tsv import KNOWN_COLUMNS, TsvFile
+
+if TYPE_CHECKING:
+    from reader.tokenizer import Tokenizer
+
 
 log = logging.getLogger("ernie.reader")
 
@@ -49,7 +57,7 @@ class ReaderPosition:
         return {**dataclasses.asdict(self), "carry": list(self.carry)}
 
     @staticmethod
-    def of(value, num_rows: int) -> ReaderPosition:
+    def of(value: ReaderPosition | dict[str, Any] | None, num_rows: int) -> ReaderPosition:
         """From None (the beginning), a position or its dict; of a file of num_rows rows. Raises UserError."""
         if isinstance(value, ReaderPosition):
             value = value.to_dict()
@@ -75,9 +83,11 @@ class BatchReader:
     Args: see TaskReader.
     """
 
+    table: Any  # where the rows are: its num_rows, path, size and sha256
+
     def __init__(
         self,
-        tokenizer,
+        tokenizer: Tokenizer,
         *,
         max_seq_len: int,
         batch_size: int,
@@ -91,7 +101,7 @@ class BatchReader:
         world_size: int = 1,
         even: bool = False,
         num_workers: int = 0,
-    ):
+    ) -> None:
         self.tokenizer, self.max_seq_len, self.task_id = tokenizer, max_seq_len, task_id
         self.batch_size, self.in_tokens, self.bucket_window = batch_size, in_tokens, bucket_window
         self.shuffle, self.seed, self.epochs = shuffle, seed, epochs
@@ -100,7 +110,14 @@ class BatchReader:
         self._check_numbers()
         self.stats = dict.fromkeys(("rows", "truncated", "tokens", "padding"), 0)
 
-    def open_source(self):
+    def survey(self, allow_blank: bool = False) -> Survey:
+        """What is in the file, before anything is made of it; `allow_blank`: whether a row may have no text."""
+        raise NotImplementedError
+
+    def leave_out(self, found: Survey) -> None:
+        """Read the file without the bad rows of a survey of it. Nothing to do where they were left out on opening."""
+
+    def open_source(self) -> AbstractContextManager[Any]:
         """A context manager that gives the rows' source."""
         raise NotImplementedError
 
@@ -142,7 +159,9 @@ class BatchReader:
             "rows": self.table.num_rows,
         }
 
-    def batches(self, start=None) -> Iterator[tuple[dict[str, np.ndarray], ReaderPosition]]:
+    def batches(
+        self, start: ReaderPosition | dict[str, Any] | None = None
+    ) -> Iterator[tuple[dict[str, np.ndarray], ReaderPosition]]:
         """(batch, position after it) for every batch from `start` (None, a position or its dict) on, over all epochs.
 
         Fields, shapes and dtypes of a batch: reader.batching.make_batch; labels are absent with label_kind None, qids
@@ -163,10 +182,19 @@ class BatchReader:
                     continue
                 begin = place if epoch == place.epoch else ReaderPosition(epoch)
                 for rows, after in self._rank_share(self._epoch(order, begin, source)):
-                    yield None if rows is None else self._finish(rows), after
+                    if rows is None:
+                        yield None, after
+                        continue
+                    batch, places = self._finish(rows), getattr(rows, "places", None)
+                    if places is not None:
+                        self.on_batch(batch, order[places])
+                    yield batch, after
                 self.on_epoch_read(epoch)
 
-    def on_epoch_read(self, epoch: int):
+    def on_batch(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
+        """Called with each batch and the numbers of its rows in the file (int [batch]); may add fields to the batch."""
+
+    def on_epoch_read(self, epoch: int) -> None:
         """Called behind the last batch of an epoch."""
         log.debug("%s: epoch %d read, so far %s", self.table.path, epoch, self.stats)
 
@@ -283,7 +311,8 @@ class TaskReader(BatchReader):
         max_seq_len: longest row in tokens, special ones counted; longer rows are cut and counted in `stats`.
         batch_size: examples, or with in_tokens the most that rows * longest row may reach.
         label_map: dict name -> class; num_labels: classes are 0..num_labels - 1 (None: not checked).
-        label_kind: "class" (int64), "float" (float32), None: prediction; a label column is then ignored.
+        label_kind: "class" (int64), "float" (float32), "set" (float32 [num_labels]), None: prediction; a
+            label column is then ignored.
         task_id: what task_ids holds.
         shuffle: as in 2019, one RandomState(seed) shuffles the order of the epoch before once more each epoch.
         bucket_window: rows within which rows of like length come together, 0: off. Rows that fill no batch go on to the
@@ -296,30 +325,38 @@ class TaskReader(BatchReader):
     Raises UserError: for a bad file or argument here, for a bad row where the batch with it would come.
     """
 
-    known_columns = KNOWN_COLUMNS
+    known_columns: tuple[str, ...] = KNOWN_COLUMNS
 
     def __init__(
         self,
-        path,
-        tokenizer,
+        path: str | Path,
+        tokenizer: Tokenizer,
         *,
         label_map: dict[str, int] | None = None,
         num_labels: int | None = None,
         label_kind: str | None = "class",
         token_cache_dir: str | None = None,
-        **batching,
-    ):
+        **batching: Any,
+    ) -> None:
         labels = LabelRule(label_kind, label_map, num_labels)
         super().__init__(tokenizer, **batching)
         self.token_cache_dir = token_cache_dir
         self.table = TsvFile(path, ("text_a",) if label_kind is None else ("text_a", "label"), self.known_columns)
         self.encoder = self.make_encoder(labels)
 
+    def survey(self, allow_blank: bool = False) -> Survey:
+        """See reader.survey.survey."""
+        return survey(self, allow_blank)
+
+    def leave_out(self, found: Survey) -> None:
+        """Read the file without the bad rows of a survey of it."""
+        self.table.drop([row.number for row in found.bad])
+
     def make_encoder(self, labels: LabelRule) -> RowEncoder:
         """What turns the lines of `table` into rows."""
         return RowEncoder(self.table.path, self.table.columns, self.tokenizer, self.max_seq_len, labels)
 
-    def open_source(self):
+    def open_source(self) -> AbstractContextManager[Any]:
         """Rows from the token cache, from worker processes or from this one."""
         return open_source(self)
 
@@ -327,7 +364,7 @@ class TaskReader(BatchReader):
 class RowStream:
     """Rows taken in any number from a stream of chunks of rows; the error of a chunk is raised when its row is due."""
 
-    def __init__(self, chunks: Iterator[EncodedRows]):
+    def __init__(self, chunks: Iterator[EncodedRows]) -> None:
         self.chunks = chunks
         self.held: EncodedRows | None = None  # rows not taken yet
 

@@ -12,7 +12,8 @@ little-endian:
     where.bin   int32 (int64 from 2**31 rows on) [rows]: the place of row i of the TSV in rows.bin
     tags.bin    uint16, a class for every id, where rows have `tags`
     meta.json   sizes and CRC-32 of these
-It is written beside and renamed when complete; a damaged one is built again.
+It is written beside and renamed when complete; a damaged one is built again. What a killed process left unfinished goes
+when the same cache is opened again.
 """
 
 from __future__ import annotations
@@ -24,28 +25,32 @@ import logging
 import mmap
 import os
 import shutil
-import tempfile
-import time
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from propeller.errors import UserError
+from propeller.files import clear_dead, locked_directory
 from reader.batching import EncodedRows, offsets_of, ragged_arange
+
+if TYPE_CHECKING:
+    from reader.row_encoder import RowEncoder
+    from reader.tsv import TsvFile
+
 
 log = logging.getLogger("ernie.reader")
 
 FORMAT = 1
 FILES = ("ids.bin", "rows.bin", "where.bin")
 SMALL = 64 << 20  # bytes; a larger cache gives its pages back as it is read
-STALE_SECONDS = 24 * 3600  # an unfinished cache untouched for so long belongs to a run that was killed
 
 
 class TokenCache:
     """The cache of one (file, tokenizer, settings), see the module. Raises UserError: the directory cannot be made."""
 
-    def __init__(self, directory, table, encoder, fill=True):
+    def __init__(self, directory: str | Path, table: TsvFile, encoder: RowEncoder, fill: bool = True) -> None:
         self.num_rows = table.num_rows
         self.key = cache_key(table, encoder)
         self.directory = Path(directory)
@@ -63,16 +68,19 @@ class TokenCache:
         self.types = dict(zip(FILES, (self.id_type, self.record, self.where_type)))
         if encoder.tagged:
             self.types["tags.bin"] = np.dtype("<u2")
-        self.arrays = None  # ids, rows, where, and tags or None: once open
-        self.maps = []
+        self.arrays: Any = None  # ids, rows, where, and tags or None: once open
+        self.maps: list[mmap.mmap] = []
         self.filling = False
         self.off = False  # after a failure to write: the run goes on without it
         self.fill = fill  # else another process does
+        if fill:
+            for left in self.directory.glob(f"{self.key}.part-*"):
+                clear_dead(left)
 
-    def __enter__(self):
+    def __enter__(self) -> TokenCache:
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self._drop()
         self.arrays = None  # the maps close when the last array on them goes
 
@@ -144,9 +152,8 @@ class TokenCache:
     def _begin(self):
         if self.filling or not self.fill:
             return
-        self._remove_stale()
         try:
-            self.beside = Path(tempfile.mkdtemp(prefix=f"{self.key}.part-", dir=self.directory))
+            self.beside, self.lock = locked_directory(f"{self.key}.part-", self.directory)
             names = [name for name in self.types if name != "where.bin"]
             self.files = [open(self.beside / name, "wb") for name in names]  # noqa: SIM115 - closed by _drop
         except OSError as error:
@@ -157,13 +164,7 @@ class TokenCache:
         self.written = self.tokens = 0
         self.filling = True
 
-    def _remove_stale(self):
-        for path in self.directory.glob(f"{self.key}.part-*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                    shutil.rmtree(path, ignore_errors=True)
-
-    def add(self, rows: np.ndarray, encoded: EncodedRows):
+    def add(self, rows: np.ndarray, encoded: EncodedRows) -> None:
         """Keeps the rows (int [n], numbers in the file; only the first len(encoded) are there) not kept before."""
         rows = rows[: len(encoded)]
         new = np.flatnonzero(self.seen[rows] < 0)
@@ -219,10 +220,11 @@ class TokenCache:
                 with contextlib.suppress(OSError):
                     file.close()
             shutil.rmtree(self.beside, ignore_errors=True)
+            os.close(self.lock)
             self.seen = None
 
 
-def cache_key(table, encoder) -> str:
+def cache_key(table: TsvFile, encoder: RowEncoder) -> str:
     """sha256 hex over what decides the ids and labels of a file's rows."""
     labels = encoder.labels
     parts = {
@@ -230,17 +232,24 @@ def cache_key(table, encoder) -> str:
         "content": table.sha256,
         "tokenizer": encoder.tokenizer.fingerprint,
         "max_seq_len": encoder.max_seq_len,
+        "classes": [_class_name(encoder), _class_name(labels)],  # a subclass may read the same field otherwise
         "labels": [labels.kind, sorted((labels.mapping or {}).items()), labels.mapping is None, labels.num_labels],
     }
+    if table.dropped:
+        parts["dropped"] = table.dropped
     if encoder.cache_facts is not None:
         parts["more"] = encoder.cache_facts
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def _class_name(value):
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
 def _record(encoder):
     fields = [("start", "<i8"), ("length", "<i4"), ("first", "<i4"), ("cut", "?")]
     if encoder.label is not None and not encoder.tagged:
-        fields.append(("label", np.dtype(encoder.labels.dtype).newbyteorder("<")))
+        fields.append(("label", np.dtype(encoder.labels.dtype).newbyteorder("<"), encoder.labels.shape))
     if encoder.qid is not None:
         fields.append(("qid", "<i8"))
     return np.dtype(fields)

@@ -19,11 +19,20 @@ import signal
 import sys
 import traceback
 from collections import deque
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from propeller.errors import UserError
 from reader.tsv import open_unchanged, read_lines
+
+if TYPE_CHECKING:
+    from reader.batching import EncodedRows
+    from reader.row_encoder import RowEncoder
+    from reader.tsv import TsvFile
+
 
 log = logging.getLogger("ernie.reader")
 
@@ -41,12 +50,13 @@ class WorkerPool:
     Raises, from `encode`: UserError as the encoder does; ReaderWorkerError if a worker died or its code failed.
     """
 
-    def __init__(self, num_workers: int, encoder, table):
+    def __init__(self, num_workers: int, encoder: RowEncoder, table: TsvFile) -> None:
         self.num_workers, self.encoder, self.table = num_workers, encoder, table
-        self.processes, self.pipes = [], []
-        self.pending = deque()  # (worker, places) sent and not received
+        self.processes: list[Any] = []
+        self.pipes: list[Connection] = []
+        self.pending: deque[tuple[int, np.ndarray]] = deque()  # (worker, places) sent and not received
 
-    def __enter__(self):
+    def __enter__(self) -> WorkerPool:
         context = multiprocessing.get_context("spawn")
         args = (self.encoder, self.table.path, self.table.size, self.table.mtime_ns)
         try:
@@ -64,10 +74,10 @@ class WorkerPool:
         log.debug("%d reader workers: %s", self.num_workers, [process.pid for process in self.processes])
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def encode(self, chunks, order):
+    def encode(self, chunks: Iterable[np.ndarray], order: np.ndarray) -> Iterator[tuple[np.ndarray, EncodedRows]]:
         """(places, EncodedRows of rows order[places]) for each int array `places` of `chunks`, in order."""
         while self.pending:  # what an earlier call left behind
             self._receive(*self.pending.popleft())
@@ -113,7 +123,7 @@ class WorkerPool:
             f"{self.table.path}: reader worker {worker} (process {process.pid}) {how}{hint}; run again to continue"
         ) from None
 
-    def close(self):
+    def close(self) -> None:
         """Ends the processes; safe to call again."""
         for pipe in self.pipes:
             pipe.close()
@@ -140,7 +150,7 @@ def _main_module_hidden():
             setattr(main, name, value)
 
 
-def work(pipe, encoder, path, size, mtime_ns):
+def work(pipe: Connection, encoder: RowEncoder, path: str, size: int, mtime_ns: int) -> None:
     """The worker process: (rows, begin, size) in, ("rows", EncodedRows) out; ("user" | "bug", message) at an error."""
     # Ctrl-C, and a scheduler's SIGTERM to all, are the parent's to handle: it wants batches to its last step.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -97,6 +97,13 @@ check_paths() {
         say "  Chinese tasks: https://ernie.bj.bcebos.com/task_data_zh.tgz, or as script/zh_task/preprocess/cvt.sh makes them"
     fi
     [ "$missing" = 0 ] || exit 2
+    # Flags with several files separate them by commas.
+    case $TASK_DATA_PATH in
+    *,*) die 2 "TASK_DATA_PATH=$TASK_DATA_PATH: a comma separates files here; rename the folder, or use a link without one" ;;
+    esac
+    case $OUTPUT in
+    *,*) die 2 "OUTPUT=$OUTPUT: a comma separates files here; give a folder without one" ;;
+    esac
     [ "$DRY_RUN" = 1 ] && return
     [ -d "$MODEL_PATH" ] || die 2 "MODEL_PATH=$MODEL_PATH is not a folder: name the one that holds params/"
     [ -d "$TASK_DATA_PATH" ] ||
@@ -214,7 +221,7 @@ run_seed() {
         set -- --diagnostic_save "$checkpoints/diagnostic_out.tsv" "$@"
         do_test=true
     fi
-    set -- "$ROOT/$PROGRAM" --use_cuda "$USE_CUDA" --use_fp16 "${USE_FP16:-$FP16}" \
+    set -- "$ROOT/$PROGRAM" ${TASK:+"$TASK"} --use_cuda "$USE_CUDA" --use_fp16 "${USE_FP16:-$FP16}" \
         --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
         --init_pretraining_params "$MODEL_PATH/params" --do_train true --do_val true --do_test "$do_test" \
         --lr_scheduler linear_warmup_decay --random_seed "$seed" --gradient_accumulation_steps "$ACCUMULATE" \
@@ -248,29 +255,30 @@ next_step() {
     checkpoints=$(last_value --checkpoints --checkpoints "$OUTPUT/$NAME/seed_$first" "$@")
     new=$(last_value --train_set "$@")
     new=NEW.${new##*.} # .tsv, or .json for reading comprehension
+    case $PROGRAM in
+    run_classifier.py) infer=infer_classifyer.py to=NEW_predictions.tsv ;;
+    run_sequence_labeling.py) infer=infer_sequence_labeling.py to=NEW_predictions.tsv ;;
+    run_mrc.py) infer=infer_mrc.py to=NEW_predictions ;;
+    *) infer=finetune/prediction/__main__.py to=NEW_predictions.tsv ;;
+    esac
     cat <<EOF
 
 $NAME: done, seeds $(seeds), in $OUTPUT/$NAME/
   of each: best/ and last/ are checkpoints, train.log the log, metrics.jsonl every figure, curves.png the curves
 next, label new rows with the best checkpoint of seed $first ($new is like the test set; labels may be missing):
 EOF
-    command=$(quoted "$PYTHON_FOUND" "$ROOT/$PROGRAM" --do_train false --do_val false --do_test true \
-        --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
-        --use_cuda "$USE_CUDA" --init_checkpoint "$checkpoints/best" --test_set "$new" --test_save "NEW_predictions.${new#*.}")
-    # Flags that say what the model and its input are must be the same again.
-    for flag in --num_labels --max_seq_len --batch_size --in_tokens --for_cn --do_lower_case --tokenizer --task_id \
-        --label_map_config --is_classify --is_regression --metric --chunk_scheme --long_text --doc_stride \
-        --max_query_length --max_answer_length --n_best_size; do
-        value=$(last_value $flag "$@")
-        [ -z "$value" ] || command="$command $flag $(quoted "$value")"
-    done
-    printf '    %s\n' "$command"
+    printf '    %s\n' "$(quoted "$PYTHON_FOUND" "$ROOT/$infer" --init_checkpoint "$checkpoints/best" \
+        --use_cuda "$USE_CUDA" --predict_set "$new" --output "$to")"
 }
 
-# recipe PROGRAM FLAGS...: checks, then one run a seed.
+# recipe PROGRAM FLAGS...: checks, then one run per seed. `recipe finetune TASK FLAGS...` is python -m finetune TASK.
 recipe() {
-    PROGRAM=$1
+    PROGRAM=$1 TASK=
     shift
+    if [ "$PROGRAM" = finetune ]; then
+        PROGRAM=finetune/__main__.py TASK=$1
+        shift
+    fi
     NAME=$(recipe_name)
     PYTHON_FOUND=$(project_python) || exit $?
     check_facts
@@ -282,7 +290,7 @@ recipe() {
         case $word in
         -h | --help)
             usage
-            "$PYTHON_FOUND" "$ROOT/$PROGRAM" --help
+            "$PYTHON_FOUND" "$ROOT/$PROGRAM" ${TASK:+"$TASK"} --help
             exit
             ;;
         esac

@@ -4,18 +4,27 @@
     report.convert(raw / "train.tsv", out / "train.tsv", ("label", "text_a"), rows)
     sys.exit(report.finish())
 
-``rows`` yields (line, values) or (line, ``Refused``): nothing is dropped without its reason being counted.
+``rows`` yields (line, values) or (line, ``Refused``): nothing is dropped without its reason being counted. What was
+written is read back with the project's own reader; a file that cannot be converted does not stop those after it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 from collections import Counter
+from functools import lru_cache
 
+from propeller.encoding import HEAD, guess, remedy
 from propeller.errors import UserError
 from propeller.files import atomic_text
-from reader.row_encoder import read_int
+from reader.row_encoder import LabelRule, read_int
+from script.conversion_check import check_table
+
+MOST_REFUSED = 0.5  # of the rows of a file: with more of them gone it is hardly that file any more
+ALLOW_REFUSED = "--allow_refused"
+MARK = b"\xef\xbb\xbf"  # the byte-order mark; in the middle of a file where several were joined
 
 
 class Refused(str):
@@ -23,16 +32,28 @@ class Refused(str):
 
 
 def text_lines(path):
-    """(line number, text or Refused) of every line; split at line feeds alone, as the readers do."""
+    """(line number, text or Refused) of every line; split at line feeds alone, as the readers do.
+
+    Raises UserError: the file as a whole is in another encoding.
+    """
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            line = line[3:] if number == 1 and line.startswith(b"\xef\xbb\xbf") else line
+            line = line.removeprefix(MARK)
             line = line[:-1] if line.endswith(b"\n") else line
             line = line[:-1] if line.endswith(b"\r") else line
             try:
                 yield number, line.decode("utf-8")
-            except UnicodeDecodeError:
+            except UnicodeDecodeError as error:
+                if encoded_otherwise(str(path)):
+                    raise UserError(f"{path}, line {number}: not UTF-8; {remedy(path, error.object)}") from None
                 yield number, Refused("not UTF-8")
+
+
+@lru_cache(4)
+def encoded_otherwise(path):
+    """Whether a file is in an encoding of more than one byte a character, rather than damaged in some places."""
+    with open(path, "rb") as file:
+        return guess(file.read(HEAD)) not in ("UTF-8", "WINDOWS-1252", "LATIN1", None)
 
 
 def tab_rows(path, width=None):
@@ -75,8 +96,10 @@ def comma_rows(path):
         try:
             for fields in rows:
                 yield rows.line_num, fields
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{path}, line {rows.line_num + 1}: {error}; convert the file to UTF-8") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}, line {rows.line_num + 1}: not UTF-8; {remedy(path, error.object)}") from None
+        except csv.Error as error:
+            raise UserError(f"{path}, line {rows.line_num + 1}: {error}; correct its quotes") from None
 
 
 def changed(rows, change):
@@ -115,19 +138,36 @@ def _problem(header, values):
                 read_int(value)
             except ValueError:
                 return Refused("the qid is no integer")
-    if "label" in header and not any(v.strip() for name, v in zip(header, values) if name.startswith("text_")):
-        return Refused("there is no text")  # a row of a test set wants its prediction all the same
+    if "label" in header and not values[header.index("text_a")].strip():
+        return Refused("text_a is empty")  # a row of a test set wants its prediction all the same
     return None
 
 
 class Report:
     """Counts, a line a file on stdout, and the exit status."""
 
-    def __init__(self):
-        self.files, self.broken = 0, []
+    def __init__(self, allow_refused=False):
+        self.files, self.broken, self.allow_refused = 0, [], allow_refused
 
-    def convert(self, source, target, header, rows, complete=False):
-        """Write a TSV; complete: a file of which no row may be missing (a test set) is not written without it."""
+    @contextlib.contextmanager
+    def file(self, source):
+        """Around the conversion of a file: what stops it is kept for the end, and the next file is converted."""
+        try:
+            yield
+        except UserError as error:
+            self.files += 1
+            text = str(error)
+            self.broken.append(text if text.startswith(str(source)) else f"{source}: {text}")
+            print(f"{source}: not converted")
+
+    def convert(self, source, target, header, rows, complete=False, labels=None, check=None):
+        """Write a TSV.
+
+        Args:
+            complete: a file of which no row may be missing (a test set) is not written without it.
+            labels: the ``LabelRule`` that its label column is read back by; by default integers.
+            check: a function path -> number of rows that reads the file back, in place of that of a TSV.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
         read, kept, refused = 0, 0, {}
         lines = ["\t".join(header) + "\n"]
@@ -139,22 +179,52 @@ class Report:
             else:
                 kept += 1
                 lines.append("\t".join(values) + "\n")
-        whole = kept and not (complete and refused)
+        whole = kept and not (complete and refused) and not self.is_lost(read, kept)
         if whole:
             with atomic_text(target) as file:
                 file.writelines(lines)
+            rule = labels or LabelRule("class" if "label" in header else None)
+            self.read_back(target, kept, check or (lambda path: check_table(path, rule)))
         self.count(source, target, read, kept, refused, "line", whole)
 
-    def count(self, source, target, read, kept, refused, unit="line", written=True):
-        """Say what became of a file. refused: dict of reason -> where (line numbers or ids)."""
+    def is_lost(self, read, kept):
+        """Whether more of a file is refused than may be."""
+        return read - kept > MOST_REFUSED * read and not self.allow_refused
+
+    @staticmethod
+    def read_back(target, kept, check):
+        """Raise UserError, and remove the file, where the reader finds other than ``kept`` rows in it."""
+        try:
+            found = check(target)
+            if found != kept:
+                raise UserError(f"{target}: {kept} rows were written, the reader finds {found}")
+        except UserError as error:
+            target.unlink()
+            raise UserError(f"what was made of it cannot be read, and was removed: {error}") from None
+
+    def count(self, source, target, read, kept, refused, unit="line", written=True, changes=()):
+        """Say what became of a file.
+
+        Args:
+            refused: dict of reason -> where (line numbers or ids).
+            changes: what was changed in what is kept, a text each.
+        """
         self.files += 1
         left = sum(map(len, refused.values()))
         print(f"{source}: {read} rows in, {kept} rows out, {left} refused -> {target if written else 'not written'}")
         for reason, places in Counter({reason: len(places) for reason, places in refused.items()}).most_common():
             first = refused[reason][0]
             print(f"    refused: {places} x {reason} (first: {unit} {first})")
+        for text in changes:
+            print(f"    changed: {text}")
         if not written:
             why = f"{left} rows refused, and a test set needs all" if kept else "there is no good row in it"
+            if kept and self.is_lost(read, kept):
+                reason = max(refused, key=lambda words: len(refused[words]))
+                why = (
+                    f"{left} of {read} rows refused, most of them: {reason} (first: {unit} {refused[reason][0]}); "
+                    f"is it the file that was meant? {ALLOW_REFUSED} converts the rest"
+                )
             self.broken.append(f"{source}: {why}")
 
     def missing(self, what):

@@ -44,7 +44,7 @@ demo_text() {
     text=$DEMO/text
     program=pretrain_corpus.py
     [ "$LANGUAGE" = zh ] || program=pretrain_corpus_$LANGUAGE.py
-    "$PYTHON_FOUND" "$ROOT/script/$program" --out "$text" --cache "$OUTPUT/quickstart/downloads"
+    "$PYTHON_FOUND" "$ROOT/script/demo/$program" --out "$text" --cache "$OUTPUT/quickstart/downloads"
     # awk's RS= reads a document at a time.
     awk -v RS= -v every="$REVIEWS" 'NR % every == 0 { print $0 "\n" }' "$text/reviews.txt" >"$DEMO/reviews.txt"
     if [ ! -f "$VOCAB" ]; then

@@ -28,6 +28,7 @@ from propeller.files import atomic_text, write_file
 from script.glue_tasks import LABELS, LEADERBOARD
 
 ROOT = Path(__file__).resolve().parents[1]
+LOWEST, HIGHEST = 0.0, 5.0  # of STS-B's scores: a regression may predict beyond them, the leaderboard takes none
 NOT_SCORES = ("loss", "elapsed", "speed", "learning_rate")
 # What picks a seed: the dev score GLUE ranks the task by. Tasks that are not here: acc.
 RANKED_BY = {"CoLA": "matthews_corrcoef", "MRPC": "acc_and_f1", "QQP": "acc_and_f1", "STS-B": "corr"}
@@ -168,7 +169,7 @@ def predictions(task, run, name):
         try:
             index = int(fields[0]) if len(fields) == 3 else number - 1
             value = float(fields[-2])
-            rows.append((index, f"{value:.3f}" if task == "STS-B" else words[int(value)]))
+            rows.append((index, f"{min(max(value, LOWEST), HIGHEST):.3f}" if task == "STS-B" else words[int(value)]))
         except (ValueError, IndexError):
             raise UserError(f"{found[0]}, line {number}: not a line of predictions for {task}") from None
     return rows

@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 
 from propeller.log import LOGGERS
-from tests.tiny import make_data, make_model
+from tests.helpers.common import SHARED
+from tests.helpers.tiny import make_data, make_model
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +21,34 @@ def model(tmp_path_factory):
 def data(tmp_path_factory):
     """Folder of a task: train.tsv, dev.tsv, test.tsv."""
     return make_data(tmp_path_factory.mktemp("data") / "task")
+
+
+# Files that take minutes come first: where a core takes a file after the other, the last ones should be short.
+FIRST = (
+    "script/test_quickstart_run.py",
+    "finetune/test_learnability.py",
+    "propeller/test_faults_processes.py",
+    "propeller/test_parallel.py",
+    "docs/test_pretraining_docs.py",
+    "docs/test_finetuning_docs.py",
+    "docs/test_readme.py",
+    "script/test_demos.py",
+    "finetune/test_run_classifier.py",
+    "propeller/test_flags.py",
+)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Long files first. Tests on published data are not collected without them: nobody is told to fetch them."""
+    here = Path(__file__).parent
+    ranks = {here / name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(FIRST)))
+
+    def has_its_data(item):
+        return all((SHARED / path).exists() for mark in item.iter_markers("beside") for path in mark.args)
+
+    config.hook.pytest_deselected(items=[item for item in items if not has_its_data(item)])
+    items[:] = [item for item in items if has_its_data(item)]
 
 
 def _as_new():

@@ -20,10 +20,17 @@ one that it begins in. Texts without a word of class 0 or 1 are left out and cou
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pretrain.classes import ClassTask
-from pretrain.instances import count_tokens, fitting, line_of
-from pretrain.pieces import CACHED_WORDS, maker_for
+from pretrain.corpus.instances import count_tokens, fitting, line_of
+from pretrain.corpus.pieces import CACHED_WORDS, maker_for
+from pretrain.corpus.segment import Sentence
+from pretrain.declaration import Lines, RngOf
+
+if TYPE_CHECKING:
+    from pretrain.corpus.builder import Plan, Text
 
 
 class Capitalization(ClassTask):
@@ -34,17 +41,19 @@ class Capitalization(ClassTask):
     default_classes = 2
 
     @classmethod
-    def class_names(cls, plan):
+    def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return ("lower case", "capitalised")
 
-    def __init__(self, plan, tokenizer):
+    def __init__(self, plan: Plan, tokenizer: Any) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 2
         self.maker = maker_for(tokenizer, plan.max_seq_len)
-        self.classes = {}  # word -> the classes of its pieces, with the marks of PieceMaker.words
+        # word -> the classes of its pieces, with the marks of PieceMaker.words
+        self.classes: dict[str, bytes] = {}
 
-    def lines(self, documents, rng_of):
-        lines, stats = [], Counter()
+    def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:
+        lines: Lines = []
+        stats: Counter = Counter()
         for document in documents:
             for sentences, labels in self._texts(document):
                 length, none = 2 + sum([tokens.count for tokens in sentences]), labels.count(b"-")
@@ -80,7 +89,7 @@ class Capitalization(ClassTask):
                 yield part, b" ".join(labels[: part.count])
                 del labels[: part.count]
 
-    def labels(self, sentence) -> bytes:
+    def labels(self, sentence: Sentence) -> bytes:
         """The class of every piece of a Sentence, with blanks between."""
         if self.maker.by_words:
             try:
@@ -105,7 +114,7 @@ class Capitalization(ClassTask):
                 self.classes[word] = b"> <" if b"> <" in text else opens + b" ".join([label] * len(ids)) + closes
 
 
-def capital(word) -> bytes:
+def capital(word: str) -> bytes:
     """Its class, as above."""
     for char in word:
         lower = char.lower()

@@ -4,8 +4,8 @@
 
 ERNIE 2.0 (arXiv 1907.12412, section 4.2.3): the model predicts the semantic or rhetorical relation between two
 sentences, from pairs made after Sileo et al. 2019 (arXiv 1903.11850) in English and, likewise, in Chinese. The label
-is the explicit connective itself: one class for each entry of the list (pretrain/connectives.py), in its order, so that
-a head has as many classes as the list has entries.
+is the explicit connective itself: one class for each entry of the list (pretrain/corpus/connective_list.py), in its
+order, so that a head has as many classes as the list has entries.
 
 **Pairs.** A sentence that opens with a connective and the sentence before it in its paragraph ("He was late. However,
 the train was later."); and, since most connectives of Chinese and many of English stand there, the two parts of a
@@ -28,11 +28,17 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pretrain.classes import ClassTask
-from pretrain.connectives import path_for, read_connectives
-from pretrain.instances import count, line_of
-from pretrain.pieces import Tokens
+from pretrain.corpus.connective_list import fingerprint, path_for, read_connectives
+from pretrain.corpus.instances import count, line_of
+from pretrain.corpus.pieces import Tokens
+from pretrain.declaration import Lines, RngOf
+
+if TYPE_CHECKING:
+    from pretrain.corpus.builder import Plan, Text
 
 SPREAD, LEAST_KEPT = 2, 8
 COMMAS, QUESTIONS = ",，", "?？"
@@ -50,10 +56,14 @@ class DiscourseRelation(ClassTask):
     )
 
     @classmethod
-    def class_names(cls, plan):
+    def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return tuple(entry.name for entry in read_connectives(path_for(plan)).entries)
 
-    def __init__(self, plan, tokenizer):
+    @classmethod
+    def fingerprints(cls, plan: Plan) -> dict[str, str]:
+        return {"connectives": fingerprint(plan)}
+
+    def __init__(self, plan: Plan, tokenizer: Any) -> None:
         super().__init__(plan, tokenizer)
         (self.fewest, self.most), entries = read_connectives(path_for(plan))
         commas = b"|".join(self._single(COMMAS)) or b"(?!)"
@@ -88,8 +98,9 @@ class DiscourseRelation(ClassTask):
         found.sort(key=lambda pair: -len(pair[0]))
         return b"|".join(pattern for _, pattern in found) or b"(?!)"
 
-    def lines(self, documents, rng_of):
-        found, stats = [], Counter()
+    def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:
+        found = []
+        stats: Counter = Counter()
         for place, document in enumerate(documents):
             draw = rng_of(place).random
             found += [(*pair, draw()) for pair in self._pairs(document) if self._good(*pair)]
@@ -126,9 +137,9 @@ class DiscourseRelation(ClassTask):
         return True
 
 
-def balanced(found):
+def balanced(found: list[tuple]) -> list[tuple]:
     """The (..., label, drawn number) that stay, in their order: of each label those with the lowest numbers."""
-    numbers = {}
+    numbers: dict[int, list[float]] = {}
     for *_, label, number in found:
         numbers.setdefault(label, []).append(number)
     if not numbers:

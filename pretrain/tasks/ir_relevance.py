@@ -10,7 +10,7 @@ your own see pretrain/click_log.py. Without, documents with titles (JSON lines w
     query       the first sentence of the document, behind its title, that has QUERY_WORDS words
     0           its own title
     1           the near title: of all other titles of the block (--block_chars) the one with the best BM25 score for
-                the query (pretrain/bm25.py; terms are word pieces, since titles are not cut into words)
+                the query (pretrain/corpus/bm25.py; terms are word pieces, since titles are not cut into words)
     2           a random other title of the block, not the near one
 
 A document gives one instance of each class. Without a near title (none shares a piece) or a random one the class is
@@ -22,13 +22,19 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Callable
 
-from pretrain.bm25 import Bm25
 from pretrain.classes import ClassTask
-from pretrain.instances import count, head, line_of
-from pretrain.pieces import Tokens
-from pretrain.presegmented import PreSegmented
+from pretrain.corpus.bm25 import Bm25
+from pretrain.corpus.instances import count, head, line_of
+from pretrain.corpus.pieces import Tokens
+from pretrain.corpus.presegmented import PreSegmented
+from pretrain.declaration import Lines, RngOf
 from propeller.errors import UserError
+
+if TYPE_CHECKING:
+    from pretrain.corpus.builder import Plan, Text
 
 QUERY_WORDS = 5
 CLICKED, SHOWN, RANDOM = range(3)
@@ -44,18 +50,19 @@ class IrRelevance(ClassTask):
     default_classes = 3
 
     @classmethod
-    def class_names(cls, plan):
+    def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return CLASSES
 
-    def __init__(self, plan, tokenizer):
+    def __init__(self, plan: Plan, tokenizer: Any) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 3
         self.unknown = b"%d" % tokenizer.unk_id
         self.marked = PreSegmented() if plan.segmenter == "pre-segmented" else None
 
-    def lines(self, documents, rng_of):
+    def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:
         titles = self.tokenized([self._plain(document.title) for document in documents])
-        found, stats = [], Counter()
+        found = []
+        stats: Counter = Counter()
         for place, (document, title) in enumerate(zip(documents, titles)):
             query = title.count and lead(document.sentences, title)
             if query:
@@ -80,12 +87,12 @@ class IrRelevance(ClassTask):
                 return "".join(self.marked.segment(title).words)
         return title
 
-    def tokenized(self, texts) -> list:
+    def tokenized(self, texts: Iterable[str]) -> list:
         """Tokens of texts, every piece a word of its own: nothing is masked here, so words do not matter."""
         found = self.tokenizer.encode_batch(list(texts))
         return [Tokens(" ".join(map(str, ids)).encode(), len(ids), 0, []) for ids in found]
 
-    def line(self, query, title, label, stats):
+    def line(self, query: Tokens, title: Tokens, label: int, stats: Counter) -> bytes:
         """A line of a shard; the longer of both is cut where they do not fit."""
         query, title = fitted(query, title, self.most)
         length = query.count + title.count + 3
@@ -105,7 +112,7 @@ class IrRelevance(ClassTask):
         return None
 
 
-def lead(sentences, title):
+def lead(sentences: Sequence[Tokens], title: Tokens) -> Tokens | None:
     """The first sentence of QUERY_WORDS words behind those that are the title; None: there is none."""
     rest = title.text
     for tokens in sentences:
@@ -119,7 +126,9 @@ def lead(sentences, title):
     return None
 
 
-def drawn_other(titles, not_these, draw):
+def drawn_other(
+    titles: Sequence[Tokens], not_these: Container[bytes | None], draw: Callable[[], float]
+) -> Tokens | None:
     """A title whose text is none of these; None after so many tries."""
     for _ in range(TRIES):
         chosen = titles[int(draw() * len(titles))]
@@ -128,7 +137,7 @@ def drawn_other(titles, not_these, draw):
     return None
 
 
-def fitted(first, second, most):
+def fitted(first: Tokens, second: Tokens, most: int) -> tuple[Tokens, Tokens]:
     """Both texts, the longer one cut where they have more than `most` tokens together."""
     if first.count + second.count <= most:
         return first, second

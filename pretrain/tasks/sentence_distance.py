@@ -13,7 +13,7 @@ from
     1    a random sentence of the document; at least one sentence lies between the two texts, on either side
     2    a random sentence of another document of the block (--block_chars)
 
-Classes are drawn as pretrain/balance.py has it, so that they are equally many wherever documents are long enough;
+Classes are drawn as pretrain/corpus/balance.py has it, equally often wherever documents are long enough;
 what is not used for that is counted as `left_over`. Sentences longer than half of max_seq_len are cut between words
 before.
 """
@@ -21,10 +21,17 @@ before.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from pretrain.balance import Balance
 from pretrain.classes import ClassTask
-from pretrain.instances import count, fitting, head, line_of
+from pretrain.corpus.balance import Balance
+from pretrain.corpus.instances import count, fitting, head, line_of
+from pretrain.corpus.pieces import Tokens
+from pretrain.declaration import Lines, RngOf
+
+if TYPE_CHECKING:
+    from pretrain.corpus.builder import Plan, Text
 
 ADJACENT, SAME, OTHER = range(3)
 
@@ -37,17 +44,19 @@ class SentenceDistance(ClassTask):
     default_classes = 3
 
     @classmethod
-    def class_names(cls, plan):
+    def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return ("adjacent", "same document", "other document")
 
-    def __init__(self, plan, tokenizer):
+    def __init__(self, plan: Plan, tokenizer: Any) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 3
 
-    def lines(self, documents, rng_of):
+    def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:
         half = max(self.most // 2, 1)
         cut = [[part for tokens in document.sentences for part in fitting(tokens, half)] for document in documents]
-        lines, stats, balance = [], Counter(), Balance(3)
+        lines: Lines = []
+        stats: Counter = Counter()
+        balance = Balance(3)
         for own in range(len(cut)):
             draw, place = rng_of(own).random, 0
             while place < len(cut[own]):
@@ -97,7 +106,7 @@ class SentenceDistance(ClassTask):
         return line_of([first, second], label, self.tokenizer.cls_id, self.tokenizer.sep_id)
 
 
-def possible(documents, own, place, end) -> list:
+def possible(documents: Sequence[Sequence[Tokens]], own: int, place: int, end: int) -> list:
     """The classes of which an instance can be, whose first text is the sentences place to end - 1."""
     count = len(documents[own])
     found = []

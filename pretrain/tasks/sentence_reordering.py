@@ -14,21 +14,28 @@ original stands first, second, ... in the instance: 0 is "1", 1 and 2 are "1 2" 
 Each segment has a [SEP] behind it, and sentence type 1 but for the first: run together, a paragraph in one segment
 would be the same text as one in two or three that kept their order, and no model could tell these classes apart.
 
-Classes are drawn as pretrain/balance.py has it: equally often, as far as the number of sentences allows; a paragraph
-with fewer sentences than m is left out, and counted as `left_over`, where the classes it can have are ahead.
+Classes are drawn as pretrain/corpus/balance.py has it: equally often, as far as the number of sentences allows; a
+paragraph with fewer sentences than m is left out, and counted as `left_over`, where the classes it can have are ahead.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Callable
 
-from pretrain.balance import Balance
 from pretrain.classes import ClassTask
-from pretrain.instances import count, fitting, line_of
+from pretrain.corpus.balance import Balance
+from pretrain.corpus.instances import count, fitting, line_of
+from pretrain.corpus.pieces import Tokens
+from pretrain.declaration import Lines, RngOf
+
+if TYPE_CHECKING:
+    from pretrain.corpus.builder import Plan, Text
 
 
-def orders(most) -> list:
+def orders(most: int) -> list:
     """The permutation of each class: (1, 2, 0): the second, third and first segment of the original."""
     return [order for count in range(1, most + 1) for order in itertools.permutations(range(count))]
 
@@ -41,10 +48,10 @@ class SentenceReordering(ClassTask):
     default_classes = 9
 
     @classmethod
-    def class_names(cls, plan):
+    def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return tuple(" ".join([str(1 + place) for place in order]) for order in orders(plan.max_segments))
 
-    def __init__(self, plan, tokenizer):
+    def __init__(self, plan: Plan, tokenizer: Any) -> None:
         super().__init__(plan, tokenizer)
         self.orders = orders(plan.max_segments)
         self.most = max(plan.max_seq_len - 1 - plan.max_segments, 1)
@@ -53,8 +60,10 @@ class SentenceReordering(ClassTask):
             for count in range(plan.max_segments + 1)
         ]
 
-    def lines(self, documents, rng_of):
-        lines, stats, balance = [], Counter(), Balance(len(self.orders))
+    def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:
+        lines: Lines = []
+        stats: Counter = Counter()
+        balance = Balance(len(self.orders))
         for place, document in enumerate(documents):
             draw = rng_of(place).random
             for sentences in self._paragraphs(document):
@@ -84,7 +93,7 @@ class SentenceReordering(ClassTask):
             yield held
 
 
-def in_segments(sentences, count, draw) -> list:
+def in_segments(sentences: list[Tokens], count: int, draw: Callable[[], float]) -> list:
     """The sentences in `count` lists, none empty, every choice of borders as likely; count: at most len(sentences)."""
     borders = list(range(1, len(sentences)))
     for place in range(count - 1):

@@ -11,18 +11,25 @@ the rest of the document. A document that is one segment is cut in two at the en
 one of a single sentence gives nothing and is counted as `left_over`.
 
 It is judged by **words**, all pieces of one alike: class 1 if a word of the same pieces is in another segment, else 0.
-So that the class tells topics and not grammar, no class (-1) have: stop words (pretrain/stop_words.py, --stop_words),
-words without a letter or digit, words with an unknown piece, and words that are in more than COMMON of the documents
-of a block (--block_chars) that has DOCUMENTS or more.
+So that the class tells topics and not grammar, no class (-1) have: stop words (pretrain/corpus/stop_words.py,
+--stop_words), words without a letter or digit, words with an unknown piece, and words that are in more than COMMON of
+the documents of a block (--block_chars) that has DOCUMENTS or more.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pretrain.classes import ClassTask
-from pretrain.instances import count_tokens, fitting, line_of
-from pretrain.stop_words import stop_words
+from pretrain.corpus.instances import count_tokens, fitting, line_of
+from pretrain.corpus.pieces import Tokens
+from pretrain.corpus.stop_words import fingerprint, stop_words
+from pretrain.declaration import Lines, RngOf
+
+if TYPE_CHECKING:
+    from pretrain.corpus.builder import Plan, Text
 
 COMMON, DOCUMENTS = 0.5, 8
 CACHED_WORDS = 1 << 18
@@ -36,18 +43,23 @@ class TokenDocumentRelation(ClassTask):
     default_classes = 2
 
     @classmethod
-    def class_names(cls, plan):
+    def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return ("here alone", "in other segments")
 
-    def __init__(self, plan, tokenizer):
+    @classmethod
+    def fingerprints(cls, plan: Plan) -> dict[str, str]:
+        return {"stop_words": fingerprint(plan)}
+
+    def __init__(self, plan: Plan, tokenizer: Any) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 2
         forms = {form for word in stop_words(plan) for form in (word, word.capitalize())}
         stop = {",".join(map(str, ids)).encode() for ids in tokenizer.encode_batch(sorted(forms))}
         self.told = [_Told(tokenizer, stop, label) for label in (b"0", b"1", b"-1")]
 
-    def lines(self, documents, rng_of):
-        lines, stats = [], Counter()
+    def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:
+        lines: Lines = []
+        stats: Counter = Counter()
         cut = [self._segments(document.sentences) for document in documents]
         words = [[b" ".join([tokens.text for tokens in part]).split(b" ") for part in parts] for parts in cut]
         common = self._common(words)
@@ -98,7 +110,7 @@ class TokenDocumentRelation(ClassTask):
 class _Told(dict):
     """word -> the label, or for a word that never has a class -1, for each of its pieces, as text. Bounded."""
 
-    def __init__(self, tokenizer, stop, label):
+    def __init__(self, tokenizer, stop, label) -> None:
         super().__init__()
         self.tokenizer, self.stop, self.label = tokenizer, stop, label
 
@@ -112,7 +124,7 @@ class _Told(dict):
         return found
 
 
-def in_halves(sentences):
+def in_halves(sentences: list[Tokens]) -> list[list[Tokens]]:
     """Two lists, cut at the end of a sentence where they are most alike in tokens; one list of a single sentence."""
     if len(sentences) < 2:
         return [sentences]

@@ -4,29 +4,34 @@
     uvicorn.Config(app, ...)
 
 POST /predict, POST /arrays, GET /info, /healthz, /metrics, / and /page/*. One request at a time on a connection; its
-work is reading (here), parsing and answering (threads), and the model (workers, through the queue).
+work is reading (here), parsing and answering (threads; here what is small), and the model (workers, through the queue).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import logging
 import mimetypes
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from propeller.errors import UserError
 from propeller.service.batching import too_late
 from propeller.service.errors import (
     BadRequest,
+    DeadlineExceeded,
     MethodNotAllowed,
     NotFound,
     Overloaded,
     ServiceError,
     Unauthorized,
+    WorkerLost,
 )
 from propeller.service.metrics import CONTENT_TYPE
+from propeller.service.origins import Origins
 from propeller.service.requests import (
     Answer,
     BodyBudget,
@@ -37,10 +42,20 @@ from propeller.service.requests import (
     parse_json,
     read_body,
     request_id,
+    send_body,
 )
+from propeller.service.workers import NO_WORKER
+
+if TYPE_CHECKING:
+    from propeller.service.requests import Receive, Send
+    from propeller.service.server import Service
+
 
 log = logging.getLogger("propeller.service")
 
+ANSWERS = 4  # of the largest ones that may be in work, or on their way, at a time
+# Bytes of a body, and numbers of an answer, that take less time than to hand them to a thread and back (0.2 ms).
+SMALL = 2048
 OPEN = ("/healthz", "/", "/page/")  # routes that need no token: what a probe or a browser asks first
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
@@ -54,12 +69,15 @@ class Application:
     Args:
         service: ``propeller.service.server.Service``: handler, queue, pool, metrics, limits, threads.
         token: what ``Authorization: Bearer`` must say, or None.
+        origins: ``propeller.service.origins.Origins``; None: the server's own names and pages.
     """
 
-    def __init__(self, service, token=None):
+    def __init__(self, service: Service, token: str | None = None, origins: Origins | None = None) -> None:
         self.service, self.limits, self.metrics = service, service.limits, service.metrics
-        self._token = token.encode() if token else None
+        self._token = _digest(token.encode()) if token else None
+        self._origins = origins or Origins()
         self._budget = BodyBudget(self.limits.max_bodies_kb << 10)
+        self._answers = BodyBudget(ANSWERS * self.limits.max_answer_mb * 10**6)
         self._parsing = 0  # requests between their body and the queue
         self._files = static_files(getattr(service.handler, "page", None))
         self._routes = {
@@ -71,7 +89,7 @@ class Application:
         }
         self.metrics.watch("requests_in_parsing", "Requests being parsed", lambda: self._parsing)
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         begun, number = time.monotonic(), request_id(scope["headers"])
         request = Request(scope, receive, begun + self.limits.deadline_s)
         route = self._route_name(scope["path"])
@@ -90,12 +108,20 @@ class Application:
             (b"content-length", str(len(answer.body)).encode()),
             (b"x-request-id", number.encode()),
             *answer.headers,
+            *self._origins.headers(scope),
         ]
         if not request.read and has_body(scope["headers"]) and (b"connection", b"close") not in headers:
             headers.append((b"connection", b"close"))
-        self.metrics.answered(route, answer.status, time.monotonic() - begun)
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        seconds = time.monotonic() - begun
+        self.metrics.answered(route, answer.status, seconds)
+        log.debug("%s %s: %d in %.1f ms (request %s)", scope["method"], route, answer.status, 1000 * seconds, number)
+        try:
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            await send_body(send, answer.body, self.limits.write_s)
+        except ClientGone:  # nobody takes it
+            scope["give_up"]()
+        finally:
+            answer.sent()
 
     def _route_name(self, path):
         if path in self._routes:
@@ -106,20 +132,24 @@ class Application:
 
     def _find(self, route, scope):
         """The coroutine function of a request, or the error it gets before its body is read."""
+        if route != "/healthz":  # which a probe asks by any name, and which says nothing
+            self._origins.check(scope)
+        if self._origins.is_preflight(scope):
+            return self._preflight
         if self._token and route not in OPEN:
-            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            kind, _, word = given.partition(b" ")
-            if kind.lower() != b"bearer" or not hmac.compare_digest(word.strip(), self._token):
+            authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            kind, _, word = authorization.partition(b" ")
+            if kind.lower() != b"bearer" or not hmac.compare_digest(_digest(word.strip()), self._token):
                 raise Unauthorized("give the server's token: Authorization: Bearer ...")
-        known = self._routes.get(route)
-        if known is None:
+        methods = self._routes.get(route)
+        if methods is None:
             if route == "other" or scope["path"] not in self._files:
                 raise NotFound("nothing is here; known: POST /predict, /arrays, GET /info, /healthz, /metrics, /")
-            known = {"GET": self._page}
+            methods = {"GET": self._page}
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if method not in known:
-            raise MethodNotAllowed(f"this path takes {', '.join(known)}", tuple(known))
-        return known[method]
+        if method not in methods:
+            raise MethodNotAllowed(f"this path takes {', '.join(methods)}", tuple(methods))
+        return methods[method]
 
     async def _predict(self, request):
         service = self.service
@@ -128,39 +158,69 @@ class Application:
             job = service.handler.parse(parse_json(body), self.limits)
             return job, [service.spec.check(instance) for instance in job.instances]
 
-        job, instances = await self._parse(request, parse)
-        wanted = getattr(service.handler, "outputs", None)
-        outputs = await self._run(request, instances, frozenset(wanted) if wanted is not None else None)
+        quick = getattr(service.handler, "quick", False)
+        job, instances = await self._parse(request, parse, quick)
+        wanted = getattr(job, "outputs", None) or getattr(service.handler, "outputs", None)
+        names, unpadded = frozenset(wanted) if wanted is not None else None, getattr(job, "unpadded", False)
+        outputs = await self._run(request, instances, names, unpadded)
+        if quick and sum(array.size for row in outputs for array in row.values()) <= SMALL:
+            return Answer(200, _finite(service.handler.answer(job, outputs)))
         return Answer(200, await self._thread(lambda: _finite(service.handler.answer(job, outputs))))
 
     async def _arrays(self, request):
         service = self.service
         instances, wanted, as_base64 = await self._parse(request, lambda body: service.rows_of(parse_json(body)))
-        outputs = await self._run(request, instances, wanted)
-        return Answer(200, await self._thread(lambda: _finite(service.encode(outputs, as_base64))))
+        size = service.answer_size(instances, wanted, as_base64)
+        self._answers.take(size)
+        try:
+            outputs = await self._run(request, instances, wanted)
+            body = await self._thread(lambda: service.encode(outputs, as_base64))
+        except BaseException:
+            self._answers.give_back(size)
+            raise
+        return Answer(200, body, sent=lambda: self._answers.give_back(size))
 
-    async def _parse(self, request, parse):
-        """Read the body and parse it in a thread; so many at a time as the queue has room, and no more."""
+    async def _parse(self, request, parse, quick=False):
+        """Read the body and parse it in a thread; so many at a time as the queue has room, and no more.
+
+        With ``quick`` a small body is parsed at once.
+        """
         self._check_room()
         body = await read_body(request.receive, request.scope["headers"], self.limits, self._budget)
         request.read = True
-        self._parsing += 1
+        self._parsing, work = self._parsing + 1, None
         try:
             self._check_room()
-            return await self._thread(lambda: parse(body))
+            if quick and len(body) <= SMALL:
+                return parse(body)
+            work = self._thread(lambda: parse(body))
+            await asyncio.wait((work,), timeout=max(0.0, request.deadline - time.monotonic()))
+            if not work.done():
+                raise DeadlineExceeded("the request was not read within the server's deadline")
+            return work.result()
         except UserError as error:
             raise BadRequest(str(error)) from error
         finally:
-            self._parsing -= 1
-            self._budget.give_back(len(body))
+            if work is None or work.done():
+                self._parsed(len(body))
+            else:  # a thread is not to be stopped: its request counts until it ends
+                work.add_done_callback(lambda work: self._parsed(len(body), work))
+
+    def _parsed(self, size, work=None):
+        if work is not None and not work.cancelled():
+            work.exception()  # nobody waits for it
+        self._parsing -= 1
+        self._budget.give_back(size)
 
     def _check_room(self):
+        if self.service.pool.dead:
+            raise WorkerLost(NO_WORKER)
         if self._parsing + len(self.service.queue) > self.limits.queue_size:
             raise Overloaded("the server has more to do than its queue holds: try again later")
 
-    async def _run(self, request, instances, wanted):
+    async def _run(self, request, instances, wanted, unpadded=False):
         """Outputs of instances, from the workers; given up at the deadline or when the client leaves."""
-        ticket = self.service.queue.submit(instances, request.deadline, wanted)
+        ticket = self.service.queue.submit(instances, request.deadline, wanted, unpadded)
         future = asyncio.wrap_future(ticket.future)
         gone = asyncio.ensure_future(request.receive())
         try:
@@ -173,10 +233,14 @@ class Application:
             raise too_late(ticket)
         finally:
             gone.cancel()
-            self.service.queue.cancel(ticket)
+            if not future.done():
+                self.service.queue.cancel(ticket)
 
     def _thread(self, work):
         return asyncio.get_running_loop().run_in_executor(self.service.threads, work)
+
+    async def _preflight(self, request):
+        return Answer(204, b"", headers=self._origins.preflight_headers())
 
     async def _info(self, request):
         return Answer(200, json_body(self.service.describe()))
@@ -200,8 +264,13 @@ class Application:
 class Request:
     """What the routes need of a request: scope, ``receive``, its deadline, whether its body was read."""
 
-    def __init__(self, scope, receive, deadline):
+    def __init__(self, scope: dict[str, Any], receive: Receive, deadline: float) -> None:
         self.scope, self.receive, self.deadline, self.read = scope, receive, deadline, False
+
+
+def _digest(word):
+    """Of one length whatever the word's, so that comparing takes the same time."""
+    return hashlib.sha256(word).digest()
 
 
 def _finite(value):
@@ -211,7 +280,7 @@ def _finite(value):
         raise ServiceError("the model gave a number that is not finite") from error
 
 
-def static_files(folder):
+def static_files(folder: str | Path | None) -> dict[str, tuple[bytes, str]]:
     """Path -> (content, type) of the files of a page's folder, read once: what is not in it does not exist."""
     if folder is None:
         return {}

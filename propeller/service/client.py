@@ -1,7 +1,8 @@
 """Clients of a server: arrays in, arrays out; and the HTTP under it, for those who send JSON.
 
     with InferenceClient("http://127.0.0.1:8113") as client:
-        logits, probs = client(src_ids, sent_ids, pos_ids, input_mask)      # in the order of the bundle's inputs
+        outputs = client(src_ids, sent_ids, pos_ids, input_mask)      # in the order of the bundle's inputs
+        outputs[0], outputs["logits"]             # the main output, as in 2019: probabilities; any output by its name
 
 Connections are kept, one a thread. Only numpy and the standard library are needed.
 """
@@ -13,7 +14,10 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -34,9 +38,19 @@ class ServerError(RuntimeError):
         retry_after: seconds after which the same request may go well, or None.
     """
 
-    def __init__(self, message, status=None, code=None, request_id=None, retry_after=None):
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.request_id, self.retry_after = status, code, request_id, retry_after
+
+
+Client = TypeVar("Client", bound="ServiceClient")
 
 
 class ServiceClient:
@@ -52,7 +66,9 @@ class ServiceClient:
         ValueError: ``host`` is no such address.
     """
 
-    def __init__(self, host="http://127.0.0.1:8113", token=None, timeout=60.0, retries=3):
+    def __init__(
+        self, host: str = "http://127.0.0.1:8113", token: str | None = None, timeout: float = 60.0, retries: int = 3
+    ) -> None:
         parts = urlsplit(host if "://" in host else f"http://{host}")
         if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
             raise ValueError(f"{host}: not an address like http://127.0.0.1:8113")
@@ -63,22 +79,23 @@ class ServiceClient:
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self.timeout, self.retries = timeout, retries
-        self._local, self._open, self._lock = threading.local(), set(), threading.Lock()
+        self._local, self._lock = threading.local(), threading.Lock()
+        self._open: set[http.client.HTTPConnection] = set()
 
-    def __enter__(self):
+    def __enter__(self: Client) -> Client:
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """End the connections of all threads."""
         with self._lock:
             for connection in self._open:
                 connection.close()
             self._open.clear()
 
-    def get(self, path):
+    def get(self, path: str | Path) -> Any:
         """The JSON at a path.
 
         Raises:
@@ -86,7 +103,7 @@ class ServiceClient:
         """
         return self._ask("GET", path, None)
 
-    def post(self, path, payload):
+    def post(self, path: str | Path, payload: Any) -> Any:
         """The JSON answer to a JSON request.
 
         Raises:
@@ -108,7 +125,7 @@ class ServiceClient:
     def _exchange(self, method, path, body):
         """One request and its answer; again on a new connection where the kept one had been ended meanwhile."""
         connection = getattr(self._local, "connection", None)
-        kept = connection is not None and connection.sock is not None
+        reused = connection is not None and connection.sock is not None
         if connection is None:
             connection = self._local.connection = self._class(*self._address, timeout=self.timeout)
         with self._lock:
@@ -117,7 +134,7 @@ class ServiceClient:
             try:
                 return self._send(connection, method, path, body)
             except STALE:
-                if not kept:
+                if not reused:
                     raise
                 connection.close()
                 return self._send(connection, method, path, body)
@@ -140,8 +157,8 @@ class ServiceClient:
 
     def _error(self, status, headers, content):
         try:
-            said = json.loads(content)["error"]
-            message, code, number = said["message"], said["code"], said["request_id"]
+            error = json.loads(content)["error"]
+            message, code, number = error["message"], error["code"], error["request_id"]
         except (ValueError, KeyError, TypeError):
             message, code, number = repr(content[:100]), None, None
         after = headers.get("Retry-After", "")
@@ -149,6 +166,27 @@ class ServiceClient:
             f"{self.host}: {status} {message}" + (f" (request {number})" if number else ""),
             status, code, number, int(after) if after.isdigit() else None,
         )  # fmt: skip
+
+
+class Outputs(list):
+    """What a model gave for a batch: its main outputs by position, all outputs by name.
+
+    Args:
+        named: output name -> array, first axis the rows.
+        main: the names of the main outputs, in the order of their positions.
+    """
+
+    def __init__(self, named: Mapping[str, np.ndarray], main: Sequence[str]) -> None:
+        super().__init__(named[name] for name in main)
+        self.named = dict(named)
+
+    def __getitem__(self, key: Any) -> Any:
+        """The main output at a position, or any output by its name.
+
+        Raises:
+            IndexError: there is no such position. KeyError: there is no output of that name.
+        """
+        return self.named[key] if isinstance(key, str) else super().__getitem__(key)
 
 
 class InferenceClient(ServiceClient):
@@ -160,15 +198,23 @@ class InferenceClient(ServiceClient):
         num_coroutine: requests under way at a time.
     """
 
-    def __init__(self, host="http://127.0.0.1:8113", batch_size=128, num_coroutine=10, timeout=60.0, token=None,
-                 retries=3):  # fmt: skip
+    def __init__(
+        self,
+        host: str = "http://127.0.0.1:8113",
+        batch_size: int = 128,
+        num_coroutine: int = 10,
+        timeout: float = 60.0,
+        token: str | None = None,
+        retries: int = 3,
+    ) -> None:
         super().__init__(host, token, timeout, retries)
         if batch_size < 1 or num_coroutine < 1:
             raise ValueError("batch_size and num_coroutine must be at least 1")
         self.batch_size, self.num_coroutine = batch_size, num_coroutine
-        self._facts = self._threads = None
+        self._facts: dict[str, Any] | None = None
+        self._threads: ThreadPoolExecutor | None = None
 
-    def close(self):
+    def close(self) -> None:
         """End all connections."""
         if self._threads is not None:
             self._threads.shutdown()
@@ -176,47 +222,62 @@ class InferenceClient(ServiceClient):
         super().close()
 
     @property
-    def info(self):
+    def info(self) -> dict[str, Any]:
         """What the server says of its model: ``inputs``, ``outputs``, ``limits``, …"""
         if self._facts is None:
             self._facts = self.get("/info")
         return self._facts
 
-    def __call__(self, *values):
+    def __call__(self, *values: Any) -> Outputs:
         """Outputs of a batch.
 
         Args:
-            values: arrays [rows, numbers], in the order of the bundle's inputs.
+            values: arrays [rows, numbers], or as in 2019 [rows, numbers, 1], in the order of the bundle's inputs.
 
         Returns:
-            list of arrays, first axis the rows, in the order of the bundle's outputs.
+            The arrays of the main outputs, first axis the rows: one of a classifier, its probabilities, as in 2019.
+            Where the server names no main outputs they are all outputs, in the order of the bundle. Every output is
+            there by its name too: ``outputs["logits"]``.
 
         Raises:
             ValueError: another number of arrays than the model has inputs, or rows differ. ServerError: see there.
         """
         names = [entry["name"] for entry in self.info["inputs"]]
-        values = [np.asarray(value) for value in values]
-        if len(values) != len(names):
-            raise ValueError(f"{len(values)} arrays given, the model takes {len(names)}: {', '.join(names)}")
-        if any(value.ndim != 2 for value in values) or len({len(value) for value in values}) != 1:
-            raise ValueError(f"arrays must be [rows, numbers] with equal rows, not {[value.shape for value in values]}")
-        rows = len(values[0])
+        columns = [np.asarray(value) for value in values]
+        columns = [value[..., 0] if value.ndim == 3 and value.shape[-1] == 1 else value for value in columns]
+        if len(columns) != len(names):
+            raise ValueError(f"{len(columns)} arrays given, the model takes {len(names)}: {', '.join(names)}")
+        if any(value.ndim != 2 for value in columns) or len({len(value) for value in columns}) != 1:
+            raise ValueError(
+                f"arrays must be [rows, numbers] with equal rows, not {[value.shape for value in columns]}"
+            )
+        rows = len(columns[0])
         if rows == 0:
             raise ValueError("arrays have no rows")
         parts = [
-            {name: value[start : start + self.batch_size] for name, value in zip(names, values)}
+            {name: value[start : start + self.batch_size] for name, value in zip(names, columns)}
             for start in range(0, rows, self.batch_size)
         ]
         if len(parts) == 1:
-            return self._outputs(parts[0])
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self.num_coroutine, thread_name_prefix="client")
-        return [np.concatenate(found) for found in zip(*self._threads.map(self._outputs, parts))]
+            answers = [self._outputs(parts[0])]
+        else:
+            self._threads = self._threads or ThreadPoolExecutor(self.num_coroutine, thread_name_prefix="client")
+            answers = list(self._threads.map(self._outputs, parts))
+        named = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+        return Outputs(named, self.info.get("main", self.info["outputs"]))
 
     def _outputs(self, part):
         inputs = {name: arrays.encode(arrays.compact(value), as_base64=True) for name, value in part.items()}
-        found = self.post("/arrays", {"inputs": inputs})["outputs"]
         try:
-            return [arrays.decode(name, found[name]) for name in self.info["outputs"]]
+            outputs = self.post("/arrays", {"inputs": inputs})["outputs"]
+        except ServerError as error:
+            rows = len(next(iter(part.values())))
+            if error.status != 413 or rows == 1:
+                raise
+            halves = (slice(0, rows // 2), slice(rows // 2, None))  # the request or its answer was too large
+            answers = [self._outputs({name: value[half] for name, value in part.items()}) for half in halves]
+            return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+        try:
+            return {name: arrays.decode(name, outputs[name]) for name in self.info["outputs"]}
         except (KeyError, BadRequest) as error:
             raise ServerError(f"{self.host}: the answer does not hold the outputs it should: {error}", 200) from error

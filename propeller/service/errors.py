@@ -21,7 +21,7 @@ class ServiceError(Exception):
 
     status, code, retry_after, close = 500, "internal", None, False
 
-    def __init__(self, message, retry_after=None):
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         if retry_after is not None:
@@ -40,6 +40,18 @@ class Unauthorized(ServiceError):
     status, code, close = 401, "unauthorized", True
 
 
+class Forbidden(ServiceError):
+    """The request is sent to another name, or by a page of another site."""
+
+    status, code, close = 403, "forbidden", True
+
+
+class UnsupportedType(ServiceError):
+    """The body is not JSON by its Content-Type."""
+
+    status, code, close = 415, "unsupported_media_type", True
+
+
 class NotFound(ServiceError):
     """There is nothing at this path."""
 
@@ -51,7 +63,7 @@ class MethodNotAllowed(ServiceError):
 
     status, code = 405, "method_not_allowed"
 
-    def __init__(self, message, allowed):
+    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
         super().__init__(message)
         self.allowed = allowed
 

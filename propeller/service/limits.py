@@ -19,6 +19,8 @@ class Limits:
         max_chars: characters of one text; else 413.
         max_body_kb: KiB of a request's body; else 413.
         max_bodies_kb: KiB of all bodies that are being read or parsed; else 503.
+        max_answer_mb: MB of one answer to POST /arrays, else 413; of all such answers at once four times as much, else
+            503.
         queue_size: instances that wait for a worker, with the requests that are being parsed; else 503.
         deadline_s: seconds from the end of a request's headers to its answer; else 504.
         max_batch_size: instances that a worker runs together; on a CPU more gain nothing and are padded more.
@@ -35,6 +37,7 @@ class Limits:
     max_chars: int = 20000
     max_body_kb: int = 2048
     max_bodies_kb: int = 65536
+    max_answer_mb: int = 64
     queue_size: int = 1024
     deadline_s: float = 30.0
     max_batch_size: int = 8
@@ -46,7 +49,7 @@ class Limits:
     write_s: float = 30.0
     max_header_kb: int = 32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
             least = 0 if entry.name == "max_wait_ms" else 1 if entry.type == "int" else 1e-3

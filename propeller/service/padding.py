@@ -8,9 +8,15 @@ split({"emb": array}, lengths=[3, 5], sequence={"emb"})
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable
+
 import numpy as np
 
 from propeller.service.errors import BadRequest
+
+Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]  # a batch -> the outputs
 
 
 class InputSpec:
@@ -26,18 +32,24 @@ class InputSpec:
         ValueError: an input of another form.
     """
 
-    def __init__(self, inputs, pad=None, bounds=None, max_length=None):
+    def __init__(
+        self,
+        inputs: Sequence[dict[str, Any]],
+        pad: Mapping[str, float] | None = None,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+        max_length: int | None = None,
+    ) -> None:
         self.inputs, self.bounds, self.max_length = list(inputs), dict(bounds or {}), max_length
         self.dtypes = {entry["name"]: np.dtype(entry["dtype"]) for entry in inputs}
         self.sizes = {entry["name"]: _size(entry) for entry in inputs}  # None: free
         self.values = {name: (pad or {}).get(name, 0) for name in self.dtypes}
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """Names of the inputs, in the model's order."""
         return list(self.dtypes)
 
-    def check(self, instance):
+    def check(self, instance: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], int]:
         """One row as arrays of the right types, and its length.
 
         Args:
@@ -78,7 +90,7 @@ class InputSpec:
                 bad = low if low < least else high
                 raise BadRequest(f"input {name}: {bad} is outside of {least} to {greatest}")
 
-    def pad(self, rows):
+    def pad(self, rows: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Checked rows as one batch: name -> array [rows, longest] or [rows, k]."""
         batch = {}
         for name, dtype in self.dtypes.items():
@@ -93,7 +105,7 @@ class InputSpec:
             batch[name] = padded
         return batch
 
-    def example(self, rows, length):
+    def example(self, rows: int, length: int) -> dict[str, np.ndarray]:
         """A batch that any model of this form takes: ones for numbers with a fraction, as in a mask, else zeros."""
         return {
             name: np.full((rows, size or length), 1 if dtype.kind == "f" else self.values[name], dtype)
@@ -138,7 +150,9 @@ def _words(array):
     return str(array.dtype)
 
 
-def split(outputs, lengths, sequence):
+def split(
+    outputs: dict[str, np.ndarray], lengths: Sequence[int], sequence: Collection[str]
+) -> list[dict[str, np.ndarray]]:
     """A batch's outputs as a list of dicts, one a row.
 
     Args:
@@ -152,23 +166,42 @@ def split(outputs, lengths, sequence):
     ]
 
 
-def sequence_outputs(run, spec, lengths=(7, 11)):
-    """The names of the outputs whose second axis is the sequence, found by running two batches of unlike lengths.
+@dataclass(frozen=True)
+class OutputSize:
+    """How much of an output there is: ``numbers`` of ``itemsize`` bytes a row, or a token where it is ``per_token``."""
 
-    A shape alone cannot tell: five classes look like five tokens.
+    numbers: int
+    itemsize: int
+    per_token: bool
+
+    def count(self, length: int) -> int:
+        """Numbers of a row of so many tokens."""
+        return self.numbers * (length if self.per_token else 1)
+
+
+def output_sizes(run: Run, spec: InputSpec, lengths: tuple[int, int] = (7, 11)) -> dict[str, OutputSize]:
+    """Output name -> ``OutputSize``, found by running two batches of unlike lengths.
+
+    A shape alone cannot tell whether an output's second axis is the sequence: five classes look like five tokens.
 
     Args:
         run: batch -> outputs; ``Predictor.run``.
         spec: ``InputSpec``.
     """
     if all(size is not None for size in spec.sizes.values()):
-        run(spec.example(2, 1))
-        return set()
+        found = run(spec.example(2, 1))
+        return {name: OutputSize(array[0].size, array.itemsize, False) for name, array in found.items()}
     longer = min(lengths[1], spec.max_length or lengths[1])
-    lengths = [max(1, min(lengths[0], longer - 1)), longer]
-    shapes = [{name: array.shape for name, array in run(spec.example(2, length)).items()} for length in lengths]
-    return {
-        name
-        for name, shape in shapes[0].items()
-        if len(shape) > 1 and shape[1] == lengths[0] and shapes[1][name][1] == lengths[1]
-    }
+    lengths = max(1, min(lengths[0], longer - 1)), longer
+    shorter_run, longer_run = (run(spec.example(2, length)) for length in lengths)
+    sizes = {}
+    for name, array in shorter_run.items():
+        follows = array.ndim > 1 and array.shape[1] == lengths[0] and longer_run[name].shape[1] == lengths[1]
+        numbers = array[0].size // lengths[0] if follows else array[0].size
+        sizes[name] = OutputSize(numbers, array.itemsize, follows)
+    return sizes
+
+
+def sequence_outputs(run: Run, spec: InputSpec, lengths: tuple[int, int] = (7, 11)) -> set[str]:
+    """The names of the outputs whose second axis is the sequence; see ``output_sizes``."""
+    return {name for name, size in output_sizes(run, spec, lengths).items() if size.per_token}

@@ -20,15 +20,25 @@ import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from propeller.errors import UserError
 from propeller.service.errors import ServiceError
 from propeller.service.padding import split
 
+if TYPE_CHECKING:
+    from propeller.service.batching import BatchQueue
+    from propeller.service.metrics import Metrics
+    from propeller.service.padding import InputSpec, OutputSize
+
+
 log = logging.getLogger("propeller.service")
 
 IDLE_S = 0.2  # how often an idle thread looks whether its process lives
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0  # before a process that did not come up is tried again
+NO_WORKER = "no worker process runs, and none could be started: try again later"
 END_S = 5.0  # that a process has to end by itself
 
 
@@ -47,7 +57,7 @@ class WorkerProcess:
         patience_s: seconds of silence after which it is taken for hung.
     """
 
-    def __init__(self, task, threads, patience_s):
+    def __init__(self, task: dict[str, Any], threads: int, patience_s: float) -> None:
         ours, theirs = socket.socketpair()
         path = os.pathsep.join([part or str(Path.cwd()) for part in sys.path])
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
@@ -65,11 +75,13 @@ class WorkerProcess:
             ours.close()
             raise
         self._patience = struct.pack("ll", int(patience_s), 0)
-        self._socket, self.sequence, self.loaded = ours, set(), False
+        self._socket, self.loaded = ours, False
+        self.sizes: dict[str, OutputSize] = {}
+        self.sequence: set[str] = set()
         self.pipe = Connection(os.dup(ours.fileno()))
         self.pipe.send(task)
 
-    def ready(self):
+    def ready(self) -> None:
         """Wait until it has loaded the model.
 
         Raises:
@@ -81,15 +93,15 @@ class WorkerProcess:
             raise UserError(value)
         if kind == "bug":
             raise RuntimeError(f"a worker could not start:\n{value}")
-        self.sequence, self.loaded = value, True
+        self.sizes, self.sequence, self.loaded = value, {name for name in value if value[name].per_token}, True
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, self._patience)
 
-    def send(self, batch, wanted):
+    def send(self, batch: dict[str, np.ndarray], wanted: frozenset[str] | None) -> None:
         """Give it a batch. Raises OSError: it was dead, or is hung, before it had the batch."""
         self.pipe.send((batch, wanted))
 
-    def receive(self):
+    def receive(self) -> dict[str, np.ndarray]:
         """Outputs of the batch.
 
         Raises:
@@ -101,11 +113,11 @@ class WorkerProcess:
         return value
 
     @property
-    def alive(self):
+    def alive(self) -> bool:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    def end(self, at_once=False):
+    def end(self, at_once: bool = False) -> str:
         """Close the socket, which ends the process, and wait for it; returns how it ended, in words."""
         if at_once:
             self.process.kill()
@@ -137,25 +149,41 @@ class WorkerPool:
         patience_s: seconds after which a process that does not answer is taken for hung.
     """
 
-    def __init__(self, count, threads, task, spec, queue, observer=None, patience_s=120.0):
+    def __init__(
+        self,
+        count: int,
+        threads: int,
+        task: dict[str, Any],
+        spec: InputSpec,
+        queue: BatchQueue,
+        observer: Metrics | None = None,
+        patience_s: float = 120.0,
+    ) -> None:
         self.count, self.threads, self.spec, self.queue = count, threads, spec, queue
         self.task = {**task, "inputs": spec.inputs, "pad": spec.values, "max_length": spec.max_length}
         self.observer, self.patience_s = observer, patience_s
-        self.workers = [None] * count
-        self._threads = []
+        self.workers: list[Any] = [None] * count  # WorkerProcess, once started
+        self.sizes: dict[str, OutputSize] = {}  # of each output, once a worker has loaded the model
+        self._failing = [False] * count  # of each: it is gone, and the last attempt to start another failed
+        self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
     @property
-    def alive(self):
+    def alive(self) -> int:
         """Number of processes that are loaded and running."""
         return sum(worker is not None and worker.loaded and worker.alive for worker in self.workers)
 
     @property
-    def pids(self):
+    def dead(self) -> bool:
+        """Whether no process runs, and none could be started."""
+        return all(self._failing)
+
+    @property
+    def pids(self) -> list[int]:
         """Process ids of those."""
         return [worker.process.pid for worker in self.workers if worker is not None and worker.loaded]
 
-    def start(self):
+    def start(self) -> None:
         """Start all processes and wait until they have loaded the model.
 
         Raises:
@@ -174,13 +202,14 @@ class WorkerPool:
             for worker in started:
                 worker.end(at_once=True)
             raise
+        self.sizes = started[0].sizes
         for number, worker in enumerate(started):
             self.workers[number] = worker
             thread = threading.Thread(target=self._feed, args=(number,), name=f"worker-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def close(self, patience_s=None):
+    def close(self, patience_s: float | None = None) -> None:
         """Wait until the queue, closed before, is empty; then end the processes. What waits too long is abandoned."""
         self.queue.close()
         end = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
@@ -251,9 +280,13 @@ class WorkerPool:
                 if self.workers[number] is not dead:
                     self.workers[number].end(at_once=True)
                 log.error("no new worker yet: %s; trying again in %g s", error or "it died while loading", pause)
+                self._failing[number] = True
+                if self.dead:
+                    self.queue.abandon(NO_WORKER)
                 self._stopping.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
+                self._failing[number] = False
                 log.info("worker process %d is ready", worker.process.pid)
                 return True
         return False

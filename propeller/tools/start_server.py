@@ -1,7 +1,7 @@
 """Serve a bundle over HTTP.
 
 python -m propeller.tools.start_server -m saved/step_100_inference_model -p 8113
-curl -d '{"texts": ["a lovely film"]}' http://127.0.0.1:8113/predict
+curl -H 'Content-Type: application/json' -d '{"texts": ["a lovely film"]}' http://127.0.0.1:8113/predict
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import fields
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
-from propeller.flags import FlagParser, read_flags
+from propeller.flags import DEVICE, FlagParser, read_flags
+from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, seems_on_gpu
 from propeller.service.limits import Limits
 
 TOKEN = "ERNIE_TOKEN"  # the variable that holds the token, where --token would show it to every user of the machine
@@ -28,22 +29,40 @@ TEXTS = {
     "max_body_kb": "KiB of one request; beyond that the answer is 413",
     "max_texts": "texts, or rows of arrays, of one request; beyond that the answer is 413",
     "max_chars": "characters of one text; beyond that the answer is 413",
+    "max_answer_mb": "MB of one answer to POST /arrays; beyond that the answer is 413",
     "keep_alive_s": "seconds a connection stays open without a request",
     "max_connections": "open connections; one more ends the one that has been idle longest",
 }
 
 
-def build_parser():
-    """The flags."""
-    parser = FlagParser(
-        prog="python -m propeller.tools.start_server",
-        description="Serve a bundle over HTTP: POST /predict, POST /arrays; GET / (a page), /info, /healthz, /metrics.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("-m", "--model_dir", dest="model", metavar="BUNDLE", required=True, help="folder of the bundle")
-    parser.add_argument("-p", "--port", metavar="N", type=int, default=8113, help="port; 0: a free one [8113]")
+def build_parser(
+    prog: str = "python -m propeller.tools.start_server",
+    description: str = "Serve a bundle over HTTP: POST /predict, POST /arrays; "
+    "GET / (a page), /info, /healthz, /metrics.",
+    model_help: str = "folder of the bundle",
+    port: int = 8113,
+) -> FlagParser:
+    """The flags.
+
+    Args:
+        prog, description: of the program, for its help.
+        model_help: what -m is there.
+        port: the default of -p.
+    """
+    parser = FlagParser(prog=prog, description=description, allow_abbrev=False)
+    parser.add_argument("-m", "--model_dir", dest="model", metavar="FOLDER", required=True, help=model_help)
+    parser.add_argument("-p", "--port", metavar="N", type=int, default=port, help=f"port; 0: a free one [{port}]")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every request too")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all [127.0.0.1]")
     parser.add_argument("--token", help=f"what clients must send as a bearer token; better in the variable {TOKEN}")
+    parser.add_argument(
+        "--allowed_hosts",
+        metavar="NAME,NAME",
+        help="names that clients use for this server, besides localhost and its address; *: any [none]",
+    )
+    parser.add_argument(
+        "--cors", metavar="ORIGIN,ORIGIN", help="pages elsewhere that may use it, https://app.example; *: any [none]"
+    )
     group = parser.add_argument_group("workers")
     group.add_argument(
         "--workers",
@@ -52,10 +71,14 @@ def build_parser():
         help=f"processes with a model each [cores / threads, at most {MOST_WORKERS} unless asked for; GPU: 1]",
     )
     group.add_argument("--threads", metavar="N", type=int, help="threads of each [cores / workers]")
-    group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the matrix products [fp32]")
+    group.add_argument("--engine", choices=ENGINES, default=AUTO, help=ENGINE_HELP)
     group.add_argument(
-        "--use_cuda", choices=("auto", "true", "false"), default="auto", help="auto: a GPU if there is one [auto]"
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="of the matrix products; int8: of models saved so [fp32]",
     )
+    group.add_argument("--use_cuda", **DEVICE, default="auto", help="auto: a GPU if there is one [auto]")
     group.add_argument(
         "--handlers",
         metavar="MODULE",
@@ -76,23 +99,28 @@ def build_parser():
     return parser
 
 
-def parse(argv):
+def parse(argv: list[str], parser: FlagParser | None = None) -> argparse.Namespace:
     """The flags of a command line, as a namespace.
+
+    Args:
+        argv: the command line.
+        parser: that of ``build_parser``, with flags added to it; None: as it is.
 
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
     """
-    found = argparse.Namespace(**read_flags(build_parser(), argv))
+    args = argparse.Namespace(**read_flags(parser or build_parser(), argv))
     for name in ("workers", "threads"):
-        value = getattr(found, name)
+        value = getattr(args, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} must be at least 1, not {value}")
-    if not 0 <= found.port <= 65535:
-        raise UserError(f"-p {found.port}: a port is a number from 0 to 65535")
-    return found
+    check_engine(args.engine, args.precision)
+    if not 0 <= args.port <= 65535:
+        raise UserError(f"-p {args.port}: a port is a number from 0 to 65535")
+    return args
 
 
-def share(workers, threads, cores, on_gpu=False):
+def share(workers: int | None, threads: int | None, cores: int, on_gpu: bool = False) -> tuple[int, int]:
     """Workers and threads of each, where one or both are to be chosen: together as many as there are cores.
 
     On a CPU several processes of few threads do more together than one of many: a matrix product is shared among
@@ -101,40 +129,55 @@ def share(workers, threads, cores, on_gpu=False):
     if workers is None and threads is None:
         threads = cores if on_gpu else -(-cores // MOST_WORKERS)
     if workers is None:
-        workers = 1 if on_gpu else max(1, cores // threads)
+        workers = 1 if on_gpu else max(1, cores // (threads or cores))
     return workers, threads or max(1, cores // workers)
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """Serve until SIGTERM or SIGINT."""
-    found = parse(argv)
-    log_setup.setup()
+    args = parse(argv)
+    log_setup.setup(verbose=args.verbose)
+    serve_bundle(args, args.model)
+
+
+def serve_bundle(args: argparse.Namespace, bundle: str | os.PathLike[str]) -> None:
+    """Serve the bundle in a folder until SIGTERM or SIGINT.
+
+    Args:
+        args: the flags, see ``parse``; ``args.model`` is not looked at.
+        bundle: the folder.
+
+    Raises:
+        UserError: the bundle or the address cannot be used, or limits do not go together.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process, which computes nothing; workers have their own
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", message="No ccache found")  # where the text side imports Paddle
-    limits = Limits(**{name: getattr(found, name) for name in TEXTS})
+    limits = Limits(**{name: getattr(args, name) for name in TEXTS})
     from propeller.service.server import Settings, serve  # uvicorn and the like: not for --help
 
-    workers, threads = share(found.workers, found.threads, runtime.cores(), _on_gpu(found.use_cuda))
+    workers, threads = share(args.workers, args.threads, runtime.cores(), seems_on_gpu(args.engine, args.use_cuda))
     serve(
         Settings(
-            bundle=found.model,
-            host=found.host,
-            port=found.port,
+            bundle=str(bundle),
+            host=args.host,
+            port=args.port,
             workers=workers,
             threads=threads,
-            precision=found.precision,
-            use_cuda=found.use_cuda,
-            handlers=found.handlers,
-            token=found.token or os.environ.get(TOKEN) or None,
+            precision=args.precision,
+            use_cuda=args.use_cuda,
+            engine=args.engine,
+            handlers=args.handlers,
+            token=args.token or os.environ.get(TOKEN) or None,
+            allowed_hosts=_words(args.allowed_hosts),
+            cors=_words(args.cors),
             limits=limits,
         )
     )
 
 
-def _on_gpu(use_cuda):
-    """Whether the workers will run on a GPU, as far as it can be told without loading Paddle."""
-    return use_cuda == "true" or (use_cuda == "auto" and os.path.exists("/dev/nvidia0"))  # noqa: PTH110
+def _words(text):
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
 
 
 if __name__ == "__main__":

@@ -18,12 +18,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import paddle
 from paddle.static.amp.amp_nn import check_finite_and_unscale, update_loss_scaling
 
 from propeller.errors import UserError
+from propeller.train.names import DEFAULT_NAMES, SettingNames
+
+if TYPE_CHECKING:
+    from propeller.train.state import TrainState
+
 
 log = logging.getLogger("propeller.train")
 
@@ -40,6 +47,10 @@ class LossScaling:
         dynamic: whether it changes; without, it stays, and bad steps are skipped all the same.
         incr_every_n_steps: after so many good steps in a row it is multiplied by ``incr_ratio``.
         decr_every_n_nan_or_inf: after so many bad steps in a row it is multiplied by ``decr_ratio``, but never below 1.
+        names: what errors call the settings.
+
+    Raises:
+        UserError: a value with which a scale cannot go.
     """
 
     initial: float = 102400.0
@@ -48,20 +59,26 @@ class LossScaling:
     decr_every_n_nan_or_inf: int = 2
     incr_ratio: float = 2.0
     decr_ratio: float = 0.8
+    names: SettingNames = field(default=DEFAULT_NAMES, repr=False, compare=False)
 
-    def __post_init__(self):
-        for name, good, needs in (
-            ("init_loss_scaling", 1 <= self.initial < float("inf"), "1 or more"),
-            ("incr_every_n_steps", self.incr_every_n_steps >= 1, "1 or more"),
-            ("decr_every_n_nan_or_inf", self.decr_every_n_nan_or_inf >= 1, "1 or more"),
-            ("incr_ratio", 1 < self.incr_ratio < float("inf"), "above 1"),
-            ("decr_ratio", 0 < self.decr_ratio < 1, "between 0 and 1"),
+    def __post_init__(self) -> None:
+        names = self.names
+        for name, value, good, needs in (
+            (names.initial_loss_scale, self.initial, 1 <= self.initial < float("inf"), "1 or more"),
+            (names.incr_every_n_steps, self.incr_every_n_steps, self.incr_every_n_steps >= 1, "1 or more"),
+            (
+                names.decr_every_n_nan_or_inf,
+                self.decr_every_n_nan_or_inf,
+                self.decr_every_n_nan_or_inf >= 1,
+                "1 or more",
+            ),
+            (names.incr_ratio, self.incr_ratio, 1 < self.incr_ratio < float("inf"), "above 1"),
+            (names.decr_ratio, self.decr_ratio, 0 < self.decr_ratio < 1, "between 0 and 1"),
         ):
             if not good:
-                value = self.initial if name == "init_loss_scaling" else getattr(self, name)
-                raise UserError(f"--{name} must be {needs}, not {value}")
+                raise UserError(f"{name} must be {needs}, not {value}")
 
-    def check_skips(self, scale, state):
+    def check_skips(self, scale: float, state: TrainState) -> None:
         """Say that a step was skipped.
 
         Raises:
@@ -71,10 +88,12 @@ class LossScaling:
         log.warning("step %d skipped: gradients are no finite numbers; loss scale %g", step, scale)
         if row < max(20, 2 * self.decr_every_n_nan_or_inf) or (self.dynamic and scale > 1):
             return
-        else_ = "" if self.dynamic else " or --init_loss_scaling, or give --use_dynamic_loss_scaling true"
+        names, or_else = self.names, ""
+        if not self.dynamic:
+            or_else = f" or {names.initial_loss_scale}, or give {names.dynamic_loss_scale}"
         raise UserError(
             f"step {step} (epoch {state.epoch}): gradients are no finite numbers {row} times in a row, "
-            f"with loss scale {scale:g}: lower --learning_rate{else_}; the last checkpoint is good"
+            f"with loss scale {scale:g}: lower {names.learning_rate}{or_else}; the last checkpoint is good"
         )
 
 
@@ -85,28 +104,28 @@ class Precision:
     dtype: str = "float32"
     scaling: LossScaling | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise UserError(f"precision {self.dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
 
-    def autocast(self):
+    def autocast(self) -> AbstractContextManager[None]:
         """The context to build a forward pass in."""
         if self.dtype == "float32":
             return contextlib.nullcontext()
         return paddle.amp.auto_cast(level="O1", dtype=self.dtype)
 
-    def scaler(self):
+    def scaler(self) -> LossScaler | _NoScaler:
         """What scales the loss of the Program under construction and guards its update."""
         return LossScaler(self.scaling) if self.scaling else _NoScaler()
 
-    def widened(self, predictions):
+    def widened(self, predictions: dict[str, Any]) -> dict[str, Any]:
         """The named predictions in float32, for a loss and scores in float32."""
         if self.dtype == "float32":
             return predictions
         half = (paddle.float16, paddle.bfloat16)
         return {name: x.astype("float32") if x.dtype in half else x for name, x in predictions.items()}
 
-    def check_backward(self, program):
+    def check_backward(self, program: paddle.static.Program) -> None:
         """Raise for a Program that Paddle cannot run.
 
         Raises:
@@ -133,15 +152,15 @@ class LossScaler:
     Order matters: what reduces gradients over batches or processes comes before ``apply``, so that all see the same.
     """
 
-    def __init__(self, scaling):
+    def __init__(self, scaling: LossScaling) -> None:
         self.scaling = scaling
         self._scale = _variable(SCALE, "float32", scaling.initial)
 
-    def scaled(self, loss):
+    def scaled(self, loss: Any) -> Any:
         """The loss that the backward pass begins from."""
         return (loss * self._scale).reshape(loss.shape)
 
-    def apply(self, optimizer, params_grads):
+    def apply(self, optimizer: Any, params_grads: list[tuple[Any, Any]]) -> dict[str, Any]:
         """Divide gradients by the scale; update if all are finite, else leave everything as it is; let the scale go on.
 
         Args:
@@ -152,11 +171,11 @@ class LossScaler:
             what to fetch: ``skipped``, bool [1], whether there was no update.
         """
         scaling = self.scaling
-        grads, found = check_finite_and_unscale([grad for _, grad in params_grads], self._scale)
+        grads, overflow = check_finite_and_unscale([grad for _, grad in params_grads], self._scale)
         good, bad = _variable(GOOD_STEPS, "int32", 0), _variable(BAD_STEPS, "int32", 0)
         grads = update_loss_scaling(
             grads,
-            found,
+            overflow,
             self._scale,
             good,
             bad,
@@ -167,8 +186,8 @@ class LossScaler:
             stop_update=not scaling.dynamic,
         )
         pairs = [(parameter, grad) for (parameter, _), grad in zip(params_grads, grads)]
-        optimizer.apply(pairs, skip=_on_host(found))
-        return {"skipped": found}
+        optimizer.apply(pairs, skip=_on_host(overflow))
+        return {"skipped": overflow}
 
 
 def _variable(name, dtype, value):

@@ -19,8 +19,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
+
+from propeller import disconfig
+from propeller.disconfig import run_on_master, status  # noqa: F401 in 2019 they were here
+from propeller.train import loopback
 
 log = logging.getLogger("propeller.train")
 
@@ -39,47 +45,49 @@ class Ranks:
         backend: ``nccl``, ``gloo`` or None.
     """
 
-    rank, size, backend = 0, 1, None
+    rank: int = 0
+    size: int = 1
+    backend: str | None = None
 
     @property
-    def first(self):
+    def first(self) -> bool:
         """Whether this process writes files and journal for all."""
         return self.rank == 0
 
-    def meet(self):
+    def barrier(self) -> None:
         """Wait until all ranks are here, however long it takes: to be called after what one rank does alone."""
 
-    def all_gather(self, value):
+    def all_gather(self, value: Any) -> list[Any]:
         """A list of every rank's value: None, numbers, texts, arrays, and lists and dicts (keys are texts) of them."""
         return [value]
 
-    def from_first(self, value=None):
+    def broadcast(self, value: Any = None) -> Any:
         """The first rank's value, on every rank."""
         return self.all_gather(value if self.first else None)[0]
 
-    def copy_from_first(self, arrays):
+    def broadcast_arrays(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The first rank's arrays (name -> array, of the same names, shapes and dtypes everywhere), on every rank."""
         return arrays
 
-    def in_order(self, turns):
+    def in_order(self, groups: Iterable[list[Any]]) -> Iterator[Any]:
         """All ranks' items in the order of the file, on every rank.
 
         Args:
-            turns: of this rank: lists of items; the n-th list of all ranks stands before the n+1-th.
+            groups: of this rank: lists of items; the n-th list of all ranks stands before the n+1-th.
         """
-        turns = iter(turns)
+        groups = iter(groups)
         while True:
-            found = self.all_gather(next(turns, None))
-            if all(turn is None for turn in found):
+            group = self.all_gather(next(groups, None))
+            if all(part is None for part in group):
                 return
-            for turn in found:
-                yield from turn or ()
+            for part in group:
+                yield from part or ()
 
 
 class ParallelRanks(Ranks):
     """Several processes, joined by Paddle's process group. Use ``start``."""
 
-    def __init__(self, backend):
+    def __init__(self, backend: str) -> None:
         import paddle
         from paddle.distributed import get_rank, get_world_size
 
@@ -87,23 +95,23 @@ class ParallelRanks(Ranks):
         self._join(paddle.base.core.create_or_get_global_tcp_store(), get_rank(), get_world_size())
 
     @classmethod
-    def of_store(cls, store, rank, size):
-        """Ranks that can ``meet`` over a store of Paddle, and no more."""
+    def of_store(cls, store: Any, rank: int, size: int) -> ParallelRanks:
+        """Ranks that have a ``barrier`` over a store of Paddle, and nothing else."""
         ranks = cls.__new__(cls)
         ranks._join(store, rank, size)
         return ranks
 
     def _join(self, store, rank, size):
-        self._store, self.rank, self.size, self._meetings = store, rank, size, 0
+        self._store, self.rank, self.size, self._barriers = store, rank, size, 0
 
-    def meet(self):
+    def barrier(self) -> None:
         # Not a barrier of the process group: gloo gives up after GLOO_PATIENCE.
-        self._meetings += 1
+        self._barriers += 1
         self._count("come", 1)
-        self._wait_for("come", self._meetings * self.size)
+        self._wait_for("come", self._barriers * self.size)
         # The first rank keeps the store: it goes on, and may end, when all others need no answer any more.
         if self.first:
-            self._wait_for("gone", self._meetings * (self.size - 1))
+            self._wait_for("gone", self._barriers * (self.size - 1))
         else:
             with contextlib.suppress(ValueError, RuntimeError, OSError):  # it went before it answered
                 self._count("gone", 1)
@@ -116,30 +124,30 @@ class ParallelRanks(Ranks):
         with undisturbed():
             return self._store.add(name, more)
 
-    def all_gather(self, value):
+    def all_gather(self, value: Any) -> list[Any]:
         sent = pack(value)
         head = np.zeros(FIRST_MESSAGE, np.uint8)
         head[:LENGTH] = np.frombuffer(np.int64(len(sent)).tobytes(), np.uint8)
         begin = sent[: FIRST_MESSAGE - LENGTH]
         head[LENGTH : LENGTH + len(begin)] = np.frombuffer(begin, np.uint8)
         heads = self._gather_bytes(head)
-        lengths = [int(found[:LENGTH].view(np.int64)[0]) for found in heads]
-        parts = [found[LENGTH : LENGTH + length].tobytes() for found, length in zip(heads, lengths)]
+        lengths = [int(received[:LENGTH].view(np.int64)[0]) for received in heads]
+        parts = [received[LENGTH : LENGTH + length].tobytes() for received, length in zip(heads, lengths)]
         rest = max(lengths) - (FIRST_MESSAGE - LENGTH)
         if rest > 0:
             tail = np.zeros(rest, np.uint8)
             end = sent[FIRST_MESSAGE - LENGTH :]
             tail[: len(end)] = np.frombuffer(end, np.uint8)
-            parts = [part + found.tobytes() for part, found in zip(parts, self._gather_bytes(tail))]
+            parts = [part + received.tobytes() for part, received in zip(parts, self._gather_bytes(tail))]
         return [unpack(part[:length]) for part, length in zip(parts, lengths)]
 
     def _gather_bytes(self, array):
         with self._eager():
-            found = []
-            self.paddle.distributed.all_gather(found, self.paddle.to_tensor(array))
-            return [tensor.numpy() for tensor in found]
+            tensors = []
+            self.paddle.distributed.all_gather(tensors, self.paddle.to_tensor(array))
+            return [tensor.numpy() for tensor in tensors]
 
-    def copy_from_first(self, arrays):
+    def broadcast_arrays(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with self._eager():
             copied = {}
             for name in sorted(arrays):
@@ -163,7 +171,7 @@ class ParallelRanks(Ranks):
 
 
 @contextlib.contextmanager
-def undisturbed():
+def undisturbed() -> Iterator[None]:
     """Hold signals back from this thread: Paddle's store takes a system call that one interrupts for an error."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -172,28 +180,37 @@ def undisturbed():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def processes():
+def processes() -> int:
     """The number of processes of the launcher's environment; 1 without a launcher."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
 
 
-def start():
+def start() -> Ranks:
     """The ``Ranks`` of the launcher's environment; this process joins it. To be called before static mode is on.
 
     Joined processes end with their launcher: it may be killed, they do not go on by themselves.
     """
+    disconfig.apply()
     if processes() == 1:
         return Ranks()
-    _end_with_parent()
+    if not os.environ.get(disconfig.VARIABLE):  # else whoever started it may leave
+        _end_with_parent()
     import paddle
 
     backend = "gloo" if os.environ.get("PADDLE_DISTRI_BACKEND") == "gloo" else "nccl"
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):  # a table of Paddle's flags
+    output = io.StringIO()
+    here = loopback.only(_meeting_place())
+    with here, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):  # a table of Paddle's flags
         paddle.distributed.init_parallel_env()
     ranks = ParallelRanks(backend)
     log.info("process %d of %d, %s", ranks.rank, ranks.size, backend)
     return ranks
+
+
+def _meeting_place():
+    """host:port of the store where the processes meet; empty where that is not on this machine alone."""
+    hosts = {address.rpartition(":")[0] for address in os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")}
+    return os.environ.get("PADDLE_MASTER", "") if hosts == {"127.0.0.1"} else ""
 
 
 def _end_with_parent():
@@ -206,16 +223,16 @@ def _end_with_parent():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def add_numbers(found):
+def add_numbers(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """name -> sum of dicts of numbers, added in their order: the same bits wherever it is done."""
-    total = {}
-    for numbers in found:
+    total: dict[str, float] = {}
+    for numbers in parts:
         for name, value in numbers.items():
             total[name] = total.get(name, 0) + value
     return total
 
 
-def pack(value):
+def pack(value: Any) -> bytes:
     """Bytes of a value of ``Ranks.all_gather``; no pickle."""
     arrays = []
 
@@ -238,26 +255,26 @@ def pack(value):
     return b"".join([np.int64(len(head)).tobytes(), head, *arrays])
 
 
-def unpack(data):
+def unpack(data: bytes) -> Any:
     """The value of ``pack``; tuples come back as lists."""
     length = int(np.frombuffer(data, np.int64, 1)[0])
-    head, at = json.loads(data[LENGTH : LENGTH + length]), LENGTH + length
+    head, offset = json.loads(data[LENGTH : LENGTH + length]), LENGTH + length
 
-    def made(item):
-        nonlocal at
+    def restored(item):
+        nonlocal offset
         if isinstance(item, list):
-            return [made(entry) for entry in item]
+            return [restored(entry) for entry in item]
         if not isinstance(item, dict):
             return item
         if "{" in item:
-            return {key: made(entry) for key, entry in item["{"]}
+            return {key: restored(entry) for key, entry in item["{"]}
         dtype, shape = np.dtype(item["@"][0]), item["@"][1]
         count = int(np.prod(shape, dtype=np.int64))
-        array = np.frombuffer(data, dtype, count, at).reshape(shape).copy()
-        at += count * dtype.itemsize
+        array = np.frombuffer(data, dtype, count, offset).reshape(shape).copy()
+        offset += count * dtype.itemsize
         return array
 
-    return made(head)
+    return restored(head)
 
 
 class GradientReducer:
@@ -267,10 +284,10 @@ class GradientReducer:
         bucket_mb: gradients are joined until they have so many megabytes; a larger one goes by itself.
     """
 
-    def __init__(self, bucket_mb):
+    def __init__(self, bucket_mb: float) -> None:
         self.bytes = bucket_mb * 2**20
 
-    def share(self, loss, weight):
+    def share(self, loss: Any, weight: Any) -> Any:
         """The loss times this rank's part of the weight of all ranks: gradients of it add up to those of the mean.
 
         Args:
@@ -282,7 +299,7 @@ class GradientReducer:
         paddle.distributed.all_reduce(total)
         return loss * (weight / total).reshape([])
 
-    def __call__(self, params_grads):
+    def __call__(self, params_grads: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """Pairs of parameter and gradient -> the same pairs with gradients summed over the ranks."""
         import paddle
 
@@ -299,9 +316,10 @@ class GradientReducer:
             reduced += [(p, part.reshape(grad.shape)) for (p, grad), part in zip(bucket, parts)]
         return reduced
 
-    def buckets(self, params_grads):
+    def buckets(self, params_grads: list[tuple[Any, Any]]) -> list[list[tuple[Any, Any]]]:
         """Lists of pairs: of one dtype, in the order of the backward pass, full or one large gradient each."""
-        lists, sizes = [], []
+        lists: list[list[tuple[Any, Any]]] = []
+        sizes: list[int] = []
         for parameter, grad in reversed(list(params_grads)):
             size = int(np.prod(grad.shape)) * (2 if "16" in str(grad.dtype) else 4)
             last = lists[-1][-1][1] if lists else None

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BINS = 64  # of a histogram
 
 
 class EventFiles:
@@ -22,20 +29,28 @@ class EventFiles:
         purge_step: what an earlier run wrote from this step on is not shown; None: all of it is.
     """
 
-    def __init__(self, folder, purge_step=None):
+    def __init__(self, folder: str | Path, purge_step: int | None = None) -> None:
         self.folder, self.purge_step = Path(folder), purge_step
-        self._writer, self._files = None, 0
+        self._writer: Any = None  # tensorboardX's, once opened
 
-    def write(self, kind, step, curves):
-        """Write numbers, name -> value, of a step. Raises OSError: not all of them are in the file."""
+    def write(
+        self,
+        kind: str,
+        step: int,
+        curves: Mapping[str, float],
+        histograms: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Write numbers, name -> value, and arrays of a step. Raises OSError: not all of them are in the file."""
         from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.summary import scalar
+        from tensorboardX.summary import histogram, scalar
 
         try:
             if self._writer is None:
                 self._open()
-            for name, value in curves.items():
-                summary = scalar(f"{kind}/{name}", value)
+            summaries = [scalar(f"{kind}/{name}", value) for name, value in curves.items()]
+            for name, values in (histograms or {}).items():
+                summaries.append(histogram(f"{kind}/{name}", values.astype("float64").ravel(), BINS))
+            for summary in summaries:
                 self._writer.write_event(Event(step=step, wall_time=time.time(), summary=summary))
             self._writer.flush()
         except OSError:
@@ -47,8 +62,9 @@ class EventFiles:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._files += 1
-        self._writer = EventsWriter(str(self.folder / "events"), f".{self._files}" if self._files > 1 else "")
+        # A name has the second in it; a run may go on within the one that it ended in.
+        there = sum(1 for _ in self.folder.iterdir())
+        self._writer = EventsWriter(str(self.folder / "events"), f".{there}" if there else "")
         if self.purge_step is not None:
             start = SessionLog(status=SessionLog.START)
             self._writer.write_event(Event(step=self.purge_step, wall_time=time.time(), session_log=start))
@@ -60,6 +76,6 @@ class EventFiles:
             if writer is not None:
                 writer.close()
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         self._drop()

@@ -16,12 +16,20 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from propeller.train.state import TrainState
+    from propeller.train.trainer import Learner
+
 
 log = logging.getLogger("propeller.train")
 
 LOG = 2  # the descriptor of standard error: the stream itself may be anything
 HUNG = 124  # exit status, as that of timeout(1)
-GROUP_TIMEOUT = 1800.0  # seconds without a step before a group is ended, unless --hang_timeout says else
+GROUP_TIMEOUT = 1800.0  # seconds without a step before a group is ended, unless the caller says else
+ALONE_TIMEOUT = 7200.0  # of a process that trains alone, where a slow source of rows holds nobody else up
 STACKS = getattr(signal, "SIGUSR1", None)  # prints the stacks of all threads to the log
 TOGETHER = 2.0  # seconds that a hung rank waits before it ends, for the others to print their stacks as well
 LATER = 10.0  # seconds after which the C timer ends a process whose interpreter cannot
@@ -35,26 +43,26 @@ class Stopped(Exception):
         state: the ``TrainState``, None behind the training.
     """
 
-    def __init__(self, reason, state=None):
+    def __init__(self, reason: str, state: TrainState | None = None) -> None:
         super().__init__(reason)
         self.reason, self.state = reason, state
 
 
 @contextlib.contextmanager
-def guarded(learner, hang_timeout=None):
+def guarded(learner: Learner, hang_timeout: float | None = None) -> Iterator[None]:
     """Stop behind a checkpoint at SIGTERM or Ctrl-C; end a run in which nothing goes on.
 
     Args:
         learner: a ``Learner``.
         hang_timeout: seconds without a batch of training, evaluation or prediction after which the process prints
             the stacks of its threads to standard error and ends with status 124; 0: never; None: GROUP_TIMEOUT in a
-            group, never for one process.
+            group, ALONE_TIMEOUT for one process.
 
     Raises:
         SystemExit: 143 after SIGTERM, 130 after Ctrl-C; all ranks of a group alike, whichever got the signal.
     """
     if hang_timeout is None:
-        hang_timeout = GROUP_TIMEOUT if learner.ranks.size > 1 else 0
+        hang_timeout = GROUP_TIMEOUT if learner.ranks.size > 1 else ALONE_TIMEOUT
     try:
         with _signals(learner), _stacks_on_demand(), _watch(learner, hang_timeout):
             yield
@@ -137,10 +145,10 @@ def _wait_for_hang(learner, seconds, ended):
             quiet += pause
         faulthandler.dump_traceback_later(seconds - quiet + LATER, exit=True, file=LOG)
         if quiet >= seconds:
-            ranks = learner.ranks
+            ranks, limit = learner.ranks, learner.config.names.hang_timeout
             who = f"rank {ranks.rank} of {ranks.size}" if ranks.size > 1 else "this process"
             sys.stderr.flush()
-            os.write(LOG, f"no step for {seconds:g} s (--hang_timeout): {who} hangs, or waits for one that does. "
+            os.write(LOG, f"no step for {seconds:g} s ({limit}): {who} hangs, or waits for one that does. "
                         "What its threads are doing:\n".encode())  # fmt: skip
             faulthandler.dump_traceback(file=LOG, all_threads=True)
             os.write(LOG, b"ended; run again to continue from the last checkpoint\n")

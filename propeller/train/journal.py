@@ -11,9 +11,15 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from propeller.train.events import EventFiles
 from propeller.train.hooks import RunHook
+
+if TYPE_CHECKING:
+    from propeller.train.state import TrainState
+    from propeller.train.trainer import Learner
+
 
 log = logging.getLogger("propeller.train")
 
@@ -28,17 +34,21 @@ class Journal(RunHook):
     A run outlives its journal: what cannot be written, on a full disk say, is missing from it, and said in one line.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "metrics.jsonl"
-        self._events, self._failing = EventFiles(self.folder / "events"), set()
+        self._events = EventFiles(self.folder / "events")
+        self._failing: set[Path] = set()
 
     def _cut_back(self, state):
-        """Drop what came after the checkpoint that the run continues from; shortening takes no room on the disk."""
+        """Drop what came after the checkpoint that the run continues from; shortening takes no room on the disk.
+
+        The records of the checkpoint's own step become curves again: the run may have ended between the two.
+        """
         if not self.path.exists():
             return
-        self._events.purge_step = state.step + 1
-        end = 0
+        self._events.purge_step = state.step
+        end, again = 0, []
         for line, after in self._lines():
             done = line["step"] < state.step or (
                 line["step"] == state.step and (line["event"] == "train" or state.evaluated_step == state.step)
@@ -46,7 +56,10 @@ class Journal(RunHook):
             if not done or line["event"] == "test":
                 break
             end = after
+            again += [line] if line["step"] == state.step else []
         os.truncate(self.path, end)
+        for line in again:
+            self._show(line)
 
     def _lines(self):
         """(record, its end in bytes) of the lines of metrics.jsonl."""
@@ -74,19 +87,22 @@ class Journal(RunHook):
             self._failing.discard(path)
         return result
 
-    def before_train(self, learner, state):
+    def before_train(self, learner: Learner, state: TrainState) -> None:
         self._try(self.path, self._cut_back, state)
 
-    def on_record(self, learner, state, record):
+    def on_record(self, learner: Learner, state: TrainState, record: dict[str, Any]) -> None:
         self.write(record)
 
-    def after_train(self, learner, state):
+    def after_train(self, learner: Learner, state: TrainState) -> None:
         self.close()
         self.draw()
 
-    def write(self, record):
+    def write(self, record: dict[str, Any]) -> None:
         """Append one record; it is on disk when this returns, unless that was said to fail."""
         self._try(self.path, self._append, record)
+        self._show(record)
+
+    def _show(self, record):
         self._try(self._events.folder, self._events.write, record["event"], record["step"], dict(_curves(record)))
 
     def _append(self, record):
@@ -102,11 +118,11 @@ class Journal(RunHook):
                 file.truncate(begin)  # no half a line between others
                 raise
 
-    def close(self):
+    def close(self) -> None:
         """Close the event files."""
         self._events.close()
 
-    def draw(self):
+    def draw(self) -> Path | None:
         """Draw the curves; returns the picture's path, or None when there is nothing to draw, or no room."""
         panels = _panels([record for record, _ in self._lines()])
         path = self.folder / "curves.png"

@@ -9,18 +9,23 @@ class MyModel(propeller.Model):
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import paddle
 from paddle import nn
 
+if TYPE_CHECKING:
+    from propeller.metrics import Metric
 
-class RunMode(enum.Enum):
+
+class RunMode(enum.IntEnum):
     """What a Program is built for."""
 
-    TRAIN = "train"
-    EVAL = "eval"
-    PREDICT = "predict"
+    TRAIN = 1
+    PREDICT = 2
+    EVAL = 3
 
 
 class Input(NamedTuple):
@@ -41,18 +46,18 @@ class Model(nn.Layer):
             true), ``feed(step)`` and ``learning_rate(step)``.
     """
 
-    inputs = ()
-    optimizer = None
+    inputs: tuple[Input, ...] = ()
+    optimizer: Any = None
 
-    def forward(self, features):
+    def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         """features: dict of the inputs that are no labels -> dict of named predictions, first axis the batch."""
         raise NotImplementedError
 
-    def loss(self, predictions, label):
+    def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """predictions: what ``forward`` gave; label: dict of the label inputs -> a scalar, the mean over the batch."""
         raise NotImplementedError
 
-    def loss_weight(self, batch):
+    def loss_weight(self, batch: dict[str, np.ndarray]) -> int:
         """How many things the loss of a batch (name -> array) is the mean over: its rows, unless a subclass says else.
 
         Batches of one step, of accumulated gradients or of several processes, are weighted by it, so that the step is
@@ -60,14 +65,14 @@ class Model(nn.Layer):
         """
         return len(next(iter(batch.values())))
 
-    def backward(self, loss):
+    def backward(self, loss: Any) -> list[tuple[Any, Any]]:
         """Append the backward pass; returns pairs of parameter and gradient."""
         return paddle.static.append_backward(loss)
 
-    def segments(self):
+    def segments(self) -> Iterable[paddle.nn.Layer]:
         """The layers whose inside need not be kept for the backward pass where memory is to be saved."""
         return ()
 
-    def metrics(self, predictions, label):
+    def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """dict of name -> ``propeller.metrics.Metric`` over the arrays to be fetched."""
         return {}

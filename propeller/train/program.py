@@ -8,7 +8,9 @@ loss, = executor.run(graph.main, feed=batch, fetch_list=[graph.fetches["loss"]],
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 import paddle
@@ -17,7 +19,13 @@ from propeller.train import amp
 from propeller.train import recompute as recomputation
 from propeller.train.model import RunMode
 
+if TYPE_CHECKING:
+    from propeller.train.distribution import GradientReducer
+    from propeller.train.model import Model
+
+
 GRADIENT_SUM = "@GRADIENT_SUM"
+FROZEN = "@FROZEN"  # ends the names of weights that a model only looks at: they are not its own, and not stored
 
 
 @dataclass
@@ -41,7 +49,7 @@ class TrainGraph:
     """
 
     gradient: Graph
-    update: Graph
+    update: Graph | None
     optimizer: object
 
 
@@ -65,7 +73,7 @@ def _fetches(metrics, named):
     return fetches
 
 
-def build(make_model, mode):
+def build(make_model: Callable[[RunMode], Model], mode: RunMode) -> Graph:
     """Build the evaluation or the prediction Program.
 
     Args:
@@ -88,7 +96,13 @@ def build(make_model, mode):
     return Graph(main, startup, tuple(values), fetches, model, metrics)
 
 
-def build_train(make_model, accumulate=False, reducer=None, precision=amp.FP32, recompute=False):
+def build_train(
+    make_model: Callable[[RunMode], Model],
+    accumulate: bool = False,
+    reducer: GradientReducer | None = None,
+    precision: amp.Precision = amp.FP32,
+    recompute: bool = False,
+) -> TrainGraph:
     """Build the training Programs; with ``accumulate`` the update stands apart from the gradients.
 
     With a ``reducer`` (``distribution.GradientReducer``) the update is made from the gradients of all processes; with
@@ -105,19 +119,19 @@ def build_train(make_model, accumulate=False, reducer=None, precision=amp.FP32, 
         predictions, scaler = precision.widened(predictions), precision.scaler()
         loss = model.loss(predictions, label)
         metrics = model.metrics(predictions, label)
-        reduces = reducer is not None and not accumulate
-        shared = reducer.share(loss, paddle.static.data("loss_weight", [1], "float32")) if reduces else loss
+        reduces = None if accumulate else reducer
+        shared = reduces.share(loss, paddle.static.data("loss_weight", [1], "float32")) if reduces else loss
         scaled = scaler.scaled(shared)
         forward_ops = len(main.global_block().ops)
         params_grads = [(p, g) for p, g in model.backward(scaled) if g is not None]
         if segments:
             recomputation.recompute(main, startup, forward_ops)
         precision.check_backward(main)
-        update_fetches = {}
+        update_fetches: dict[str, Any] = {}
         if accumulate:
             _sum_gradients(params_grads)
         else:
-            update_fetches = scaler.apply(model.optimizer, reducer(params_grads) if reduces else params_grads)
+            update_fetches = scaler.apply(model.optimizer, reduces(params_grads) if reduces else params_grads)
     gradient = Graph(main, startup, tuple(values), _fetches(metrics, {"loss": loss, **update_fetches}), model, metrics)
     update = _build_update(model.optimizer, params_grads, reducer, precision) if accumulate else None
     return TrainGraph(gradient, update, model.optimizer)
@@ -159,38 +173,46 @@ def _build_update(optimizer, params_grads, reducer, precision):
     return Graph(main, startup, fetches=fetches)
 
 
-def persistables(program):
+def persistables(program: paddle.static.Program) -> dict[str, tuple[tuple[int, ...], bool]]:
     """name -> (shape, is_parameter) of every variable that outlives a run of the Program."""
-    found = {}
+    variables = {}
     for op in program.global_block().ops:
         if op.name() == "builtin.parameter":
-            found[op.attrs()["parameter_name"]] = (tuple(op.result(0).shape), True)
+            variables[op.attrs()["parameter_name"]] = (tuple(op.result(0).shape), True)
         elif op.name() == "pd_op.data" and op.result(0).persistable:
-            found[op.attrs()["name"]] = (tuple(op.result(0).shape), False)
-    return found
+            variables[op.attrs()["name"]] = (tuple(op.result(0).shape), False)
+    return variables
 
 
-def parameters(program):
-    """name -> shape of the Program's parameters, gradient sums left out."""
+def parameters(program: paddle.static.Program) -> dict[str, tuple[int, ...]]:
+    """name -> shape of the Program's own parameters, gradient sums and frozen ones left out."""
     return {
         name: shape
         for name, (shape, is_parameter) in persistables(program).items()
-        if is_parameter and not name.endswith(GRADIENT_SUM)
+        if is_parameter and not name.endswith((GRADIENT_SUM, FROZEN))
     }
 
 
-def read(scope, name):
+def unused(program: paddle.static.Program) -> set[str]:
+    """Names of the parameters that nothing in the Program is computed from."""
+    ops = program.global_block().ops
+    return {op.attrs()["parameter_name"] for op in ops if op.name() == "builtin.parameter" and op.result(0).use_empty()}
+
+
+def read(scope: paddle.static.Scope, name: str) -> np.ndarray:
     """The variable as a numpy array, copied."""
     return np.array(scope.find_var(name).get_tensor())
 
 
-def write(scope, place, arrays):
+def write(scope: paddle.static.Scope, place: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Set variables (made where the scope lacks them) from name -> array."""
     for name, array in arrays.items():
         scope.var(name).get_tensor().set(np.ascontiguousarray(array), place)
 
 
-def initialise(executor, scope, startup, place, seed):
+def initialise(
+    executor: paddle.static.Executor, scope: paddle.static.Scope, startup: paddle.static.Program, place: Any, seed: int
+) -> list[str]:
     """Run a startup Program aside and take from it only what the scope lacks; returns the names taken."""
     fresh = paddle.static.Scope()
     paddle.seed(seed)
@@ -204,7 +226,7 @@ def initialise(executor, scope, startup, place, seed):
     return taken
 
 
-def has(scope, name):
+def has(scope: paddle.static.Scope, name: str) -> bool:
     """Whether the scope holds a value for the variable."""
     variable = scope.find_var(name)
     return variable is not None and variable.get_tensor()._is_initialized()

@@ -14,6 +14,7 @@ once with the forward pass, which frees nothing; and what is added to the Progra
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 
 import paddle
 
@@ -23,7 +24,7 @@ FORWARD, BACKWARD = 0, 1
 
 
 @contextlib.contextmanager
-def marked(segments, program):
+def marked(segments: Iterable[paddle.nn.Layer], program: paddle.static.Program) -> Iterator[None]:
     """Mark the operators that each of the layers adds to the Program."""
     block, begins, handles = program.global_block(), [], []
     for number, layer in enumerate(segments):
@@ -43,7 +44,7 @@ def marked(segments, program):
             handle.remove()
 
 
-def recompute(program, startup, forward_ops):
+def recompute(program: paddle.static.Program, startup: paddle.static.Program, forward_ops: int) -> None:
     """Change a Program with its backward pass so that what marked operators computed is computed again.
 
     Args:

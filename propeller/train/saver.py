@@ -15,42 +15,45 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from propeller.errors import UserError
-from propeller.files import atomic_directory, is_full, write_file
+from propeller.files import atomic_directory, clear_leftovers, is_full, remove_directory
+from propeller.train.checkpoints import (
+    DIGESTS,
+    RECORD,
+    Checkpoints,
+    digests,
+    read_json,
+    read_training_state,
+    step_in,
+    verify_checkpoint,
+    write_json,
+)
+from propeller.train.names import DEFAULT_NAMES
+
+if TYPE_CHECKING:
+    from propeller.train.names import SettingNames
+
 
 log = logging.getLogger("propeller.train")
 
 OWN_FILES = ("run.json", "metrics.jsonl", "curves.png", "best", "last", "events")
 FORMAT = 1
+STATE = "training_state/state.json"
 
 
 class DiskFull(UserError):
     """There was no room for a checkpoint; those before are as they were."""
 
 
-def write_json(path, value):
-    """Write a JSON file atomically, readable by people; UserError where there is no room or no right to."""
-    try:
-        write_file(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}): make room, or choose another place") from error
-
-
-def read_json(path):
-    """Read a JSON file; UserError when it is damaged."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf8"))
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}): remove the directory or give --overwrite") from error
-
-
-class Saver:
+class Saver(Checkpoints):
     """Writes and finds the checkpoints of one run.
 
     Args:
@@ -59,15 +62,34 @@ class Saver:
         keep: how many of the last checkpoints stay; the best one stays besides. 0: all.
         meta: JSON-able dict stored in every ``checkpoint.json``: what the parameters are for.
         also: glob patterns of what else a run writes into the folder.
+        links: names of links to checkpoints that the owner sets, besides ``last`` and ``best``.
+        names: what errors call the settings.
+        files: name -> path of files to copy into every checkpoint.
+        verify: whether the content of a checkpoint's files is compared with what was written, before it is loaded.
 
     Raises:
         UserError: another process trains into the folder.
     """
 
-    def __init__(self, folder, write_variable, read_variable, keep=3, meta=None, also=()):
-        self.folder = Path(folder)
-        self.write_variable, self.read_variable = write_variable, read_variable
-        self.keep, self.meta, self.also = keep, meta or {}, tuple(also)
+    def __init__(
+        self,
+        folder: str | Path,
+        write_variable: Callable[[Path, np.ndarray], None],
+        read_variable: Callable[[Path], np.ndarray],
+        keep: int = 3,
+        meta: dict[str, Any] | None = None,
+        also: Iterable[str] = (),
+        links: Iterable[str] = (),
+        names: SettingNames = DEFAULT_NAMES,
+        files: Mapping[str, str] | None = None,
+        verify: bool = True,
+    ) -> None:
+        super().__init__(folder, read_variable)
+        self.write_variable = write_variable
+        self.keep, self.meta, self.also, self.names = keep, meta or {}, tuple(also), names
+        self.links = ("last", "best", *links)
+        self.files = dict(files or {})
+        self.verify = verify
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.folder / ".lock", "w")  # noqa: SIM115 held until close()
         try:
@@ -75,75 +97,128 @@ class Saver:
         except OSError:
             self._lock.close()
             raise UserError(
-                f"{self.folder}: another process trains into it: wait, or choose another --checkpoints"
+                f"{self.folder}: another process trains into it: wait, or choose another {names.folder}"
             ) from None
-        for left in [*self.folder.glob(".step_*.new-*"), *self.folder.glob(".step_*.old-*")]:
-            shutil.rmtree(left, ignore_errors=True)  # of a run that was killed while it wrote
+        clear_leftovers(self.folder)  # of a run that was killed while it wrote
+        for left in self.folder.glob(".*.new"):
+            if left.is_symlink():
+                left.unlink()
 
-    def close(self):
+    def close(self) -> None:
         """Let other processes train into the folder."""
         self._lock.close()
 
-    def claim(self, fingerprint, overwrite=False, explain=str, remedy=""):
+    def claim(
+        self,
+        fingerprint: dict[str, Any],
+        overwrite: bool = False,
+        explain: Callable[[Difference], str] = str,
+        remedy: str = "",
+        former: Mapping[str, Any] | None = None,
+        told: Callable[[Difference], bool] | None = None,
+    ) -> str:
         """Begin or continue the run with this fingerprint: ``new``, ``resume`` or ``finished``.
-
-        ``explain`` may put the words for a difference better; ``remedy`` is one more thing to do about it.
 
         A run that has no checkpoint yet has nothing to lose: another one may take its folder.
 
+        Args:
+            fingerprint: what makes the run this run, a nested dict of plain values.
+            overwrite: whether another run in the folder is removed.
+            explain: may put a ``Difference`` into better words.
+            remedy: one more thing to do about it.
+            former: entries of fingerprints that came later than some runs, nested likewise, with what a run does whose
+                record lacks them.
+            told: whether a run that continues may differ so; ``explain`` says it in a line of the log.
+
         Raises:
-            UserError: the folder holds another run, and ``overwrite`` is false.
+            UserError: the folder holds another run, or a directory in the place of a link, and ``overwrite`` is false.
         """
-        path = self.folder / "run.json"
+        path, names = self.folder / "run.json", self.names
+        or_overwrite = f" or give {names.overwrite}"
         fingerprint = json.loads(json.dumps(fingerprint))
         if overwrite:
             self.clear()
-        elif path.exists() and (self.steps() or read_json(path).get("finished")):
-            stored = read_json(path)
-            difference = first_difference(stored.get("fingerprint", {}), fingerprint)
-            if difference:
+        else:
+            self._settle_copies()
+        if path.exists() and (self.steps() or read_json(path, or_overwrite).get("finished")):
+            stored = read_json(path, or_overwrite)
+            found = list(differences(completed(stored.get("fingerprint", {}), former or {}), fingerprint))
+            free = [each for each in found if told and told(each)]
+            for difference in found:
+                if difference in free:
+                    continue
                 raise UserError(
                     f"{self.folder} holds another run: {explain(difference)}; "
-                    f"choose another --checkpoints{remedy}, or give --overwrite to begin afresh"
+                    f"choose another {names.folder}{remedy}, or give {names.overwrite} to begin afresh"
                 )
-            return "finished" if stored.get("finished") else "resume"
-        elif self.steps():
+            if free:
+                log.info("%s: %s", self.folder, "; ".join(map(explain, free)))
+            if not stored.get("finished"):
+                if free:
+                    write_json(path, {**stored, "fingerprint": fingerprint})
+                return "resume"
+            if self.steps():
+                self._mend_links(self.steps()[-1], stored.get("best_step"))
+            return "finished"
+        if self.steps():
             raise UserError(
                 f"{self.folder} holds checkpoints of a run that is not known: "
-                "choose another --checkpoints, or give --overwrite to begin afresh"
+                f"choose another {names.folder}, or give {names.overwrite} to begin afresh"
             )
         write_json(path, {"fingerprint": fingerprint, "finished": False})
         return "new"
 
-    def finish(self, **facts):
+    def _settle_copies(self):
+        """Clear the places of the links, where a copy of the folder with links followed (``cp -rL``) has directories.
+
+        One that is a copy of a checkpoint beside it goes; it takes the place of one that is missing or half there.
+        """
+        for name in self.links:
+            place = self.folder / name
+            if place.is_symlink() or not place.is_dir():
+                continue
+            step = step_in(place)
+            original = self.path(step or 0)
+            if step is not None and not (original / RECORD).is_file():
+                if original.exists():
+                    self._put_aside(step)
+                place.rename(original)
+            elif step is not None and read_json(place / RECORD) == read_json(original / RECORD):
+                remove_directory(place)
+            else:
+                raise UserError(
+                    f"{place}: a directory where a link to a checkpoint belongs, and not a copy of one beside it: "
+                    f"move it away, or choose another {self.names.folder}"
+                )
+
+    def finish(self, **facts: Any) -> None:
         """Note that the run is complete."""
         path = self.folder / "run.json"
         write_json(path, {**read_json(path), "finished": True, **facts})
 
-    def clear(self):
+    def clear(self) -> None:
         """Remove what an earlier run left here: its checkpoints, record and curves, nothing else."""
-        found = (entry for pattern in ("step_*", *self.also) for entry in self.folder.glob(pattern))
-        for entry in [*found, *(self.folder / name for name in OWN_FILES)]:
+        entries = (entry for pattern in ("step_*", *self.also) for entry in self.folder.glob(pattern))
+        for entry in [*entries, *(self.folder / name for name in OWN_FILES)]:
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
+                remove_directory(entry)
             elif os.path.lexists(entry):
                 entry.unlink()
 
-    def steps(self):
-        """Steps that have a checkpoint, ascending."""
-        found = (re.fullmatch(r"step_(\d+)", entry.name) for entry in self.folder.glob("step_*"))
-        return sorted(int(match.group(1)) for match in found if match)
-
-    def path(self, step):
-        """The directory of a step's checkpoint."""
-        return self.folder / f"step_{step}"
-
-    def save(self, step, parameters, optimizer_state, state):
+    def save(
+        self,
+        step: int,
+        parameters: dict[str, np.ndarray],
+        optimizer_state: dict[str, np.ndarray],
+        state: dict[str, Any],
+        level: int = logging.INFO,
+    ) -> None:
         """Write a checkpoint and make it ``last``.
 
         Args:
             parameters, optimizer_state: name -> array.
             state: JSON-able dict, what else it takes to continue.
+            level: of the line in the log.
 
         Raises:
             DiskFull: nothing was written.
@@ -153,28 +228,60 @@ class Saver:
         except (OSError, UserError) as error:
             if not is_full(error):
                 raise
-            why = os.strerror((error.__cause__ or error).errno)
+            why = os.strerror(getattr(error.__cause__ or error, "errno", 0))
             there = f"the last one is {self.path(self.steps()[-1])}" if self.steps() else "there is none before it"
             raise DiskFull(
                 f"{self.path(step)}: no checkpoint written ({why}), {there}: "
-                "make room, or give a smaller --keep_checkpoints"
+                f"make room, or give a smaller {self.names.keep}"
             ) from error
-        log.info("saved checkpoint %s", self.path(step))
+        log.log(level, "saved checkpoint %s", self.path(step))
+
+    def restate(self, step: int, state: dict[str, Any]) -> None:
+        """Give the checkpoint of a step another state; its arrays are not written again.
+
+        Args:
+            state: as in ``save``.
+        """
+        old = self.path(step)
+        facts = read_json(old / "checkpoint.json")
+        with atomic_directory(old, overwrite=True) as folder:
+            for name in facts["files"]:
+                if name != STATE:
+                    (folder / name).parent.mkdir(exist_ok=True)
+                    _link_or_copy(old / name, folder / name)
+            write_json(folder / STATE, state)
+            facts["files"][STATE] = (folder / STATE).stat().st_size
+            facts[DIGESTS] = {**facts[DIGESTS], **digests(folder, {STATE: facts["files"][STATE]})}
+            write_json(folder / "checkpoint.json", facts)
+        log.info("saved checkpoint %s", old)
+
+    def withdraw(self, step: int) -> None:
+        """Remove the checkpoint of a step, and let ``last`` be the one before it."""
+        before = [other for other in self.steps() if other < step]
+        if before:
+            self.link("last", before[-1])
+        else:
+            (self.folder / "last").unlink(missing_ok=True)
+        remove_directory(self.path(step))
 
     def _save(self, step, parameters, optimizer_state, state):
         with atomic_directory(self.path(step), overwrite=True) as folder:
             for name, array in parameters.items():
                 self.write_variable(folder / name, array)
+            for name, source in self.files.items():
+                shutil.copyfile(source, folder / name)
             training = folder / "training_state"
             training.mkdir()
             _save_arrays(training / "optimizer.safetensors", optimizer_state)
-            write_json(training / "state.json", state)
+            write_json(folder / STATE, state)
             files = [path for path in folder.rglob("*") if path.is_file()]
             sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(files)}
-            write_json(folder / "checkpoint.json", {**self.meta, "format": FORMAT, "step": step, "files": sizes})
+            facts = {"format": FORMAT, "step": step, "files": sizes, "copied": sorted(self.files)}
+            facts[DIGESTS] = digests(folder, sizes)
+            write_json(folder / RECORD, {**self.meta, **facts})
         self.link("last", step)
 
-    def link(self, name, step):
+    def link(self, name: str, step: int) -> None:
         """Make ``name`` point to the step's checkpoint, in one move; on a full disk it stays as it is."""
         fresh = self.folder / f".{name}.new"
         fresh.unlink(missing_ok=True)
@@ -186,80 +293,73 @@ class Saver:
                 raise
             log.warning("%s: the link stays as it was (%s): make room", self.folder / name, error.strerror)
 
-    def prune(self, best=None):
+    def prune(self, best: int | None = None) -> None:
         """Remove all but the last ``keep`` checkpoints and the best one."""
         steps = self.steps()
         for step in steps[: -self.keep] if self.keep else []:
             if step != best:
-                shutil.rmtree(self.path(step))
+                remove_directory(self.path(step))
                 log.info("removed checkpoint %s", self.path(step))
 
-    def restore(self):
-        """The newest checkpoint that is whole: (parameters, optimiser state, state), or None.
+    def restore(
+        self, ckpt: int | str | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]] | None:
+        """The newest checkpoint that is whole: (parameters, optimiser state, state), or None; or a certain one.
+
+        Args:
+            ckpt: see ``step_of``; such a checkpoint must be whole.
 
         A damaged one is passed over, said in one line, and put aside as ``step_N.damaged``: it must not count among
-        the last ones that are kept.
+        the last ones that are kept. The links ``last`` and ``best`` are set as that checkpoint says, and what is more
+        than is kept is removed: whatever the run before was killed at.
         """
-        damaged = []
+        if ckpt is not None:
+            return self._read(self.step_of(ckpt))
+        found, newest = None, None
         for step in reversed(self.steps()):
             try:
-                found = self._read(step)
+                if found is None:
+                    found, newest = self._read(step), step
+                else:
+                    self._files(self.path(step))  # it must be whole to be worth a place among those that are kept
             except UserError as error:
                 log.warning("checkpoint passed over: %s", error)
-                damaged.append(step)
-                continue
-            self._put_aside(damaged, step, found[-1].get("best_step"))
-            return found
-        self._put_aside(damaged)
-        return None
+                self._put_aside(step)
+        best = found[-1].get("best_step") if found else None
+        self._mend_links(newest, best)
+        self.prune(best)
+        return found
 
-    def _put_aside(self, damaged, step=None, best=None):
-        for name in damaged:
-            aside = self.folder / f"step_{name}.damaged"
-            shutil.rmtree(aside, ignore_errors=True)
-            self.path(name).rename(aside)
-        for name, target in (("last", step), ("best", best)) if damaged else ():
-            if target is not None and self.path(target).is_dir():
-                self.link(name, target)
-            else:
-                (self.folder / name).unlink(missing_ok=True)
+    def _put_aside(self, step):
+        aside = self.folder / f"step_{step}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        self.path(step).rename(aside)
 
-    def parameters(self, step):
-        """name -> array of a step's parameters."""
-        folder = self.path(step)
-        return {name: self.read_variable(folder / name) for name in self._files(folder) if "/" not in name}
-
-    def _files(self, folder):
-        described = folder / "checkpoint.json"
-        if not described.is_file():
-            raise UserError(f"{folder}: checkpoint.json is missing: not a checkpoint of this program")
-        files = read_json(described).get("files")
-        if not isinstance(files, dict):
-            raise UserError(f"{described}: names no files: the checkpoint is damaged")
-        for name, size in files.items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != size:
-                raise UserError(f"{path}: missing or not of {size} bytes: the checkpoint is damaged")
-        return files
+    def _mend_links(self, last, best):
+        """Have the links point to these steps; one that cannot is removed, and what is right is left alone."""
+        for name, step in (("last", last), ("best", best)):
+            link = self.folder / name
+            if step is None or not self.path(step).is_dir():
+                if link.is_symlink():
+                    link.unlink()
+            elif not link.is_symlink() or link.readlink() != Path(f"step_{step}"):
+                self.link(name, step)
 
     def _read(self, step):
+        if self.verify:
+            verify_checkpoint(self.path(step))
         parameters = self.parameters(step)
         return parameters, *read_training_state(self.path(step))
 
 
-def read_training_state(folder):
-    """(optimiser state, name -> array; the loop's state, a dict) of a checkpoint.
-
-    Raises:
-        UserError: it has none.
-    """
-    training = Path(folder) / "training_state"
-    if not training.is_dir():
-        raise UserError(f"{folder}: no training_state: training cannot continue from it")
+def _link_or_copy(source, target):
+    """A second name for a file; a copy where the file system has none."""
     try:
-        return load_file(training / "optimizer.safetensors"), read_json(training / "state.json")
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{training}: cannot be read ({error}): the checkpoint is damaged") from error
+        os.link(source, target)
+    except OSError as error:
+        if is_full(error):
+            raise
+        shutil.copyfile(source, target)
 
 
 def _save_arrays(path, arrays):
@@ -272,20 +372,48 @@ def _save_arrays(path, arrays):
         raise OSError(int(number.group(1)), os.strerror(int(number.group(1))), str(path)) from None
 
 
-def first_difference(stored, given, prefix=""):
-    """The first entry in which two nested dicts differ, as words, or None."""
-    for key in sorted(set(stored) | set(given)):
+class Difference(NamedTuple):
+    """One entry in which the records of two runs differ.
+
+    Attributes:
+        name: its keys, joined by dots.
+        was, now: its value in the one and in the other record; None where it lacks the entry.
+    """
+
+    name: str
+    was: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} was {self.was!r}, now {self.now!r}"
+
+
+def completed(stored: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested dict with the entries of another that it lacks."""
+    inner = {
+        key: completed(stored[key], value)
+        for key, value in former.items()
+        if isinstance(value, Mapping) and isinstance(stored.get(key), Mapping)
+    }
+    return {**former, **stored, **inner}
+
+
+def differences(stored: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[Difference]:
+    """Every ``Difference`` of two nested dicts, sorted by name."""
+    for key in sorted(set(stored) | set(new)):
         name = f"{prefix}{key}"
-        was, now = stored.get(key), given.get(key)
+        was, now = stored.get(key), new.get(key)
         if isinstance(was, dict) and isinstance(now, dict):
-            inner = first_difference(was, now, f"{name}.")
-            if inner:
-                return inner
+            yield from differences(was, now, f"{name}.")
         elif was != now:
-            return f"{name} was {was!r}, now {now!r}"
-    return None
+            yield Difference(name, was, now)
 
 
-def contiguous(arrays):
+def first_difference(stored: dict[str, Any], new: dict[str, Any]) -> Difference | None:
+    """The first ``Difference`` of two nested dicts, or None."""
+    return next(differences(stored, new), None)
+
+
+def contiguous(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays as safetensors takes them: C-contiguous, scalars kept."""
     return {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}

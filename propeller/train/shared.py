@@ -6,12 +6,18 @@ saver.claim(fingerprint)                        # "new" on every rank
 
 from __future__ import annotations
 
-import re
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable
+
+import numpy as np
 
 from propeller.errors import UserError
 from propeller.train.saver import first_difference
 
-BATCHES = re.compile(r"--gradient_accumulation_steps was (\d+), now (\d+)")
+if TYPE_CHECKING:
+    from propeller.train.distribution import Ranks
+    from propeller.train.saver import Difference, Saver
 
 
 class SharedSaver:
@@ -22,51 +28,79 @@ class SharedSaver:
         make: called on the first rank, gives the ``Saver``.
     """
 
-    def __init__(self, ranks, make):
+    def __init__(self, ranks: Ranks, make: Callable[[], Saver]) -> None:
         self.ranks = ranks
         self.saver = make() if ranks.first else None
 
-    def claim(self, fingerprint, overwrite=False, remedy=""):
+    def claim(
+        self,
+        fingerprint: dict[str, Any],
+        overwrite: bool = False,
+        remedy: str = "",
+        explain: Callable[[Difference], str] = str,
+        former: Mapping[str, Any] | None = None,
+        told: Callable[[Difference], bool] | None = None,
+    ) -> str:
         """See ``Saver.claim``; the same answer on every rank.
 
         Raises:
             UserError: also where the ranks were not given the same run, by their flags or by what is in their files.
         """
         if self.ranks.size > 1:
-            given = self.ranks.all_gather(fingerprint)
-            for rank, other in enumerate(given):
-                difference = first_difference(given[0], other)
+            fingerprints = self.ranks.all_gather(fingerprint)
+            for rank, other in enumerate(fingerprints):
+                difference = first_difference(fingerprints[0], other)
                 if difference:
                     raise UserError(f"rank {rank} is given another run than rank 0: {difference}")
-        status = self.saver.claim(fingerprint, overwrite, self._explain, remedy) if self.saver else None
-        return self.ranks.from_first(status)
+        status = self.saver.claim(fingerprint, overwrite, explain, remedy, former, told) if self.saver else None
+        return self.ranks.broadcast(status)
 
-    def _explain(self, difference):
-        """Of a step made of more or fewer batches, how it comes about here and what keeps it as it was."""
-        found = BATCHES.search(difference)
-        if not found:
-            return difference
-        was, now = int(found.group(1)), int(found.group(2))
-        size = self.ranks.size
-        remedy = (
-            f"in {size} process(es) give --gradient_accumulation_steps {was // size}"
-            if was % size == 0
-            else f"run it in a number of processes that divides {was}"
-        )
-        return (
-            f"its step has {was} batches (processes x --gradient_accumulation_steps), this one's {now} "
-            f"({size} x {now // size}): to continue it {remedy}"
-        )
-
-    def restore(self):
+    def restore(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]] | None:
         """See ``Saver.restore``; None on the other ranks, whose state comes from the first (``Learner.train``)."""
         return self.saver.restore() if self.saver else None
 
-    def parameters(self, step):
+    def parameters(self, step: int) -> dict[str, np.ndarray] | None:
         """See ``Saver.parameters``; None on the other ranks, see ``Learner.load``."""
         return self.saver.parameters(step) if self.saver else None
 
-    def __getattr__(self, name):
-        if name not in ("save", "link", "prune", "finish", "close"):
-            raise AttributeError(name)
-        return getattr(self.saver, name) if self.saver else lambda *args, **facts: None
+    def save(
+        self,
+        step: int,
+        parameters: dict[str, np.ndarray],
+        optimizer_state: dict[str, np.ndarray],
+        state: dict[str, Any],
+        level: int = logging.INFO,
+    ) -> None:
+        """See ``Saver.save``."""
+        if self.saver:
+            self.saver.save(step, parameters, optimizer_state, state, level)
+
+    def restate(self, step: int, state: dict[str, Any]) -> None:
+        """See ``Saver.restate``."""
+        if self.saver:
+            self.saver.restate(step, state)
+
+    def withdraw(self, step: int) -> None:
+        """See ``Saver.withdraw``."""
+        if self.saver:
+            self.saver.withdraw(step)
+
+    def link(self, name: str, step: int) -> None:
+        """See ``Saver.link``."""
+        if self.saver:
+            self.saver.link(name, step)
+
+    def prune(self, best: int | None = None) -> None:
+        """See ``Saver.prune``."""
+        if self.saver:
+            self.saver.prune(best)
+
+    def finish(self, **facts: Any) -> None:
+        """See ``Saver.finish``."""
+        if self.saver:
+            self.saver.finish(**facts)
+
+    def close(self) -> None:
+        """See ``Saver.close``."""
+        if self.saver:
+            self.saver.close()

@@ -6,11 +6,13 @@ state = TrainState(**stored)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Callable, NamedTuple
 
 from propeller.train import amp
 from propeller.train.distribution import Ranks, add_numbers
+from propeller.train.names import DEFAULT_NAMES, SettingNames
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,10 @@ class RunConfig:
         seed: of initial weights and dropout.
         accumulate: batches whose gradients make one step.
         log_steps, eval_steps, save_steps: every so many steps; 0: only at the end.
-        best_by: the score of the first evaluation set that picks the best checkpoint, the higher the better.
+        eval_epochs, save_epochs: at the end of every epoch, too.
+        skip_steps: nothing is reported, evaluated or saved in the first so many steps of a call, but at its end.
+        best_by: the score of the first evaluation set that picks the best checkpoint: the higher the better, but for
+            losses, perplexities and errors (``evaluating.lower_is_better``).
         max_steps: end after this step; None: when the batches end.
         precision: of training, see ``amp.Precision``.
         recompute: compute the model's segments twice and keep little of them, see ``recompute``.
@@ -30,6 +35,7 @@ class RunConfig:
         save_at_error: write a checkpoint of the steps before a batch that cannot be read, for runs that may go on
             without it; others have nothing to lose in their folder then, once the data are mended.
         bucket_mb: megabytes of gradients that go to the other processes at once; None: what suits their backend.
+        names: what errors call the settings, see ``names``.
     """
 
     seed: int = 0
@@ -37,6 +43,9 @@ class RunConfig:
     log_steps: int = 10
     eval_steps: int = 0
     save_steps: int = 0
+    eval_epochs: bool = False
+    save_epochs: bool = False
+    skip_steps: int = 0
     best_by: str = "loss"
     max_steps: int | None = None
     precision: amp.Precision = amp.FP32
@@ -45,6 +54,7 @@ class RunConfig:
     ranks: Ranks | None = None
     save_at_error: bool = False
     bucket_mb: float | None = None
+    names: SettingNames = DEFAULT_NAMES
 
 
 class Evaluation(NamedTuple):
@@ -52,7 +62,7 @@ class Evaluation(NamedTuple):
 
     ``kind`` (``dev``), ``file``, a function that opens its batches, and one that makes the final scores of those that
     ``Learner.evaluate`` returns, with the ``step``. Where several tasks are learnt, ``task``, and its ``weight`` in the
-    sum of scores that picks the best checkpoint.
+    sum of scores that picks the best checkpoint. ``hooks``: ``RunHook`` objects around its batches.
     """
 
     kind: str
@@ -61,6 +71,7 @@ class Evaluation(NamedTuple):
     finish: Callable = dict
     task: str | None = None
     weight: float = 1.0
+    hooks: tuple = ()
 
 
 @dataclass
@@ -82,19 +93,20 @@ class TrainState:
     skipped: int = 0  # steps without an update, since a gradient was no number
     skipped_in_a_row: int = 0
     last_loss: float = 0.0
+    ended_epoch: bool = False  # whether the step was the last one of an epoch
     window: dict = field(default_factory=dict)  # sums over examples since the last report; of a task as task/name
     window_examples: int = 0
     window_steps: int = 0
     window_tasks: dict = field(default_factory=dict)  # task -> its examples
 
-    def means(self):
+    def means(self) -> dict[str, float]:
         """name -> mean over the examples since the last report."""
         return {
             name: total / (self.window_tasks[name.rpartition("/")[0]] if "/" in name else self.window_examples)
             for name, total in self.window.items()
         }
 
-    def clear_window(self):
+    def clear_window(self) -> None:
         """Begin the next report."""
         self.window, self.window_examples, self.window_steps, self.window_tasks = {}, 0, 0, {}
 
@@ -102,30 +114,36 @@ class TrainState:
 class StepSums:
     """The batches of one step: examples, and loss and scores summed over them."""
 
-    def __init__(self):
-        self.examples = self.weight = self.batches = self.turns = 0
-        self.sums, self.skipped = {}, False
+    def __init__(self) -> None:
+        self.reset()
 
-    def add(self, size, weight, loss, scores):
+    def reset(self) -> None:
+        """Forget all batches."""
+        self.examples = self.batches = self.micro_batches = 0
+        self.weight: float = 0
+        self.totals: dict[str, float] = {}
+        self.skipped = False
+
+    def add(self, size: int, weight: float, loss: float, scores: Mapping[str, float]) -> None:
         """A batch: its examples, what its loss is the mean over, its mean loss and scores."""
-        self.turns += 1
+        self.micro_batches += 1
         self.examples, self.weight, self.batches = self.examples + size, self.weight + weight, self.batches + 1
-        self.sums["loss"] = self.sums.get("loss", 0.0) + loss * weight
+        self.totals["loss"] = self.totals.get("loss", 0.0) + loss * weight
         for name, value in scores.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * size
+            self.totals[name] = self.totals.get(name, 0.0) + value * size
 
-    def share(self, ranks, asked):
+    def share(self, ranks: Ranks, stop_requested: str | None) -> str | None:
         """Make the sums those of all ranks; returns why one of them was asked to stop, or None."""
         if ranks.size == 1:
-            return asked
-        found = ranks.all_gather([self.examples, self.weight, self.batches, self.sums, asked])
-        self.examples, self.weight, self.batches = (sum(column) for column in list(zip(*found))[:3])
-        self.sums = add_numbers(entry[3] for entry in found)
-        return next((entry[4] for entry in found if entry[4]), None)
+            return stop_requested
+        shares = ranks.all_gather([self.examples, self.weight, self.batches, self.totals, stop_requested])
+        self.examples, self.weight, self.batches = (sum(column) for column in list(zip(*shares))[:3])
+        self.totals = add_numbers(entry[3] for entry in shares)
+        return next((entry[4] for entry in shares if entry[4]), None)
 
-    def close(self, state, task=None):
+    def close(self, state: TrainState, task: str | None = None) -> None:
         """Add the step to the window of the next report, and begin the next step."""
-        for name, value in self.sums.items():
+        for name, value in self.totals.items():
             if name == "loss":  # summed over its own weight, shown as a mean over examples
                 value *= self.examples / self.weight
             shown = [name] if task is None else ["loss", f"{task}/loss"] if name == "loss" else [f"{task}/{name}"]
@@ -135,10 +153,10 @@ class StepSums:
             state.window_tasks[task] = state.window_tasks.get(task, 0) + self.examples
         state.window_examples += self.examples
         state.window_steps += 1
-        state.last_loss = self.sums["loss"] / self.weight
-        self.clear(state)
+        state.last_loss = self.totals["loss"] / self.weight
+        self.drop(state)
 
-    def clear(self, state):
-        """Begin the next step."""
+    def drop(self, state: TrainState) -> None:
+        """Count the batches, and begin the next step."""
         state.batches += self.batches
-        self.__init__()
+        self.reset()

@@ -11,6 +11,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 import paddle
@@ -18,13 +22,21 @@ import paddle
 from propeller.bundle import write_bundle
 from propeller.errors import UserError
 from propeller.train import amp, program
-from propeller.train.batches import blank, ends_epoch, metric_arrays, size_of, turns
+from propeller.train.batches import Outcome, blank, ends_epoch, groups_of, metric_arrays, size_of
+from propeller.train.checkpointing import Checkpointer
 from propeller.train.distribution import Ranks
+from propeller.train.evaluating import Evaluator
 from propeller.train.faults import Stopped
 from propeller.train.graphs import Graphs
 from propeller.train.model import RunMode
-from propeller.train.saver import DiskFull, contiguous
 from propeller.train.state import Evaluation, RunConfig, StepSums, TrainState
+
+if TYPE_CHECKING:
+    from propeller.train.hooks import RunHook
+    from propeller.train.model import Model
+    from propeller.train.saver import Saver
+    from propeller.train.shared import SharedSaver
+
 
 __all__ = ["Evaluation", "Learner", "RunConfig", "TrainState"]
 
@@ -41,7 +53,7 @@ class Learner:
         tasks: names of the tasks that are learnt together; empty: there is one, without a name.
     """
 
-    def __init__(self, make_model, config, tasks=()):
+    def __init__(self, make_model: Callable[..., Model], config: RunConfig, tasks: Sequence[str] = ()) -> None:
         paddle.enable_static()
         self.config = config
         self.place = config.place or paddle.CPUPlace()
@@ -49,12 +61,22 @@ class Learner:
         self.executor = paddle.static.Executor(self.place)
         self.scope = paddle.static.Scope()
         self.graphs = Graphs(make_model, tasks, config, self.ranks, self.executor, self.scope, self.place)
-        self._spare = {}  # task -> what a process without a batch of its own computes, for nothing, beside the others
-        self._asked = None  # why this process is to stop
-        self._stopping = None  # why all do, agreed on
+        # task -> the batch that a process computes for nothing, beside the others, where it has none of its own
+        self._idle_batches: dict[str | None, dict[str, np.ndarray]] = {}
+        self._stop_requested: str | None = None  # why this process is to stop
+        self.stop_reason: str | None = None  # why all do, agreed on
+        self._first_step = 0  # of the present call of train
         self.progress = 0  # runs of Programs so far: who watches sees whether it still grows
 
-    def train(self, open_batches, epoch_size, saver, evaluations=(), hooks=(), begin=None):
+    def train(
+        self,
+        open_batches: Callable[[dict[str, Any] | None], AbstractContextManager[Any]],
+        epoch_size: int | None,
+        saver: Saver | SharedSaver,
+        evaluations: Sequence[Evaluation] = (),
+        hooks: Sequence[RunHook] = (),
+        begin: TrainState | None = None,
+    ) -> TrainState:
         """Train until the batches end; continues from the saver's last checkpoint, if there is one.
 
         Args:
@@ -77,69 +99,89 @@ class Learner:
                 read (see ``save_at_error``).
             faults.Stopped: asked for by ``ask_to_stop``; the checkpoint of the last step is written.
         """
-        config = self.config
-        state, group = self._start(saver, begin), StepSums()
-        self._tell(hooks, "before_train", state)
-        self._make_up_evaluation(state, evaluations, saver, hooks)
+        checkpoints = Checkpointer(self, saver)
+        evaluator = Evaluator(self, evaluations, checkpoints, hooks)
+        state = checkpoints.start(begin)
+        self._first_step = state.step
+        self.notify(hooks, "before_train", state)
+        if state.step == state.saved_step and self._reaches(self.config.eval_steps, self.config.eval_epochs, state):
+            # it was due after the step of the checkpoint, and the run was stopped before its end
+            evaluator.run(state, self._reaches(self.config.save_steps, self.config.save_epochs, state))
         with open_batches(state.position) as batches:
             self.queue_size, self._reported = batches.queue_size, time.monotonic()
-            for batch, position in () if self._is_over(state) else self._kept_at_an_error(batches, state, group, saver):
-                # every batch: its gradients; without accumulation this is the update, too
-                task = getattr(position, "task", None)
-                graph = self.graphs.train(task)
-                self._run_batch(graph, batch, state, group, task)
-                state.epoch, state.rows, state.position = position.epoch, position.rows, position.to_dict()
-                if group.turns < config.accumulate and not ends_epoch(position, epoch_size):
-                    continue
-                # every step: the update from all the batches of the step, of all ranks; no number, no step
-                self._stopping = group.share(self.ranks, self._asked)
-                if graph.update:
-                    share = np.array([1.0 / group.weight], "float32")
-                    feed = {**graph.optimizer.feed(state.step), "example_share": share}
-                    group.skipped = bool(self._run(graph.update, feed).get("skipped"))
-                # with a loss scale: gradients that are no numbers changed nothing, so the step is none
-                if group.skipped:
-                    self._skip(state, group)
-                    continue
-                self._check(group.sums["loss"], state)
-                state.step, state.skipped_in_a_row = state.step + 1, 0
-                group.close(state, task)
-                # every log_steps: the mean loss and scores since the last time
-                if state.step % config.log_steps == 0:
-                    self._report(state, hooks)
-                # every eval_steps: all evaluation sets; a better score makes a checkpoint
-                if config.eval_steps and state.step % config.eval_steps == 0:
-                    self._evaluate_all(state, evaluations, saver, hooks)
-                # every save_steps: a checkpoint
-                if config.save_steps and state.step % config.save_steps == 0:
-                    self._save(state, saver)
-                # every step: what hooks have hung in; one of them, or max_steps, may end the run
-                self._tell(hooks, "after_step", state)
-                if self._is_over(state):
-                    break
+            if not self._is_over(state):  # else the checkpoint is that of the last step
+                self._loop(batches, epoch_size, state, checkpoints, evaluator, hooks)
         # at the end: evaluation and checkpoint of the last step
-        self._evaluate_all(state, evaluations, saver, hooks)
-        self._save(state, saver, last=True)
-        self._tell(hooks, "after_train", state)
-        if self._stopping:
-            raise Stopped(self._stopping, state)
+        evaluator.run(state, kept=True)
+        checkpoints.save(state, last=True)
+        self.notify(hooks, "after_train", state)
+        if self.stop_reason:
+            raise Stopped(self.stop_reason, state)
         return state
 
-    def evaluate(self, batches, task=None):
+    def _loop(self, batches, epoch_size, state, checkpoints, evaluator, hooks):
+        """The loop: ``state`` goes from batch to batch until they end, or a hook, ``max_steps`` or a signal ends it."""
+        config, sums = self.config, StepSums()
+        for batch, position in checkpoints.before_error(batches, state, sums):
+            # every batch: its gradients; without accumulation this is the update, too
+            task = getattr(position, "task", None)
+            graph = self.graphs.train(task)
+            self._run_batch(graph, batch, state, sums, task, hooks)
+            state.epoch, state.rows, state.position = position.epoch, position.rows, position.to_dict()
+            ends = ends_epoch(position, epoch_size)  # where the step of an epoch's end is skipped, the next one ends it
+            state.ended_epoch = ends or (state.ended_epoch and state.skipped_in_a_row > 0)
+            if sums.micro_batches < config.accumulate and not ends:
+                continue
+            # every step: the update from all the batches of the step, of all ranks; no number, no step
+            self.stop_reason = sums.share(self.ranks, self._stop_requested)
+            if graph.update:
+                share = np.array([1.0 / sums.weight], "float32")
+                feed = {**graph.optimizer.feed(state.step), "example_share": share}
+                sums.skipped = bool(self._run(graph.update, feed).get("skipped"))
+            # with a loss scale: gradients that are no numbers changed nothing, so the step is none
+            if sums.skipped:
+                self._skip(state, sums)
+                continue
+            self._check(sums.totals["loss"], state)
+            state.step, state.skipped_in_a_row = state.step + 1, 0
+            sums.close(state, task)
+            # every log_steps: the mean loss and scores since the last time
+            if self._is_due(config.log_steps, state):
+                self._report(state, hooks)
+            # every eval_steps, every epoch: all evaluation sets; a better score makes a checkpoint
+            saves = self._is_due(config.save_steps, state, config.save_epochs)
+            if self._is_due(config.eval_steps, state, config.eval_epochs) and evaluator.run(state, saves):
+                self._reported = time.monotonic()
+            # every save_steps, every epoch: a checkpoint
+            if saves:
+                checkpoints.save(state)
+            # every step: what hooks have hung in; one of them, or max_steps, may end the run
+            self.notify(hooks, "after_step", state)
+            if self._is_over(state):
+                break
+
+    def evaluate(
+        self, batches: Iterable[tuple[Any, Any]], task: str | None = None, hooks: Sequence[RunHook] = ()
+    ) -> dict[str, Any]:
         """Loss and scores over batches.
 
         Args:
             batches: iterable of pairs of a batch and anything.
             task: whose batches they are, where there are several.
+            hooks: ``RunHook`` objects, whose ``before_run`` and ``after_run`` are called around each batch.
 
         Returns:
             dict with ``loss`` (mean over examples), ``data_num`` and the model's scores.
         """
-        graph = self.graphs.of(RunMode.EVAL, task)
+        graph = self.graphs.eval(task)
         for metric in graph.metrics.values():
             metric.reset()
         total, examples = 0.0, 0
-        for fetched, size in self._in_order(batches, lambda batch: (self._run(graph, batch), size_of(batch))):
+
+        def run(batch):
+            return self._run_watched(graph, batch, None, hooks), size_of(batch)
+
+        for fetched, size in self._in_order(batches, run):
             total, examples = total + float(fetched["loss"]) * size, examples + size
             for metric, arrays in metric_arrays(graph, fetched):
                 metric.update(arrays)
@@ -148,77 +190,97 @@ class Learner:
             scores.update(metric.eval())
         return scores
 
-    def score(self, evaluation, step):
+    def score(self, evaluation: Evaluation, step: int) -> dict[str, Any]:
         """The final scores of an ``Evaluation``, the same on all ranks; the first one makes them."""
         with evaluation.open_batches() as batches:
-            scores = self.evaluate(batches, evaluation.task)
+            hooks = {"hooks": evaluation.hooks} if evaluation.hooks else {}
+            scores = self.evaluate(batches, evaluation.task, **hooks)
         if self.ranks.first:
             scores = evaluation.finish({**scores, "step": step})
-        self.ranks.meet()
-        return self.ranks.from_first(scores)
+        self.ranks.barrier()
+        return self.ranks.broadcast(scores)
 
-    def predict(self, batches):
+    def predict(
+        self, batches: Iterable[tuple[Any, Any]]
+    ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """(dict of predicted arrays, batch) for each pair of a batch and a position, all ranks' in the file's order.
 
         Every rank must take all of them.
         """
-        graph = self.graphs.of(RunMode.PREDICT)
+        graph = self.graphs.predict()
         return self._in_order(batches, lambda batch: (self._run(graph, batch), batch))
 
-    def ask_to_stop(self, reason):
+    def ask_to_stop(self, reason: str) -> None:
         """Stop after a step that all ranks agree on, or in the evaluation or prediction that is under way.
 
         May be called at any moment, by a signal's handler too. ``train`` writes a checkpoint, leaves evaluation to the
         run that continues, and raises ``faults.Stopped``; ``evaluate``, ``score`` and ``predict`` just raise it.
         """
-        self._asked = reason
+        self._stop_requested = reason
+
+    def _is_due(self, every, state, at_epochs=False):
+        return self._reaches(every, at_epochs, state) and state.step - self._first_step > self.config.skip_steps
+
+    def _reaches(self, every, at_epochs, state):
+        """Whether something is due after the step: every so many steps, or with ``at_epochs`` at an epoch's end."""
+        return (bool(every) and state.step % every == 0) or (at_epochs and state.ended_epoch)
 
     def _is_over(self, state):
-        return bool(self._stopping or state.stop) or (
+        return bool(self.stop_reason or state.stop) or (
             self.config.max_steps is not None and state.step >= self.config.max_steps
         )
 
-    def _make_up_evaluation(self, state, evaluations, saver, hooks):
-        """The evaluation that was due after the step of the checkpoint, where the run was stopped before its end."""
-        if self.config.eval_steps and state.step == state.saved_step and state.step % self.config.eval_steps == 0:
-            self._evaluate_all(state, evaluations, saver, hooks)
-
-    def parameter_shapes(self, mode):
+    def parameter_shapes(self, mode: RunMode) -> dict[str, tuple[int, ...]]:
         """name -> shape of the parameters the mode's Programs have."""
         return self.graphs.parameters(mode)
 
-    def write(self, arrays):
+    def unused_parameters(self, mode: RunMode) -> set[str]:
+        """Names of those that nothing in the mode's Programs is computed from."""
+        return self.graphs.unused_parameters(mode)
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set variables from name -> array."""
         program.write(self.scope, self.place, arrays)
 
-    def load(self, saver, step):
+    def load(self, saver: Saver | SharedSaver, step: int) -> None:
         """Set the parameters from the checkpoint of a step; with several ranks the first one reads it."""
         if self.ranks.first:
-            self.write(saver.parameters(step))
+            self.write(saver.parameters(step) or {})
         if self.ranks.size > 1:
-            self.ranks.meet()
-            self.write(self.ranks.copy_from_first(self.read(self.graphs.parameters(RunMode.TRAIN))))
+            self.ranks.barrier()
+            self.write(self.ranks.broadcast_arrays(self.read(self.graphs.parameters(RunMode.TRAIN))))
 
-    def read(self, names):
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
         """name -> array of variables in the scope."""
         return {name: program.read(self.scope, name) for name in names}
 
-    def export(self, folder, task, meta, files=None, overwrite=False, extend=None):
+    def export(
+        self,
+        folder: str | Path,
+        task: str,
+        meta: dict[str, Any],
+        files: Mapping[str, str | Path] | None = None,
+        overwrite: bool = False,
+        extend: Callable[[Path, list[str]], None] | None = None,
+    ) -> None:
         """Write the prediction Program with the present weights as a bundle, see ``propeller.bundle.write_bundle``."""
-        graph = self.graphs.of(RunMode.PREDICT)
+        graph = self.graphs.predict()
         write_bundle(folder, graph, self.scope, self.place, task, meta, files, overwrite, extend)
 
     def _in_order(self, batches, run):
         """What ``run`` makes of every batch; with several ranks of all their batches, in the file's order."""
-        found = (
-            (self._asked or run(batch) for batch, _ in batches)
-            if self.ranks.size == 1
-            else self.ranks.in_order(turns(batches, run, lambda: self._asked))
-        )
-        for item in found:
-            if isinstance(item, str):  # why one of the ranks was asked to stop, in its place among the results
-                raise Stopped(item)
-            yield item
+
+        def outcome(batch):
+            return Outcome(self._stop_requested, None) if self._stop_requested else Outcome(None, run(batch))
+
+        if self.ranks.size == 1:
+            outcomes = (outcome(batch) for batch, _ in batches)
+        else:
+            outcomes = (Outcome(*fields) for fields in self.ranks.in_order(groups_of(batches, outcome)))
+        for stop_reason, result in outcomes:
+            if stop_reason is not None:
+                raise Stopped(stop_reason)
+            yield result
 
     def _run(self, graph, feed):
         """One run of a Program; what it fetches, by name."""
@@ -230,16 +292,25 @@ class Learner:
         self.progress += 1
         return dict(zip(names, fetched))
 
-    def _run_batch(self, graph, batch, state, group, task):
+    def _run_watched(self, graph, feed, state, hooks):
+        """One run in which hooks may have tensors fetched besides."""
+        wanted = [hook.before_run(self, state) or {} for hook in hooks]
+        more = {f"hook {i}/{name}": tensor for i, each in enumerate(wanted) for name, tensor in each.items()}
+        fetched = self._run(dataclasses.replace(graph, fetches={**graph.fetches, **more}), feed)
+        for i, (hook, names) in enumerate(zip(hooks, wanted)):
+            hook.after_run(self, state, {name: fetched.pop(f"hook {i}/{name}") for name in names})
+        return fetched
+
+    def _run_batch(self, graph, batch, state, sums, task, hooks):
         """Gradients of one batch; dropout is seeded by its number, so a resumed run draws what a whole one does."""
-        number = state.batches + group.turns * self.ranks.size + self.ranks.rank
+        number = state.batches + sums.micro_batches * self.ranks.size + self.ranks.rank
         paddle.seed(int(np.random.SeedSequence([self.config.seed, number]).generate_state(1)[0]))
         idle, weight = batch is None, 0
         if idle and graph.update:
-            group.turns += 1
+            sums.micro_batches += 1
             return
         if idle:  # its Program sums over the ranks: it must run, and its gradients count for nothing
-            batch = self._spare.get(task) or blank(graph.gradient.model.inputs)
+            batch = self._idle_batches.get(task) or blank(graph.gradient.model.inputs)
         else:
             weight = graph.gradient.model.loss_weight(batch)
         feed = {name: batch[name] for name in graph.gradient.feeds}
@@ -249,11 +320,11 @@ class Learner:
             feed.update(graph.optimizer.feed(state.step))
         if self.ranks.size > 1 and not graph.update:
             feed["loss_weight"] = np.array([weight], "float32")
-            self._spare[task] = batch
-        fetched = self._run(dataclasses.replace(graph.gradient, feeds=()), feed)
-        group.skipped = bool(fetched.get("skipped"))
+            self._idle_batches[task] = batch
+        fetched = self._run_watched(dataclasses.replace(graph.gradient, feeds=()), feed, state, hooks)
+        sums.skipped = bool(fetched.get("skipped"))
         if idle:
-            group.turns += 1
+            sums.micro_batches += 1
             return
         loss = float(fetched["loss"])
         if not self.config.precision.scaling:
@@ -263,44 +334,23 @@ class Learner:
             metric.reset()
             metric.update(arrays)
             scores.update(metric.eval())
-        group.add(size_of(batch), weight, loss, scores)
+        sums.add(size_of(batch), weight, loss, scores)
 
     def _check(self, loss, state):
         if not np.isfinite(loss):
+            names = self.config.names
             raise UserError(
-                f"step {state.step + 1} (epoch {state.epoch}): the loss is {loss}: lower --learning_rate or lengthen "
-                "the warm-up; the last checkpoint is good"
+                f"step {state.step + 1} (epoch {state.epoch}): the loss is {loss}: lower {names.learning_rate} or "
+                f"lengthen {names.warmup}; the last checkpoint is good"
             )
 
-    def _skip(self, state, group):
+    def _skip(self, state, sums):
         state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
         self.config.precision.scaling.check_skips(self._loss_scale(), state)
-        group.clear(state)
+        sums.drop(state)
 
     def _loss_scale(self):
         return float(program.read(self.scope, amp.SCALE)[0])
-
-    def _start(self, saver, begin):
-        """Variables from the last checkpoint, what it lacks from the startup Programs; the state to go on from."""
-        restored = saver.restore()
-        state = begin or TrainState()
-        if restored:
-            parameters, optimizer_state, stored = restored
-            self.write({**parameters, **optimizer_state})
-            state = TrainState(**stored)
-            log.info("continue from step %d, epoch %d, %d rows read in it", state.step, state.epoch, state.rows)
-        self.graphs.initialise()
-        return state if self.ranks.size == 1 else self._start_as_first(state)
-
-    def _start_as_first(self, state):
-        """The first rank's state and variables, on every rank."""
-        self.ranks.meet()
-        state = TrainState(**self.ranks.from_first(dataclasses.asdict(state)))
-        names = list(self.graphs.parameters(RunMode.TRAIN))
-        if state.step:  # else the moments are those of a new run, alike everywhere
-            names += self.graphs.optimizer_variables()
-        self.write(self.ranks.copy_from_first(self.read(names)))
-        return state
 
     def _report(self, state, hooks):
         means = state.means()
@@ -317,90 +367,10 @@ class Learner:
             record.update(loss_scale=self._loss_scale(), skipped_steps=state.skipped)
         speed = state.window_steps / max(now - self._reported, 1e-9)
         state.clear_window()
-        self._tell(hooks, "on_record", state, {**record, "speed": speed})
+        self.notify(hooks, "on_record", state, {**record, "speed": speed})
         self._reported = time.monotonic()
 
-    def _evaluate_all(self, state, evaluations, saver, hooks):
-        if self._stopping or not evaluations or state.evaluated_step == state.step:
-            return
-        try:
-            score = self._scores(state, evaluations, hooks)
-        except Stopped as stopped:
-            self._stopping = stopped.reason
-            return
-        except UserError:
-            self._save_alone(state, saver)
-            raise
-        state.evaluated_step = state.step
-        improved = state.best_score is None or score > state.best_score
-        if improved:
-            before = state.best_score, state.best_step, state.best_epoch
-            state.best_score, state.best_step, state.best_epoch = score, state.step, state.epoch
-            if self._save(state, saver):
-                saver.link("best", state.step)
-            else:  # the disk is full: the best one is the best of those that are there
-                state.best_score, state.best_step, state.best_epoch = before
-        self._tell(hooks, "after_evaluation", state, score, improved)
-        self._reported = time.monotonic()
-
-    def _scores(self, state, evaluations, hooks):
-        """Evaluate on all sets; the score that picks the best checkpoint."""
-        score = None
-        for entry in evaluations:
-            begin = time.monotonic()
-            self._tell(hooks, "before_evaluation", state, entry)
-            scores = self.score(entry, state.step)
-            record = {"event": entry.kind, "step": state.step, "epoch": state.epoch, "file": entry.file, **scores}
-            if entry.task is not None:
-                record["task"] = entry.task
-            self._tell(hooks, "on_record", state, {**record, "elapsed": time.monotonic() - begin})
-            found = -scores["loss"] if self.config.best_by == "loss" else scores[self.config.best_by]
-            if entry.task is not None:  # of several tasks all count
-                score = (score or 0.0) + entry.weight * found
-            elif score is None:
-                score = found
-        return score
-
-    def _kept_at_an_error(self, batches, state, group, saver):
-        """The batches; where one cannot be read, the steps before it may be saved."""
-        try:
-            yield from batches
-        except UserError:
-            if not group.turns:  # else the gradients of a step under way would be missing
-                self._save_alone(state, saver)
-            raise
-
-    def _save_alone(self, state, saver):
-        """Write a checkpoint before an error that other ranks do not know of; with several there is none."""
-        if self.config.save_at_error and self.ranks.size == 1 and state.step:
-            self._save(state, saver)
-
-    def _save(self, state, saver, last=False):
-        """Write a checkpoint; whether there is one. A full disk is an error for the ``last`` one only."""
-        if state.saved_step == state.step:
-            return True
-        before, state.saved_step, full = state.saved_step, state.step, None
-        if self.ranks.first:
-            try:
-                saver.save(
-                    state.step,
-                    self.read(self.graphs.parameters(RunMode.TRAIN)),
-                    contiguous(self.read(self.graphs.optimizer_variables())),
-                    {**dataclasses.asdict(state), "stop": None},
-                )
-                saver.prune(state.best_step)
-            except DiskFull as error:
-                full = str(error)
-        self.ranks.meet()
-        full = self.ranks.from_first(full)
-        if full is None:
-            return True
-        state.saved_step = before
-        if last:
-            raise UserError(f"{full}, and run again to continue from there")
-        log.warning("%s; training goes on", full)
-        return False
-
-    def _tell(self, hooks, event, state, *facts):
+    def notify(self, hooks: Sequence[RunHook], event: str, state: TrainState, *facts: Any) -> None:
+        """Call one of the methods of every hook."""
         for hook in hooks:
             getattr(hook, event)(self, state, *facts)

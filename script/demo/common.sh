@@ -24,14 +24,14 @@ demo() {
     cache=$output/quickstart/downloads
     model=$output/demo/random-encoder
     [ "$encoder" != encoder ] || model=$output/quickstart/model
-    "$VENV/bin/python" "$ROOT/script/demo_data.py" "$encoder" --out "$model" --cache "$cache"
-    "$VENV/bin/python" "$ROOT/script/demo_data.py" "$name" --out "$work/data" --cache "$cache" ${ROWS:+--rows "$ROWS"}
+    "$VENV/bin/python" "$ROOT/script/demo/demo_data.py" "$encoder" --out "$model" --cache "$cache"
+    "$VENV/bin/python" "$ROOT/script/demo/demo_data.py" "$name" --out "$work/data" --cache "$cache" ${ROWS:+--rows "$ROWS"}
 
     PYTHON=$VENV/bin/python MODEL_PATH=$model TASK_DATA_PATH=$work/data OUTPUT=$work SEEDS=1 KEEP_BATCH=0 \
         sh "$ROOT/script/$recipe" "$@"
 
     # As script/common.sh names results: .../STS-B for .../STS-B/task.sh, .../bq for .../run_bq.sh.
     result=$(printf '%s\n' "${recipe%.sh}" | sed 's|/task$||; s|/run_\([^/]*\)$|/\1|')
-    "$VENV/bin/python" "$ROOT/script/demo_report.py" "$name" --checkpoints "$work/$result/seed_1" \
+    "$VENV/bin/python" "$ROOT/script/demo/demo_report.py" "$name" --checkpoints "$work/$result/seed_1" \
         --data "$work/data/$folder" --model "$model"
 }

@@ -16,7 +16,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the repository
 
 from propeller.errors import UserError, exit_on_user_error
-from script.conversion import Report, changed, class_label, named_rows, number_label, tab_rows
+from reader.row_encoder import LabelRule
+from script.conversion import ALLOW_REFUSED, Report, changed, class_label, named_rows, number_label, tab_rows
 from script.glue_tasks import LABELS
 
 
@@ -74,27 +75,31 @@ def convert_file(report, source, target, name):
         columns = [column for column in (task.index, task.text_a, task.text_b) if column]
         report.convert(source, target, ["qid", *header], named_rows(source, columns), complete=True)
     else:
-        report.convert(source, target, [*header, "label"], labelled_rows(source, name))
+        labels = LabelRule("float" if name == "STS-B" else "class")
+        report.convert(source, target, [*header, "label"], labelled_rows(source, name), labels=labels)
 
 
 def main(argv):
     """Convert what is there of the tasks; returns the exit status."""
-    raw, out = map(Path, argv)
+    allowed = ALLOW_REFUSED in argv
+    raw, out = (Path(word) for word in argv if word != ALLOW_REFUSED)
     if not raw.is_dir():
         raise UserError(f"{raw}: no such folder; name the one that GLUE was unpacked into")
-    report = Report()
+    report = Report(allowed)
     for name in TASKS:
         files = MNLI_FILES if name == "MNLI" else {file: file for file in ("train.tsv", "dev.tsv", "test.tsv")}
         for file, target in files.items():
             source = raw / name / file
             if source.is_file():
-                convert_file(report, source, out / name / target, name)
+                with report.file(source):
+                    convert_file(report, source, out / name / target, name)
             else:
                 report.missing(source)
     found = [raw / path for path in DIAGNOSTICS if (raw / path).is_file()]
     for source in found[:1]:
-        rows = named_rows(source, ("index", "sentence1", "sentence2"))
-        report.convert(source, out / "MNLI" / "diagnostic.tsv", ["qid", "text_a", "text_b"], rows, complete=True)
+        with report.file(source):
+            rows = named_rows(source, ("index", "sentence1", "sentence2"))
+            report.convert(source, out / "MNLI" / "diagnostic.tsv", ["qid", "text_a", "text_b"], rows, complete=True)
     if not found:
         report.missing(raw / DIAGNOSTICS[0])
     return report.finish(raw)

@@ -9,6 +9,6 @@ set -eu
 HERE=$(cd -- "$(dirname -- "$0")" && pwd -P)
 ROOT=${HERE%/script/*}
 . "$ROOT/script/env.sh"
-[ $# -ge 1 ] && [ $# -le 2 ] || die 2 "usage: sh $0 RAW_DIR [OUT_DIR]"
+[ $# -ge 1 ] && [ $# -le 3 ] || die 2 "usage: sh $0 RAW_DIR [OUT_DIR [--allow_refused]]"
 python=$(project_python) || exit $?
-exec "$python" "$HERE/convert.py" "$1" "${2:-glue_data_processed}"
+exec "$python" "$HERE/convert.py" "$1" "${2:-glue_data_processed}" ${3:+"$3"}

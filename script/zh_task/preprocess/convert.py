@@ -9,6 +9,7 @@ THUCNews, whose recipe takes classes. Test sets that come with labels keep them.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +18,20 @@ if __name__ == "__main__":
 
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text
-from script.conversion import Refused, Report, changed, class_label, comma_rows, named_rows, tab_rows, text_lines
+from reader.row_encoder import LabelRule
+from script import tagged_text
+from script.conversion import (
+    ALLOW_REFUSED,
+    Refused,
+    Report,
+    changed,
+    class_label,
+    comma_rows,
+    named_rows,
+    tab_rows,
+    text_lines,
+)
+from script.conversion_check import check_tagged
 from script.zh_task.preprocess.squad import convert_squad
 
 JOINT = "\x02"  # between the items of a text and between its tags, as the tagging reader has it
@@ -25,6 +39,7 @@ NER_LABELS = {"B-PER": 0, "I-PER": 1, "B-ORG": 2, "I-ORG": 3, "B-LOC": 4, "I-LOC
 XNLI_LABELS = {"contradiction": 0, "entailment": 1, "neutral": 2}
 TOPICS = ("体育", "财经", "房产", "家居", "教育", "科技", "时尚", "时政", "游戏", "娱乐")  # of the ten-class split
 BINARY = {"0": 0, "1": 1}
+OPENCC = "OpenCC>=1.1.9,<2"  # as in requirements.txt
 
 
 def _plain(stem):
@@ -79,7 +94,8 @@ def titles(report, source, target):
         raise UserError(f"{names}: not there; it lists the classes of {source}, a name a line")
     labels = {str(line): number for number, (_, line) in enumerate(text_lines(names)) if line}
     write_label_map(target.parent, labels)
-    report.convert(source, target, ("text_a", "label"), checked(tab_rows(source, 2), labels))
+    rows = checked(tab_rows(source, 2), labels)
+    report.convert(source, target, ("text_a", "label"), rows, labels=LabelRule("class", labels))
 
 
 def reviews(report, source, target):
@@ -89,32 +105,30 @@ def reviews(report, source, target):
 
 
 def tags(report, source, target):
-    """MSRA-NER: a character and its tag a line, a blank line behind each sentence."""
+    """MSRA-NER: a character and its tag a line, perhaps with columns between, a blank line after each sentence."""
     write_label_map(target.parent, NER_LABELS)
-    report.convert(source, target, ("text_a", "label"), _sentences(source))
+    found = list(tagged_text.sentences(source))
+    command = f"python script/convert_tagged.py {shlex.quote(str(source))} {shlex.quote(str(target))}"
+    if tagged_text.numbered(found):
+        raise UserError(
+            f"{source}: its characters have numbers after them ({found[0].tokens[0]}), which MSRA-NER has not; "
+            f"{command} --strip_numbers true takes them off"
+        )
+    if not any(set(each.tags) <= set(NER_LABELS) for each in found if not each.problem):
+        odd = next((tag for each in found for tag in each.tags if tag not in NER_LABELS), None)
+        raise UserError(f"{source}: its tags are not those of MSRA-NER ({odd!r}); any tag set is taken by {command}")
+    report.convert(
+        source, target, ("text_a", "label"), _sentences(found), check=lambda path: check_tagged(path, NER_LABELS, "IOB")
+    )
 
 
-def _sentences(source):
+def _sentences(found):
     """(first line, [items, tags] or Refused) of each sentence."""
-    first, items, found, problem = 0, [], [], None
-    for number, line in [*text_lines(source), (0, "")]:
-        if not isinstance(line, Refused) and not line.strip("\t "):
-            if items or problem:
-                yield first, problem or [JOINT.join(items), JOINT.join(found)]
-            items, found, problem = [], [], None
-            continue
-        first = first if items or problem else number
-        item, tag = "", ""
-        if not isinstance(line, Refused):
-            item, _, tag = line.rpartition("\t" if "\t" in line else " ")
-        if problem or isinstance(line, Refused):
-            problem = problem or line
-        elif not item:
-            problem = Refused("a line of its sentence has no tag")
-        elif tag not in NER_LABELS:
-            problem = Refused(f"unknown tag {tag[:20]!r}")
-        items.append(item)
-        found.append(tag)
+    for line, items, given, problem in found:
+        odd = next((tag for tag in given if tag not in NER_LABELS), None)
+        if problem is None and odd is not None:
+            problem = Refused(f"unknown tag {odd[:20]!r}")
+        yield line, problem or [JOINT.join(items), JOINT.join(given)]
 
 
 def entailment(report, source, target):
@@ -132,7 +146,8 @@ def entailment(report, source, target):
         rows = named_rows(source, ("premise", "hypo", "label"))
     else:
         rows = changed(named_rows(source, ("language", "sentence1", "sentence2", "gold_label")), chinese)
-    report.convert(source, target, ("text_a", "text_b", "label"), changed(rows, labelled))
+    rule = LabelRule("class", XNLI_LABELS)
+    report.convert(source, target, ("text_a", "text_b", "label"), changed(rows, labelled), labels=rule)
 
 
 def answers(report, source, target):
@@ -181,14 +196,27 @@ def reading_traditional(report, source, target):
 
 
 def simplify():
-    """A function: traditional text -> simplified, by OpenCC. Raises UserError: it is not installed."""
+    """A function: Taiwan's traditional text -> simplified, by OpenCC.
+
+    ``tw2s``, since ``t2s`` leaves 著 where Taiwan writes it for 着, as in 隨著.
+
+    Raises:
+        UserError: OpenCC is not installed, or another package answers for it.
+    """
     try:
         from opencc import OpenCC
     except ImportError:
         raise UserError(
-            "DRCD is made simplified by OpenCC: install it with python -m pip install opencc-python-reimplemented"
+            f"DRCD is made simplified by OpenCC: install it with python -m pip install '{OPENCC}'"
         ) from None
-    return OpenCC("t2s").convert
+    convert = OpenCC("tw2s").convert
+    if convert("抬頭") != "抬头":  # the rewriting in Python gives 擡头
+        raise UserError(
+            "import opencc finds another package than OpenCC, opencc-python-reimplemented most likely, which makes 擡 "
+            "of 抬: run python -m pip uninstall -y opencc-python-reimplemented, then python -m pip install "
+            f"--force-reinstall --no-deps '{OPENCC}'"
+        )
+    return convert
 
 
 # folder -> (function, {file made: names it may have in RAW_DIR/folder}).
@@ -237,10 +265,11 @@ FILES = {
 
 def main(argv):
     """Convert what is there; returns the exit status."""
-    raw, out = map(Path, argv)
+    allowed = ALLOW_REFUSED in argv
+    raw, out = (Path(word) for word in argv if word != ALLOW_REFUSED)
     if not raw.is_dir():
         raise UserError(f"{raw}: no such folder; name the one that holds {', '.join(FILES)}")
-    report = Report()
+    report = Report(allowed)
     for folder, (convert, files) in FILES.items():
         if not (raw / folder).is_dir():
             report.missing(raw / folder)
@@ -248,7 +277,8 @@ def main(argv):
         for name, sources in files.items():
             found = [raw / folder / source for source in sources if (raw / folder / source).is_file()]
             if found:
-                convert(report, found[0], out / folder / name)
+                with report.file(found[0]):
+                    convert(report, found[0], out / folder / name)
             else:
                 report.missing(raw / folder / sources[0])
     return report.finish(raw)

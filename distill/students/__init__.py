@@ -1,0 +1,1 @@
+"""Students of classes and numbers: their networks, tasks and flags."""

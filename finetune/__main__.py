@@ -1,0 +1,31 @@
+"""Fine-tune, evaluate and predict with any task of ``finetune.TASKS``.
+
+python -m finetune classify --train_set train.tsv --dev_set dev.tsv ...
+python -m finetune classify --help
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # run as a file, as the launcher does
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from finetune import TASKS
+from finetune.training.main import main as run
+from propeller.errors import UserError, exit_on_user_error
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the task that the first word names; returns the exit status."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: python -m finetune TASK [flags]\n\nTASK is one of {', '.join(TASKS)}; "
+              "python -m finetune TASK --help lists its flags")  # fmt: skip
+        return 0 if argv else 2
+    if argv[0] not in TASKS:
+        raise UserError(f"task {argv[0]!r} is unknown: give one of {', '.join(TASKS)}")
+    return run(f"python -m finetune {argv[0]}", argv[0], argv[1:])
+
+
+if __name__ == "__main__":
+    exit_on_user_error(main, sys.argv[1:])

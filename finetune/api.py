@@ -1,0 +1,364 @@
+"""Prediction and training from Python.
+
+import finetune
+
+predictor = finetune.load("output/sst2/best")       # a checkpoint, an inference model or a Hugging Face directory
+predictor(["a fine film", ("a man sings", "somebody makes music")])
+predictor.embed(["a fine film", "dull"])             # float32 [2, hidden]
+result = finetune.train("classify", model="ERNIE_Base_en", train_set="train.tsv", dev_set="dev.tsv", epoch=3)
+result.scores, result.folder
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from propeller import runtime
+from propeller.bundle import holds_bundle
+from propeller.errors import UserError
+from propeller.files import temporary_directory
+from propeller.service.engines import check_engine, runs_onnx
+
+if TYPE_CHECKING:
+    from finetune.prediction.export import Checkpoint
+    from finetune.prediction.model import InferenceModel
+    from finetune.sources import Scratch
+    from finetune.spec import ModelSpec
+    from finetune.training.runner import RunResult
+
+log = logging.getLogger("ernie.finetune")
+
+CHUNK = 1024  # items read and sorted by length together
+
+
+def load(
+    folder: str | Path,
+    task: str | None = None,
+    vocab_path: str | None = None,
+    precision: str = "fp32",
+    use_cuda: str | bool = "auto",
+    threads: int | None = None,
+    engine: str = "auto",
+) -> Predictor:
+    """A model, ready to predict.
+
+    Args:
+        folder: a fine-tuned checkpoint (``best``, ``last``, ``step_N``), an inference model (a bundle), a Hugging Face
+            directory, or a model directory with ``params/``, ``ernie_config.json`` and ``vocab.txt``.
+        task: name in ``finetune.TASKS``; needed only for a checkpoint that does not say it. Weights without a head
+            give embeddings.
+        vocab_path: ``vocab.txt``, where the folder has none.
+        precision: ``fp32``, ``bf16``, or ``int8`` for an inference model that was saved with it.
+        use_cuda: a boolean, as such or as text, or ``auto``: a GPU if there is one.
+        threads: CPU threads; None: all cores this process may use.
+        engine: what computes: ``paddle``, ``onnxruntime`` or ``openvino``; ``auto``: for an inference model with
+            ``model.onnx`` the fastest that is installed, otherwise Paddle.
+
+    Raises:
+        UserError: the folder holds none of these, or is damaged; the engine is not installed, or needs a ``model.onnx``
+            that the inference model lacks.
+    """
+    check_engine(engine, precision)
+    if precision == "int8" and not holds_bundle(Path(folder)):
+        raise UserError(
+            f"{folder}: precision int8 is of inference models that were saved so: --save_inference_model_path PATH "
+            "--precision int8 --calibration_set ROWS"
+        )
+    runtime.prepare()
+    from finetune.prediction.model import InferenceModel
+    from finetune.sources import open_weights
+
+    settings: dict[str, Any] = {"precision": precision, "use_cuda": use_cuda, "threads": threads, "engine": engine}
+    weights = open_weights(Path(folder), task, vocab_path)
+    if weights is None:
+        return Predictor(InferenceModel.open(folder, **settings), None, settings)
+    return Predictor(None, weights.checkpoint, settings, weights.temporary)
+
+
+def train(task: str, model: str | None = None, **flags: Any) -> RunResult:
+    """Fine-tune, evaluate and predict: the same run as ``python -m finetune TASK``.
+
+    The log goes to the loggers ``ernie`` and ``propeller``; ``propeller.log.setup()`` shows it as the scripts do.
+
+    Args:
+        task: name in ``finetune.TASKS``.
+        model: a model directory: short for ``ernie_config_path``, ``vocab_path`` and ``init_pretraining_params``.
+        flags: the flags of the script by name, without dashes: ``learning_rate=1e-5``, ``epoch=3``.
+
+    Returns:
+        ``scores`` of the best evaluation on the first dev set, ``folder`` of the run (``best`` and ``last`` in it can
+        be loaded), ``step`` and ``best_step``.
+
+    Raises:
+        UserError: an unknown or missing flag, or whatever ends the run.
+    """
+    runtime.prepare()
+    from finetune import TASKS, task_class
+    from finetune.training.args import from_keywords
+    from finetune.training.runner import run
+    from propeller.train import distribution
+
+    if task not in TASKS:
+        raise UserError(f"task {task!r} is unknown: give one of {', '.join(TASKS)}")
+    cls = task_class(task)
+    if not cls.trains:
+        raise UserError(f"the task {task!r} has nothing to train: use finetune.load")
+    if model is not None:
+        flags = {**_files_of_model(Path(model)), **flags}
+    args = from_keywords(flags, cls.flags)
+    return run(cls, args._replace(ranks=distribution.start()))
+
+
+def _files_of_model(folder: Path) -> dict[str, str]:
+    names = {"ernie_config_path": "ernie_config.json", "vocab_path": "vocab.txt", "init_pretraining_params": "params"}
+    for name in names.values():
+        if not (folder / name).exists():
+            raise UserError(
+                f"{folder}: has no {name}: give a model directory, or convert one (python -m ernie.convert)"
+            )
+    return {flag: str(folder / name) for flag, name in names.items()}
+
+
+class Predictor:
+    """A model that predicts Python values; made by ``finetune.load``.
+
+    Several threads may use it at the same time: text is prepared in each, and the network runs for one after the other.
+
+    Attributes:
+        spec: ``ModelSpec``: task, labels, ``max_seq_len`` and what else the model says of itself.
+    """
+
+    def __init__(
+        self,
+        model: InferenceModel | None,
+        checkpoint: Checkpoint | None,
+        settings: Mapping[str, Any],
+        temporary: Scratch | None = None,
+    ) -> None:
+        self._checkpoint, self._settings, self._temporary = checkpoint, dict(settings), temporary
+        self._lock = threading.Lock()
+        self._embedder: Predictor | None = None
+        self._open(model or self._export(checkpoint))
+
+    def _export(self, checkpoint):
+        """The ``InferenceModel`` of a checkpoint, by way of a temporary bundle."""
+        from finetune.prediction.export import export_checkpoint
+        from finetune.prediction.model import InferenceModel
+
+        place = runtime.place(self._settings["use_cuda"])
+        with temporary_directory("ernie-load-") as folder:
+            bundle = export_checkpoint(folder / "model", checkpoint, place, runs_onnx(self._settings["engine"]))
+            return InferenceModel.open(bundle, **self._settings)
+
+    def _open(self, model):
+        from finetune.serving.handler import handler_class
+        from propeller.service.padding import InputSpec, sequence_outputs
+
+        self._model, self._handler = model, handler_class(model.task)(model)
+        handler = self._handler
+        self._inputs = InputSpec(model.bundle.inputs, handler.pad, handler.bounds, handler.max_length)
+        self._sequence = sequence_outputs(model.run, self._inputs)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model says of itself."""
+        return self._model.spec
+
+    def describe(self) -> dict[str, Any]:
+        """What the server of the model would say of it: ``task``, ``labels``, ``max_seq_len``, ``tokenizer``, …"""
+        return self._handler.describe()
+
+    def __call__(
+        self, items: Sequence[Any], batch_size: int = 32, on_bad: str = "error"
+    ) -> list[dict[str, Any] | None]:
+        """Predict.
+
+        Args:
+            items: texts or (text, text) pairs; for reading comprehension (question, context) pairs; for sequence
+                labelling texts or lists of tokens.
+            batch_size: rows of like length that the network sees together.
+            on_bad: ``error``, or ``skip`` to answer None to an item that is empty, too long or not of these forms; a
+                line of the log counts and numbers them.
+
+        Returns:
+            a dict per item, as the server answers: label and probabilities, a score, entities and tokens, an answer
+            with its place, or an embedding.
+
+        Raises:
+            ValueError: an item is empty, too long, or not of these forms; it names which.
+        """
+        if isinstance(items, str):
+            raise ValueError("give a list of texts, not one text")
+        items = list(items)
+        answers: list[dict[str, Any] | None] = [None] * len(items)
+        for numbers, answer in self._answers(items, batch_size, {}, on_bad):
+            for number, entry in zip(numbers, _entries(answer, self._handler.answer_key)):
+                answers[number] = entry
+        return answers
+
+    def embed(
+        self,
+        texts: Sequence[Any],
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        batch_size: int = 32,
+        on_bad: str = "error",
+    ) -> np.ndarray:
+        """Vectors of texts or of pairs of texts.
+
+        Args:
+            texts: texts or (text, text) pairs.
+            pooling: ``cls``, ``mean`` or ``max``; None: as the model says.
+            normalize: whether vectors are made of length 1 (L2); None: as the model says.
+            batch_size: rows of like length that the network sees together.
+            on_bad: ``error``, or ``skip`` to give NaN for a text that is empty; a line of the log counts and numbers
+                them.
+
+        Returns:
+            float32 [texts, hidden].
+
+        Raises:
+            ValueError: a text is empty; an unknown pooling.
+            UserError: an inference model of another task, which has no embeddings: load the checkpoint it came from.
+        """
+        if isinstance(texts, str):
+            raise ValueError("give a list of texts, not one text")
+        embedder = self if self._handler.answer_key == "embeddings" else self._made_embedder()
+        chosen = {"pooling": pooling, "normalize": normalize}
+        options = {name: value for name, value in chosen.items() if value is not None}
+        texts = list(texts)
+        vectors = np.full((len(texts), embedder._model.config.hidden_size), np.nan, np.float32)
+        for numbers, answer in embedder._answers(texts, batch_size, options, on_bad):
+            vectors[numbers] = answer["embeddings"]
+        return vectors
+
+    def logits(self, items: Sequence[Any], batch_size: int = 32) -> np.ndarray:
+        """What a student learns from: logits of classes, or numbers of a regression.
+
+        Rows are computed beside rows of their own length alone, so that a text has the same bits whichever texts are
+        asked for beside it, on a CPU whose matrix products do not depend on the batch; the server does so too.
+
+        Args:
+            items: texts or (text, text) pairs.
+            batch_size: rows that the network sees together.
+
+        Returns:
+            float32 [items, classes].
+
+        Raises:
+            ValueError: an item is empty or not of these forms; the task has no logits.
+        """
+        if isinstance(items, str):
+            raise ValueError("give a list of texts, not one text")
+        found: list[list[float]] = []
+        for _, answer in self._answers(list(items), batch_size, {"logits": True}, "error"):
+            found += [prediction["logits"] for prediction in answer["predictions"]]
+        return np.array(found, np.float32)
+
+    def _made_embedder(self) -> Predictor:
+        """A predictor of embeddings by the encoder of this model's checkpoint."""
+        from finetune.sources import embedding_checkpoint
+
+        with self._lock:
+            if self._embedder is None:
+                if self._checkpoint is None:
+                    raise UserError(
+                        f"{self._model.bundle.folder}: an inference model of the task {self.spec.task!r}, which has no "
+                        "embeddings: load the checkpoint it was made from"
+                    )
+                self._embedder = Predictor(None, embedding_checkpoint(self._checkpoint), self._settings)
+            return self._embedder
+
+    def _answers(self, items, batch_size, options, on_bad) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        """(numbers of items, the answer to them) chunk by chunk; with on_bad skip without the bad ones."""
+        from propeller.service.errors import ServiceError
+
+        if on_bad not in ("error", "skip"):
+            raise ValueError(f"on_bad is {on_bad!r}: give error or skip")
+        bad: list[int] = []
+        for begin in range(0, len(items), CHUNK):
+            numbers = list(range(begin, min(begin + CHUNK, len(items))))
+            try:
+                request = self._parse([items[number] for number in numbers], options)
+            except ServiceError as error:
+                if on_bad == "error":
+                    place = f" (counted from item {begin})" if begin else ""
+                    raise ValueError(f"{error.message}{place}") from None
+                good = [number for number in numbers if self._is_good(items[number], options)]
+                bad += sorted(set(numbers) - set(good))
+                if not good:
+                    continue
+                numbers, request = good, self._parse([items[number] for number in good], options)
+            yield numbers, self._handler.answer(request, self._run(request, batch_size))
+        if bad:
+            log.warning("%d of %d items left out: %s", len(bad), len(items), ", ".join(map(str, bad)))
+
+    def _parse(self, items, options):
+        """The request for items. Raises ServiceError."""
+        from propeller.service.limits import Limits
+
+        unbounded = dataclasses.replace(Limits(), max_texts=2**31, max_chars=2**31, queue_size=2**31)
+        return self._handler.parse({**self._handler.payload(items), **options}, unbounded)
+
+    def _is_good(self, item, options):
+        from propeller.service.errors import ServiceError
+
+        try:
+            self._parse([item], options)
+        except ServiceError:
+            return False
+        return True
+
+    def _run(self, request, batch_size):
+        """The outputs of each instance, computed in batches of like length."""
+        from propeller.service.padding import split
+
+        instances, names = request.instances, request.outputs or self._handler.outputs
+        outputs: list[Any] = [None] * len(instances)
+        lengths = [len(next(iter(instance.values()))) for instance in instances]
+        order = sorted(range(len(instances)), key=lengths.__getitem__, reverse=True)
+        for chosen in _batches(order, lengths, max(1, batch_size), request.unpadded):
+            batch = self._inputs.pad([instances[number] for number in chosen])
+            with self._lock:
+                fetched = self._model.run(batch)
+            wanted = {name: fetched[name] for name in names or fetched}
+            for number, row in zip(chosen, split(wanted, [lengths[number] for number in chosen], self._sequence)):
+                outputs[number] = row
+        return outputs
+
+    def close(self) -> None:
+        """Remove what loading wrote to temporary folders; also done when the predictor is collected."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _batches(order, lengths, size, unpadded):
+    """Runs of ``order`` of at most ``size``; unpadded, each of rows of one length."""
+    begin = 0
+    while begin < len(order):
+        end = min(begin + size, len(order))
+        if unpadded:
+            end = next((at for at in range(begin, end) if lengths[order[at]] != lengths[order[begin]]), end)
+        yield order[begin:end]
+        begin = end
+
+
+def _entries(answer, key):
+    """The entries of an answer, a dict per item."""
+    values = answer[key]
+    if values and not isinstance(values[0], dict):  # vectors, with their facts beside them
+        return [{key.removesuffix("s"): value, "truncated": cut} for value, cut in zip(values, answer["truncated"])]
+    return values

@@ -1,0 +1,1 @@
+"""Single-label classification of texts and pairs, answer ranking, and regression."""

@@ -1,0 +1,182 @@
+"""Single-sentence and sentence-pair classification, answer ranking: GLUE, XNLI, ChnSentiCorp, LCQMC, BQ, DBQA.
+
+python run_classifier.py --train_set sst2/train.tsv --dev_set sst2/dev.tsv --num_labels 2 ...
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paddle.nn.functional as F
+
+from ernie.modeling import Linear
+from finetune import metrics, task_class
+from finetune.classification.flags import ClassificationFlags
+from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qid
+from propeller.errors import UserError
+from propeller.metrics import Collected, Metric
+from propeller.train.model import Input, RunMode
+
+if TYPE_CHECKING:
+    from ernie.config import ErnieConfig
+    from finetune.spec import ModelSpec, Reading
+    from reader.task_reader import BatchReader
+    from reader.tokenizer import Tokenizer
+
+
+class Classifier(FinetuneTask):
+    """Single-label classification: softmax over the pooled [CLS] vector."""
+
+    name = "classify"
+    head_prefix: tuple[str, ...] = ("_cls_out",)
+    flags: type = ClassificationFlags
+    answer_outputs = ("probs",)
+    teaches = "logits"
+    not_in_table = ("label_id",)
+    job = "finetune.classification.predictions:ClassifyJob"
+    script = "infer_classifyer.py"
+    inputs: tuple[Input, ...] = (*ENCODER_INPUTS, Input("labels", [None, 1], "int64", label=True))
+
+    def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
+        super().__init__(config, spec, mode, optimizer)
+        self.cls_out = Linear(
+            config, config.hidden_size, spec.num_labels, weight_name="_cls_out_w", bias_name="_cls_out_b"
+        )
+
+    def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        """-> ``logits`` and ``probs``, float32 [batch, num_labels]."""
+        pooled = self.pooled(features)  # [batch, hidden]
+        logits = self.cls_out(F.dropout(pooled, self.spec.dropout, training=self.training))
+        return {"logits": logits, "probs": F.softmax(logits)}
+
+    def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
+        """Mean cross entropy."""
+        return F.cross_entropy(predictions["logits"], label["labels"])
+
+    def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
+        """Accuracy while training, as the log has it; the chosen metric in evaluation."""
+        compute = metrics.simple_accuracy if self.training_mode else score_of(self.spec).compute
+        return {"scores": Collected([predictions["probs"], label["labels"]], compute)}
+
+    @classmethod
+    def variant(cls, settings: Any) -> type[FinetuneTask]:
+        """Regression by its flag, ranking by its metric."""
+        if settings.is_regression:
+            return task_class("regression")
+        return RankingClassifier if settings.metric in metrics.RANKING else Classifier
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        check_settings(spec)
+        if not spec.settings.is_classify:
+            raise UserError("--is_classify false needs --is_regression true")
+        if spec.metric in metrics.REGRESSION:
+            raise UserError(f"--metric {spec.metric} is for numbers: give --is_regression true --num_labels 1")
+        if spec.num_labels < 2:
+            raise UserError(f"--num_labels must be at least 2 for classification, not {spec.num_labels}")
+        if spec.metric in metrics.RANKING and spec.num_labels != 2:
+            raise UserError(f"--metric {spec.metric} ranks by class 1 of 2: give --num_labels 2, not {spec.num_labels}")
+
+    @classmethod
+    def metric(cls, settings: Any) -> str | None:
+        return settings.metric
+
+    @classmethod
+    def more_tests(cls, settings: Any) -> list[tuple[str, str]]:
+        """The GLUE diagnostics."""
+        return [(settings.diagnostic, settings.diagnostic_save)] if settings.diagnostic else []
+
+    @classmethod
+    def decode(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> dict[str, Any]:
+        """``label``, ``label_id``, the probability of each label; of equal ones the first (``metrics.best_class``)."""
+        probs = outputs["probs"]  # [num_labels]
+        best = int(metrics.best_class(probs))
+        labels = spec.labels
+        return {"label": labels[best], "label_id": best, "probabilities": dict(zip(labels, probs.tolist()))}
+
+    @classmethod
+    def answers_changed(
+        cls,
+        exact: Mapping[str, np.ndarray],
+        rough: Mapping[str, np.ndarray],
+        batch: Mapping[str, np.ndarray],
+        spec: ModelSpec,
+    ) -> np.ndarray:
+        """1 for a row that gets another label."""
+        return (metrics.best_class(exact["probs"]) != metrics.best_class(rough["probs"])).astype(float)
+
+    @classmethod
+    def best_by(cls, spec: ModelSpec) -> str:
+        return score_of(spec).best_by
+
+    @classmethod
+    def score_names(cls, spec: ModelSpec) -> tuple[str, ...]:
+        return ("loss", *score_of(spec).names)
+
+    @classmethod
+    def evaluation_line(cls, spec: ModelSpec, scores: Mapping[str, Any], elapsed: float) -> str:
+        text = score_of(spec).text.format(**scores)
+        return f"ave loss: {scores['loss']:f}, {text}, data_num: {scores['data_num']:d}, elapsed time: {elapsed:f} s"
+
+    @classmethod
+    def training_line(cls, record: Mapping[str, Any]) -> str:
+        return f"{super().training_line(record)}, ave acc: {record['acc']:f}"
+
+    @classmethod
+    def legacy_line(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> str | None:
+        """The line of 2019: the predicted class as a float, a tab, the probabilities as numpy prints them.
+
+        The 2019 code let numpy break long rows of numbers into several lines; here a row stays on one line.
+        """
+        probs = outputs["probs"]
+        with np.printoptions(linewidth=sys.maxsize, threshold=sys.maxsize):
+            return with_qid(f"{float(metrics.best_class(probs))}\t{probs}", row)
+
+
+def score_of(spec: ModelSpec) -> metrics.Score:
+    """The score that ``--metric`` names, its F1 as ``--f1_average`` says."""
+    score = metrics.METRICS[str(spec.metric)]
+    if spec.metric not in metrics.WITH_F1:
+        return score
+    return score._replace(compute=functools.partial(score.compute, average=getattr(spec.settings, "f1_average", None)))
+
+
+def check_settings(spec: ModelSpec) -> None:
+    """Raise UserError for --diagnostic without --diagnostic_save, --f1_average without an F1."""
+    if spec.settings.f1_average and spec.metric not in metrics.WITH_F1:
+        raise UserError(
+            f"--f1_average {spec.settings.f1_average}: --metric {spec.metric} has no F1: give --metric acc_and_f1, or "
+            "leave it out"
+        )
+    if spec.settings.diagnostic and not spec.settings.diagnostic_save:
+        raise UserError("--diagnostic needs --diagnostic_save: where its predictions go")
+
+
+class RankingClassifier(Classifier):
+    """A classifier of (question, answer) rows whose score ranks the answers of a question, which ``qid`` names."""
+
+    def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
+        super().__init__(config, spec, mode, optimizer)
+        if not self.training_mode:  # training needs no qid; prediction is fed no labels
+            self.inputs = (*self.inputs, Input("qids", [None, 1], "int64", label=True))
+
+    def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
+        """Accuracy while training; accuracy, F1, MRR and MAP in evaluation."""
+        if self.training_mode:
+            return super().metrics(predictions, label)
+        compute = score_of(self.spec).compute
+        return {"scores": Collected([predictions["probs"], label["labels"], label["qids"]], compute)}
+
+    @classmethod
+    def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:
+        reader = super().open_reader(path, tokenizer, spec, reading)
+        if reading.labelled and not reading.training and "qid" not in reader.table.columns:
+            raise UserError(
+                f"{path}, line 1: --metric {spec.metric} needs the column 'qid', the number of each row's "
+                f"question (there: {', '.join(reader.table.columns)}); add it or choose another metric"
+            )
+        return reader

@@ -1,0 +1,47 @@
+"""The flags of classification, ranking and regression, beside those of every task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finetune.metrics import F1_AVERAGES, METRICS
+from propeller.flags import flag
+
+# 2019's scripts of the other tasks took these flags too, and runs from before have them in their records.
+EVERYWHERE = {"legacy": True, "in_every_run": True, "stored": False, "prediction": False}
+RUN = {"legacy": True, "stored": False, "prediction": False}
+
+
+@dataclass(frozen=True)
+class ClassificationFlags:
+    """classification: classes or numbers, and how they are scored"""
+
+    metric: str = flag("simple_accuracy", "score of an evaluation", choices=tuple(METRICS), facts=EVERYWHERE)
+    is_classify: bool = flag(True, "classification, unless --is_regression is true", facts=EVERYWHERE)
+    is_regression: bool = flag(False, "regression: the label is a number; with pearson_and_spearman", facts=EVERYWHERE)
+    f1_average: str | None = flag(
+        None,
+        "F1 of --metric acc_and_f1 and acc_and_f1_and_mrr: binary: of class 1 among the rows of classes 0 and 1, as "
+        "in 2019; or over all classes, macro, micro or weighted by their rows [binary for two classes, macro for more]",
+        choices=F1_AVERAGES,
+        facts={"stored": False, "prediction": False},
+    )
+    diagnostic: str | None = flag(None, "GLUE diagnostics file to predict", facts=RUN)
+    diagnostic_save: str | None = flag(None, "its prediction file; .epoch.step is added", facts=RUN)
+
+
+@dataclass(frozen=True)
+class ClassifyArgs:
+    """classification and regression"""
+
+    output_format: str = flag(
+        "auto",
+        "tsv: a header, the columns of the input, label and one probability per class; jsonl: the same as JSON lines; "
+        "probs: only probabilities, as in 2019; auto: tsv into --output, probs to standard output",
+        choices=("auto", "tsv", "jsonl", "probs"),
+    )
+    copy_columns: bool = flag(True, "qid, text_a and text_b stand before each prediction, except with probs")
+    is_regression: bool | None = flag(None, "the model predicts a number [false]")
+
+
+FLAGS, PREDICTION = ClassificationFlags, ClassifyArgs

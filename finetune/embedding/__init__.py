@@ -1,0 +1,1 @@
+"""Sentence and token embeddings of an encoder."""

@@ -1,0 +1,177 @@
+"""The flags of ernie_encoder.py, one frozen dataclass per concern, as in finetune/training/args.py.
+
+    args = parse("ernie_encoder.py", "Write embeddings", sys.argv[1:])
+    args.data.data_set, args.vectors.pooling        # None where a flag was not given and the model is to say
+
+Every flag of the 2019 script is taken, with its meaning and default; new ones say so in ``--help``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+from finetune.checks import InputChecks
+from finetune.embedding.files import POOLINGS
+from finetune.prediction.args import PRECISION_HELP, ExportArgs, check_onnx
+from propeller.errors import UserError
+from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, read_flags
+from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine
+
+# Taken because scripts of 2019 give them; there is nothing left for them to do.
+IGNORED = {
+    "use_fast_executor": "there is one executor",
+    "num_iteration_per_drop_scope": "scopes are not dropped",
+}
+# What an inference model holds, so that no flag can say it.
+OF_THE_MODEL = ("init_pretraining_params", "init_checkpoint", "ernie_config_path", "vocab_path", "tokenizer",
+                "sp_model", "do_lower_case", "for_cn")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelArgs:
+    """model: weights with their configuration and vocabulary, or an inference model alone"""
+
+    init_pretraining_params: str | None = flag(None, "params/ of a pre-trained model")
+    init_checkpoint: str | None = flag(None, "new: a fine-tuned checkpoint (step_N, best, last): its encoder is taken")
+    inference_model: str | None = flag(
+        None, "new: a folder that --save_inference_model_path wrote; nothing else is needed"
+    )
+    ernie_config_path: str | None = flag(None, "ernie_config.json of the model; our own checkpoints have it in them")
+    vocab_path: str | None = flag(None, "vocab.txt of the model, with or without <TAB>id")
+    tokenizer: str | None = flag(
+        None,
+        "new: how text becomes tokens [what the checkpoint says, else FullTokenizer]",
+        choices=("FullTokenizer", "CharTokenizer", "SentencepieceTokenizer", "WordsegTokenizer", "WSSPTokenizer"),
+    )
+    sp_model: str | None = flag(
+        None, "new: sentencepiece model of the last three (default: the *.model beside vocab.txt)"
+    )
+    do_lower_case: bool | None = flag(
+        None, "lower-case the text and strip accents, for uncased vocabularies [what the checkpoint says, else true]"
+    )
+    for_cn: bool | None = flag(
+        None,
+        "new: drop the blanks of the text, as fine-tuning in Chinese does by default [what the checkpoint says, else "
+        "false, as in 2019]",
+    )
+    max_seq_len: int | None = flag(
+        None,
+        "longest row in tokens; what is longer is cut, and counted in the log "
+        "[what the checkpoint or inference model says, else 512, or the model's positions if they are fewer]",
+    )
+    task_id: int | None = flag(
+        None, "new: id for the task embedding, in models with use_task_id [what the model says, else 0]"
+    )
+
+
+@dataclass(frozen=True)
+class DataArgs:
+    """embeddings: of what, and where they go"""
+
+    data_set: str = flag(None, "TSV file with the columns text_a and, for pairs, text_b; label and qid are not read")
+    output_dir: str = flag("embeddings", "folder of cls_emb.npy, top_layer_emb.npy, token_counts.npy, tokens.tsv")
+    batch_size: int = flag(32, "rows a batch; tokens with --in_tokens")
+    in_tokens: bool = flag(False, "new: count a batch in tokens, padding too")
+    engine: str = flag(AUTO, f"new: {ENGINE_HELP.removesuffix(' [auto]')}", choices=ENGINES)
+    num_workers: int = flag(0, "new: processes that tokenise; 0: a thread of this one")
+    queue_size: int = flag(50, "new: batches made ready ahead of the device")
+    precision: str = flag("fp32", PRECISION_HELP, choices=PRECISIONS)
+    use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
+    use_fp16: bool = flag(False, "not in this version; --precision bf16 is")
+    log_file: str | None = flag(None, "new: write the log to this file as well")
+
+
+@dataclass(frozen=True)
+class VectorArgs:
+    """vectors: what is taken from the encoder"""
+
+    layer: int | None = flag(
+        None, "new: whose states: 0 the embeddings' output, 1 the first layer, below 0 from the top [-1, the top]"
+    )
+    pooling: str | None = flag(
+        None,
+        "new: what stands for a row: cls, as in 2019: the pooled [CLS] (below the top layer, where there is no pooler, "
+        "its state); mean or max over the row's tokens [cls]",
+        choices=POOLINGS,
+    )
+    normalize: bool | None = flag(None, "new: make the rows' vectors of length 1 (L2) [false]", bare=True)
+    no_top_layer: bool = flag(False, "new: leave out top_layer_emb.npy, the states of every token", bare=True)
+
+
+class EmbedArgs(NamedTuple):
+    """All flags of a run."""
+
+    model: ModelArgs
+    data: DataArgs
+    vectors: VectorArgs
+    export: ExportArgs
+    ignored: list[str]
+    checks: InputChecks = InputChecks()
+
+    def values(self) -> dict[str, Any]:
+        """name -> value of every flag."""
+        return {name: value for group in (*self[:4], self.checks) for name, value in asdict(group).items()}
+
+
+GROUPS = {"model": ModelArgs, "data": DataArgs, "checks": InputChecks, "vectors": VectorArgs, "export": ExportArgs}
+
+
+def parse(prog: str, description: str, argv: Sequence[str]) -> EmbedArgs:
+    """Flags from a command line.
+
+    Raises:
+        UserError: see ``finetune.training.args.read_flags``; flags that do not go together.
+    """
+    usage = f"{prog} (--inference_model PATH | --init_pretraining_params PATH ...) --data_set PATH [flags]"
+    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    for group in GROUPS.values():
+        add_flags(parser, group)
+    add_ignored(parser, IGNORED)
+    values = read_flags(parser, argv)
+    made = {key: group(**{entry.name: values[entry.name] for entry in fields(group)}) for key, group in GROUPS.items()}
+    args = EmbedArgs(**made, ignored=[name for name in IGNORED if values[name] is not MISSING])
+    _check_model(args)
+    _check_work(args)
+    return args
+
+
+def _check_model(args):
+    """One model, with what it needs and no more."""
+    model, saved = args.model, args.export.save_inference_model_path
+    sources = ("inference_model", "init_checkpoint", "init_pretraining_params")
+    given = [f"--{name}" for name in sources if getattr(model, name)]
+    if not given:
+        raise UserError(
+            "no model: give --init_pretraining_params (a pre-trained model's params/), --init_checkpoint (a fine-tuned "
+            "checkpoint) or --inference_model"
+        )
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are both given: give the one to take the encoder from")
+    if model.inference_model:
+        for name in OF_THE_MODEL:
+            if getattr(model, name) is not None:
+                raise UserError(f"--{name} with --inference_model, which holds its own: leave --{name} out")
+        if saved:
+            raise UserError(
+                "--save_inference_model_path with --inference_model, which is one already: copy its folder, or give "
+                "the weights it was made from"
+            )
+    for name in ("onnx", "overwrite"):
+        if getattr(args.export, name) and not saved:
+            raise UserError(f"--{name} true is of the inference model: give --save_inference_model_path too")
+
+
+def _check_work(args):
+    """Something to do, and numbers that mean something."""
+    data = args.data
+    check_engine(data.engine, data.precision)
+    check_onnx(data.engine, data.precision, args.export, not args.model.inference_model)
+    if data.use_fp16:
+        raise UserError("--use_fp16 true: not in this version; leave it out, and for speed give --precision bf16")
+    if not data.data_set and not args.export.save_inference_model_path:
+        raise UserError("no --data_set: name the file of rows, or give --save_inference_model_path")
+    for name, least in (("batch_size", 1), ("num_workers", 0), ("queue_size", 1)):
+        if getattr(data, name) < least:
+            raise UserError(f"--{name} must be at least {least}, not {getattr(data, name)}")

@@ -1,0 +1,232 @@
+"""Extractive reading comprehension: CMRC2018, DRCD, DuReader, SQuAD 1.1.
+
+python run_mrc.py --train_set cmrc2018/train.json --dev_set cmrc2018/dev.json --max_seq_len 512 --doc_stride 128 ...
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import paddle.nn.functional as F
+
+from ernie.modeling import Linear
+from finetune.mrc import answers as mrc_answers
+from finetune.mrc.flags import MrcArgs
+from finetune.mrc.scores import SCRIPTS, language_of, score
+from finetune.task import ENCODER_INPUTS, FinetuneTask
+from propeller.errors import UserError
+from propeller.metrics import Metric
+from propeller.train.model import Input, RunMode
+from reader.squad.file import SquadFile
+from reader.squad.reader import Document, SquadReader, Window
+
+if TYPE_CHECKING:
+    from ernie.config import ErnieConfig
+    from finetune.spec import ModelSpec, Reading
+    from reader.task_reader import BatchReader
+    from reader.tokenizer import Tokenizer
+
+
+log = logging.getLogger("ernie.finetune")
+
+
+class AskedQuestion(NamedTuple):
+    """A question as ``decode`` takes it: its context, the ``Document`` of it and the windows over it."""
+
+    context: str
+    document: Document
+    windows: list[Window]
+
+
+class WindowLogits(Metric):
+    """Keeps the logits of every window, whatever its batch was padded to: ``logits``, unique id -> (start, end)."""
+
+    def reset(self) -> None:
+        self._logits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def update(self, arrays: Sequence[np.ndarray]) -> None:
+        """arrays: start and end logits, float32 [batch, seq]; unique ids, int64 [batch, 1]."""
+        start, end, unique_ids = arrays
+        self._logits.update(zip(unique_ids.ravel().tolist(), zip(start, end)))
+
+    def eval(self) -> dict[str, Any]:
+        return {"logits": self._logits}
+
+
+class ReadingComprehension(FinetuneTask):
+    """The answer to a question as a span of its context: where it starts and where it ends."""
+
+    name = "mrc"
+    head_prefix = ("cls_mrc_out",)
+    flags = MrcArgs
+    run_files = tuple(f"{step}{kind}*predictions.json" for step in ("", "[0-9]*_") for kind in ("dev", "test"))
+    drops_blanks = False
+    answer_outputs = ("start_logits", "end_logits")
+    handler = "finetune.mrc.handler:MrcHandler"
+    job = "finetune.mrc.predictions:MrcJob"
+    script = "infer_mrc.py"
+    former_flags = {"head_dropout": 0.0}  # version 0.1 had none there
+    inputs = (
+        *ENCODER_INPUTS,
+        Input("start", [None, 1], "int64", label=True),
+        Input("end", [None, 1], "int64", label=True),
+        Input("unique_ids", [None, 1], "int64", label=True),
+    )
+
+    def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
+        super().__init__(config, spec, mode, optimizer)
+        self.mrc_out = Linear(
+            config, config.hidden_size, 2, weight_name="cls_mrc_out_w", bias_name="cls_mrc_out_b"
+        )  # fmt: skip
+
+    def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        """-> ``start_logits`` and ``end_logits``, float32 [batch, seq], padding too."""
+        encoded = self.encoder(features)  # [batch, seq, hidden]
+        logits = self.mrc_out(F.dropout(encoded, self.spec.dropout, training=self.training))  # [batch, seq, 2]
+        if self.encoder.skips_padding:  # no state there that could be told apart from an answer
+            logits = logits + (features["input_mask"].unsqueeze(-1) - 1.0) * 10000.0
+        return {"start_logits": logits[:, :, 0], "end_logits": logits[:, :, 1]}
+
+    def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
+        """The mean of the two cross entropies over the places of the window: its padding too, as in 2019, where the
+        encoder computes it.
+
+        Only training has places: in evaluation the reader gives 0, and the loss means nothing.
+        """
+        start = F.cross_entropy(predictions["start_logits"], label["start"])
+        return (start + F.cross_entropy(predictions["end_logits"], label["end"])) / 2
+
+    def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
+        """The logits, in evaluation; nothing while training, as in 2019."""
+        if self.training_mode:
+            return {}
+        tensors = [predictions["start_logits"], predictions["end_logits"], label["unique_ids"]]
+        return {"logits": WindowLogits(tensors)}
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        for name in ("doc_stride", "max_query_length", "max_answer_length", "n_best_size"):
+            if getattr(spec.settings, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(spec.settings, name)}")
+
+    @classmethod
+    def labels(cls, spec: ModelSpec) -> list[str]:
+        return []
+
+    @classmethod
+    def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:
+        """A ``SquadReader``; ``--num_workers`` and ``--token_cache_dir`` have no effect on it."""
+        return SquadReader(
+            path,
+            tokenizer,
+            answers="train" if reading.training else "score" if reading.labelled else None,
+            on_bad=reading.on_bad,
+            doc_stride=spec.settings.doc_stride,
+            max_query_length=spec.settings.max_query_length,
+            max_seq_len=spec.max_seq_len,
+            task_id=spec.task_id,
+            **reading.batching(),
+        )
+
+    @classmethod
+    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
+        """Whether any question has an answer that stands in its context; placeholders are none."""
+        return SquadFile(path, on_bad="skip").has_answers
+
+    @classmethod
+    def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+        """``em``, ``f1``, ``avg``, ``question_num``; the predictions are written beside the checkpoints.
+
+        They are named as in 2019: ``STEP_dev_predictions.json`` and ``STEP_dev_nbest_predictions.json``, and without
+        STEP those of the latest evaluation; ``test`` for test sets, ``dev_2`` for the second one of several files.
+        """
+        settings = spec.settings
+        predictions, nbest = mrc_answers.predict(
+            reader, scores["logits"], settings.n_best_size, settings.max_answer_length
+        )
+        for stem in (f"{scores['step']}_{scores['stem']}", scores["stem"]):
+            for what, value in (("predictions", predictions), ("nbest_predictions", nbest)):
+                mrc_answers.write(Path(folder) / f"{stem}_{what}.json", value)
+        questions = reader.file.questions
+        language = settings.mrc_language
+        if language == "auto":
+            language = language_of([question.text for question in questions])
+        log.info("%s: scored as %s", scores["file"], SCRIPTS[language])
+        answers = {question.id: question.answers for question in questions}
+        if language == "dureader":
+            other = score("zh", answers, predictions)
+            log.info("%s: by the rules of CMRC 2018 (--mrc_language zh) em: %f, f1: %f",
+                     scores["file"], other["em"], other["f1"])  # fmt: skip
+        return score(language, answers, predictions)
+
+    @classmethod
+    def best_by(cls, spec: ModelSpec) -> str:
+        return "avg"
+
+    @classmethod
+    def score_names(cls, spec: ModelSpec) -> tuple[str, ...]:
+        """Without the loss, which means nothing in evaluation."""
+        return ("em", "f1", "avg")
+
+    @classmethod
+    def evaluation_line(cls, spec: ModelSpec, scores: Mapping[str, Any], elapsed: float) -> str:
+        text = "em: {em:f}, f1: {f1:f}, avg: {avg:f}, question_num: {question_num:d}".format(**scores)
+        return f"{text}, elapsed time: {elapsed:f} s"
+
+    @classmethod
+    def answers_changed(
+        cls,
+        exact: Mapping[str, np.ndarray],
+        rough: Mapping[str, np.ndarray],
+        batch: Mapping[str, np.ndarray],
+        spec: ModelSpec,
+    ) -> np.ndarray:
+        """1 for a window whose likeliest beginning or end lies elsewhere."""
+        padding = batch["input_mask"] == 0  # [batch, seq]
+        changed = np.zeros(len(padding), bool)
+        for name in cls.answer_outputs:
+            one, other = (np.where(padding, -np.inf, outputs[name]).argmax(axis=1) for outputs in (exact, rough))
+            changed |= one != other
+        return changed.astype(float)
+
+    @classmethod
+    def decode(cls, outputs: Mapping[str, Any], row: Any, spec: ModelSpec) -> dict[str, Any]:
+        """The best answer, its place and probability, and the n best; null and [] where no part could be one.
+
+        Args:
+            outputs: ``start_logits`` and ``end_logits``, each a list with one array [tokens] per window.
+            row: ``AskedQuestion``.
+        """
+        settings = spec.settings
+        logits = mrc_answers.own_logits(row.windows, list(zip(outputs["start_logits"], outputs["end_logits"])))
+        spans = mrc_answers.best_spans(
+            row.context, row.document, row.windows, logits, settings.n_best_size, settings.max_answer_length
+        )
+        if not spans:
+            return {"answer": None, "start": None, "end": None, "probability": 1.0, "nbest": []}
+        best = spans[0]
+        return {
+            "answer": best.text,
+            "start": best.start,
+            "end": best.end,
+            "probability": best.probability,
+            "nbest": [span._asdict() for span in spans],
+        }
+
+    @classmethod
+    def write_predictions(cls, outputs: Iterable, reader: Any, save: str, spec: ModelSpec) -> int:
+        """``save``: question id -> text, as JSON; beside it ``save``.nbest: question id -> its n best answers."""
+        metric = WindowLogits([])
+        for predicted, batch in outputs:
+            metric.update([predicted["start_logits"], predicted["end_logits"], batch["unique_ids"]])
+        logits = metric.eval()["logits"]
+        predictions, nbest = mrc_answers.predict(
+            reader, logits, spec.settings.n_best_size, spec.settings.max_answer_length
+        )
+        mrc_answers.write(f"{save}.nbest", nbest)
+        mrc_answers.write(save, predictions)
+        return len(logits)  # windows, the reader's rows

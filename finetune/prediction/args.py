@@ -1,0 +1,226 @@
+"""The flags of the prediction scripts, one frozen dataclass per concern, as in finetune/training/args.py.
+
+    args = parse("infer_classifyer.py", "Predict rows of text", sys.argv[1:], TableArgs)
+    args.data.predict_set, args.model.num_labels          # None where a flag was not given and the model is to say
+
+Every flag of the 2019 infer_classifyer.py is taken, with its meaning; new ones say so in ``--help``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import Field, asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+from finetune.checks import InputChecks
+from finetune.prediction.int8 import Int8
+from propeller.errors import UserError
+from propeller.flags import DEVICE, FlagParser, add_flags, flag, read_flags
+from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, runs_onnx
+
+PRECISION_HELP = (
+    "new: bf16: matrix products in bfloat16, about twice as fast; int8: in 8-bit numbers, with --calibration_set, "
+    "or an inference model that was saved so"
+)
+
+
+@dataclass(frozen=True)
+class ModelArgs:
+    """model: an inference model alone, or a checkpoint with its vocabulary. What is left out is as the model
+    says; a checkpoint of 2019 does not, then it is what stands in []"""
+
+    inference_model: str | None = flag(
+        None, "new: a folder that --save_inference_model_path wrote; nothing else is needed"
+    )
+    init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last), or one of 2019")
+    ernie_config_path: str | None = flag(None, "ernie_config.json of the model; a checkpoint of 2019 needs it")
+    vocab_path: str | None = flag(
+        None, "vocab.txt of the model, with or without <TAB>id; a checkpoint without vocab.txt in it needs this"
+    )
+    tokenizer: str | None = flag(
+        None,
+        "new: how text becomes tokens [FullTokenizer]",
+        choices=(
+            "FullTokenizer",
+            "CharTokenizer",
+            "SentencepieceTokenizer",
+            "WordsegTokenizer",
+            "WSSPTokenizer",
+            "WholeWordTokenizer",
+        ),
+    )
+    sp_model: str | None = flag(
+        None, "new: sentencepiece model of the last three (default: the *.model beside vocab.txt)"
+    )
+    do_lower_case: bool | None = flag(None, "lower-case the text and strip accents, for uncased vocabularies [true]")
+    for_cn: bool | None = flag(None, "new: drop the blanks of the text, for Chinese; false for English [true]")
+    max_seq_len: int | None = flag(
+        None, "longest example in tokens; what is longer is cut, and counted in the log [128]"
+    )
+    task_id: int | None = flag(None, "new: id for the task embedding, in models with use_task_id [0]")
+    num_labels: int | None = flag(None, "number of classes [2, or as many as --label_map_config has]")
+    label_map_config: str | None = flag(
+        None, "JSON file {label word: class}; without it labels are integers", aliases=("label_map",)
+    )
+
+
+@dataclass(frozen=True)
+class DataArgs:
+    """prediction: what is predicted, and where it goes"""
+
+    predict_set: str = flag(None, "the file to predict; - reads standard input")
+    do_prediction: bool = flag(True, "predict; false: only --save_inference_model_path")
+    output: str | None = flag(None, "new: where predictions go (see the README, Batch prediction)")
+    batch_size: int = flag(32, "examples a batch")
+    precision: str = flag("fp32", PRECISION_HELP, choices=PRECISIONS)
+    engine: str = flag(AUTO, f"new: {ENGINE_HELP.removesuffix(' [auto]')}", choices=ENGINES)
+    num_workers: int = flag(0, "new: processes that tokenise; 0: a thread of this one")
+    use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
+    use_fp16: bool = flag(False, "weights are always float32; true is an error, --precision bf16 is the fast way")
+    log_file: str | None = flag(None, "new: write the log to this file as well")
+
+
+@dataclass(frozen=True)
+class ExportArgs:
+    """inference model: the checkpoint as one folder with all that prediction needs"""
+
+    save_inference_model_path: str | None = flag(None, "write it to PATH/<checkpoint name>_inference_model")
+    onnx: bool = flag(False, "new: add model.onnx to it, for other runtimes")
+    overwrite: bool = flag(False, "new: replace an inference model that is there", bare=True)
+    calibration_set: str | None = flag(
+        None, "new: rows that --precision int8 is tried on before its model is written, as the task reads them"
+    )
+    max_loss: float = flag(0.02, "new: share of answers to --calibration_set that --precision int8 may change")
+
+
+@dataclass(frozen=True)
+class TableArgs:
+    """output: the form of the predictions"""
+
+    output_format: str = flag(
+        "tsv",
+        "tsv: a header, the columns of the input and the prediction; jsonl: the same as JSON lines",
+        choices=("tsv", "jsonl"),
+    )
+    copy_columns: bool = flag(True, "qid, text_a and text_b stand before each prediction")
+
+
+class PredictArgs(NamedTuple):
+    """All flags of a prediction. script: the script's own group, or None; task: name -> value of those of the task's
+    own flags that were given."""
+
+    model: ModelArgs
+    data: DataArgs
+    export: ExportArgs
+    script: Any
+    task: dict[str, Any]
+    checks: InputChecks = InputChecks()
+
+    def values(self) -> dict[str, Any]:
+        """name -> value of every flag."""
+        groups = [group for group in (*self[:4], self.checks) if group is not None]
+        return {name: value for group in groups for name, value in asdict(group).items()} | self.task
+
+
+def int8_of(precision: str, export: ExportArgs) -> Int8 | None:
+    """What an int8 model is compared on, or None where none is made."""
+    return Int8(str(export.calibration_set), export.max_loss) if precision == "int8" else None
+
+
+GROUPS = {"model": ModelArgs, "data": DataArgs, "checks": InputChecks, "export": ExportArgs}
+
+
+def parse(
+    prog: str, description: str, argv: Sequence[str], script_flags: type | None = None, task_flags: type | None = None
+) -> PredictArgs:
+    """Flags from a command line.
+
+    Args:
+        script_flags: the dataclass of flags that only this script has, or None.
+        task_flags: that of the task (``FinetuneTask.flags``), or None.
+
+    Raises:
+        UserError: see ``finetune.training.args.read_flags``; flags that do not go together.
+    """
+    usage = f"{prog} (--inference_model PATH | --init_checkpoint PATH --vocab_path PATH) --predict_set PATH [flags]"
+    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    groups: dict[str, type | None] = {**GROUPS, "script": script_flags}
+    for group in filter(None, groups.values()):
+        add_flags(parser, group)
+    task_names = [entry.name for entry in fields(task_flags) if is_of_prediction(entry)] if task_flags else []
+    if task_flags and task_names:
+        others = [entry.name for entry in fields(task_flags) if entry.name not in task_names]
+        add_flags(parser, task_flags, optional=True, without=others)
+    values = read_flags(parser, argv)
+    made: dict[str, Any] = {
+        key: group(**{entry.name: values[entry.name] for entry in fields(group)}) if group else None
+        for key, group in groups.items()
+    }
+    args = PredictArgs(**made, task={name: values[name] for name in task_names if values.get(name) is not None})
+    _check(args)
+    return args
+
+
+def is_of_prediction(entry: Field) -> bool:
+    """Whether a flag of a task has an effect on predictions."""
+    return entry.metadata.get("facts", {}).get("prediction", True)
+
+
+def source_of(argv: Sequence[str]) -> str | None:
+    """The model that a command line names with --inference_model or --init_checkpoint, or None."""
+    for flag_name in ("--inference_model", "--init_checkpoint"):
+        for place, word in enumerate(argv):
+            if word == flag_name and place + 1 < len(argv):
+                return argv[place + 1]
+            if word.startswith(f"{flag_name}="):
+                return word.partition("=")[2]
+    return None
+
+
+def check_onnx(engine: str, precision: str, export: ExportArgs, from_weights: bool) -> None:
+    """Raise UserError where an engine would lack its file in the inference model that is asked for.
+
+    Args:
+        from_weights: whether the inference model is made of weights.
+    """
+    if not 0 <= export.max_loss <= 1:
+        raise UserError(f"--max_loss {export.max_loss:g}: a share of the answers: give a number from 0 to 1")
+    if export.calibration_set and (precision != "int8" or not from_weights):
+        raise UserError("--calibration_set is for making an int8 model: give --precision int8 and a checkpoint")
+    if precision == "int8" and from_weights:
+        if not export.calibration_set:
+            raise UserError(
+                "--precision int8: give --calibration_set, rows to compare its answers on before the model is written"
+            )
+        return
+    if runs_onnx(engine) and export.save_inference_model_path and not export.onnx:
+        raise UserError(f"--engine {engine}: runs the model.onnx of the inference model: give --onnx true too")
+
+
+def _check(args):
+    """What no single flag can tell."""
+    model, data, export = args.model, args.data, args.export
+    if model.inference_model and model.init_checkpoint:
+        raise UserError("--inference_model and --init_checkpoint are both given: give the one to predict with")
+    if not model.inference_model and not model.init_checkpoint:
+        raise UserError(
+            "no model: give --init_checkpoint, a fine-tuned checkpoint, or --inference_model, an inference model"
+        )
+    if model.inference_model and export.save_inference_model_path:
+        raise UserError(
+            "--save_inference_model_path needs --init_checkpoint: what --inference_model names is one already; copy it"
+        )
+    for name in ("onnx", "overwrite"):
+        if getattr(export, name) and not export.save_inference_model_path:
+            raise UserError(f"--{name} true is of the inference model: give --save_inference_model_path too")
+    check_engine(data.engine, data.precision)
+    check_onnx(data.engine, data.precision, export, bool(model.init_checkpoint))
+    if data.use_fp16:
+        raise UserError("--use_fp16 true: weights are float32; leave it out, and for speed give --precision bf16")
+    if not data.do_prediction and not export.save_inference_model_path:
+        raise UserError("--do_prediction false leaves nothing to do: give --save_inference_model_path, or leave it out")
+    if data.do_prediction and not data.predict_set:
+        raise UserError("no --predict_set: name the file to predict, or give --do_prediction false")
+    for name, least in (("batch_size", 1), ("num_workers", 0)):
+        if getattr(data, name) < least:
+            raise UserError(f"--{name} must be at least {least}, not {getattr(data, name)}")

@@ -1,0 +1,48 @@
+"""The prediction scripts: flags first, then Paddle and the model.
+
+main("infer_classifyer.py", ("classify", "regression"), sys.argv[1:])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finetune import TASKS, TaskFlags, flags_of
+from finetune.prediction.args import TableArgs, parse, source_of
+from finetune.spec import stored_task
+from propeller import runtime
+from propeller.errors import UserError
+
+
+def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
+    """Run a prediction script; --help and a wrong flag end it before Paddle is loaded. Returns its exit status.
+
+    Args:
+        prog: its name.
+        tasks: names of the tasks that it predicts, the first one that of a checkpoint which does not say; (): the
+            task of the model that the flags name.
+        argv: the command line.
+    """
+    tasks = tuple(tasks) or _task_of_model(argv)
+    flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
+    args = parse(prog, f"Predict new data: {flags.about}.", argv, flags.prediction or TableArgs, flags.task)
+    runtime.prepare()
+    from finetune.prediction.run import start
+
+    return start(tasks, args)
+
+
+def _task_of_model(argv):
+    """The task of the model that a command line names; () without one: its flags are then those of every task."""
+    source = source_of(argv)
+    if source is None:
+        return ()
+    name = stored_task(source)
+    if name is None:
+        raise UserError(
+            f"{source}: does not say its task: predict with the script of the task (infer_classifyer.py, "
+            "infer_sequence_labeling.py, infer_mrc.py)"
+        )
+    if name not in TASKS:
+        raise UserError(f"{source}: its task {name!r} is unknown here, known: {', '.join(TASKS)}")
+    return (name,)

@@ -1,0 +1,1 @@
+"""Scores of prediction files, whoever made them: the forms of file, and a module per kind of task. Never Paddle."""

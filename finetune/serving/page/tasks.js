@@ -1,0 +1,234 @@
+// What each task asks for and how its answer is shown. Texts only ever become text nodes, never markup.
+
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "class") made.className = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const MANY = 10;
+
+function bar(name, share, shown, best) {
+  const fill = element("span", { class: "fill" });
+  fill.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
+  return element("span", { class: best ? "bar best" : "bar" },
+    element("span", { class: "bar-head" }, element("span", {}, name), element("span", { class: "number" }, shown)),
+    element("span", { class: "track", "aria-hidden": "true" }, fill));
+}
+
+function bars(entries) {
+  return element("ul", { class: "bars" },
+    ...entries.map(([name, share, shown], at) => element("li", {}, bar(name, share, shown, at === 0))));
+}
+
+function cutNotice(cut) {
+  return cut ? [element("p", { class: "notice" }, "The text is longer than the model reads: its end was left out.")] : [];
+}
+
+// Places count characters as Python does, so a text is taken apart by code points, not by JavaScript's UTF-16 units.
+function marked(text, spans) {
+  const characters = Array.from(text), parts = [];
+  let at = 0;
+  for (const { start, end, make } of spans) {
+    parts.push(characters.slice(at, start).join(""), make(characters.slice(start, end).join("")));
+    at = end;
+  }
+  parts.push(characters.slice(at).join(""));
+  return element("p", { class: "passage" }, ...parts);
+}
+
+function showLabels({ predictions: [found] }) {
+  const entries = Object.entries(found.probabilities).sort((one, other) => other[1] - one[1])
+    .map(([label, share]) => [label, share, percent(share)]);
+  const rest = entries.slice(MANY);
+  const more = rest.length
+    ? [element("details", {}, element("summary", {}, `${rest.length} more labels`), bars(rest))] : [];
+  return [
+    element("p", { class: "verdict" }, found.label, element("small", {}, percent(found.probabilities[found.label]))),
+    bars(entries.slice(0, MANY)), ...more, ...cutNotice(found.truncated),
+  ];
+}
+
+function showScore({ predictions: [found] }) {
+  return [element("p", { class: "verdict" }, found.score.toFixed(3)), ...cutNotice(found.truncated)];
+}
+
+function showEntities({ predictions: [found] }, values, info) {
+  const types = info.entity_types || [];
+  const kind = (type) => Math.max(types.indexOf(type), 0) % 8;
+  const spans = found.entities.map(({ start, end, type }) => ({
+    start, end,
+    make: (text) => element("mark", { class: `type-${kind(type)}` }, text, element("span", { class: "kind" }, type)),
+  }));
+  const rows = found.tokens.map((token) => element("tr", {},
+    element("td", {}, token.text), element("td", {}, token.tag),
+    element("td", { class: "number" }, percent(token.probability))));
+  const head = element("tr", {}, element("th", { scope: "col" }, "Token"), element("th", { scope: "col" }, "Tag"),
+    element("th", { scope: "col", class: "number" }, "Probability"));
+  const count = found.entities.length;
+  return [
+    element("p", { class: "verdict" }, count === 1 ? "1 entity" : `${count || "No"} entities`),
+    marked(values.text, spans),
+    element("details", {}, element("summary", {}, "Tag of every token"),
+      element("div", { class: "scroll", tabindex: "0" },
+        element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)))),
+  ];
+}
+
+function showAnswer({ predictions: [found] }, values) {
+  if (found.answer === null) return [element("p", { class: "verdict" }, "No part of the text could be the answer.")];
+  const passage = element("div");
+  const choices = element("ol", { class: "bars", "aria-label": "Other answers" });
+  const mark = (span) => passage.replaceChildren(
+    marked(values.context, [{ ...span, make: (text) => element("mark", {}, text) }]));
+  found.nbest.slice(0, 5).forEach((span, at) => {
+    const button = element("button", { type: "button", class: "choice", "aria-pressed": String(at === 0) },
+      bar(span.text, span.probability, percent(span.probability), at === 0));
+    button.addEventListener("click", () => {
+      for (const other of choices.querySelectorAll("button")) {
+        other.setAttribute("aria-pressed", String(other === button));
+      }
+      mark(span);
+    });
+    choices.append(element("li", {}, button));
+  });
+  mark(found.nbest[0]);
+  return [
+    element("p", { class: "verdict" }, found.answer, element("small", {}, percent(found.probability))),
+    passage, element("h3", {}, "Best answers, shares among them"), choices,
+  ];
+}
+
+const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
+
+function showSimilarity(answer, values) {
+  const entries = lines(values.other).map((line, at) => [line, answer.similarity[at], answer.similarity[at].toFixed(3)])
+    .sort((one, other) => other[1] - one[1]);
+  const verdict = entries.length === 1
+    ? [element("p", { class: "verdict" }, entries[0][2], element("small", {}, "cosine similarity"))] : [];
+  return [...verdict, bars(entries), ...cutNotice(answer.truncated.some(Boolean))];
+}
+
+const PAIR = [
+  { name: "text", label: "Text", rows: 4, required: true },
+  { name: "other", label: "Second text", hint: "for models of pairs", rows: 2 },
+];
+const pairPayload = ({ text, other }) => ({ texts: [other.trim() ? [text, other] : text] });
+
+// For a task without an entry of its own: probabilities as bars, every other part of the prediction in a table.
+function showPrediction({ predictions: [found] }) {
+  const { probabilities, truncated, ...rest } = found;
+  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const rows = Object.entries(rest).map(([name, value]) => element("tr", {},
+    element("th", { scope: "row" }, name), element("td", {}, shown(value))));
+  const table = element("div", { class: "scroll", tabindex: "0" }, element("table", {}, element("tbody", {}, ...rows)));
+  const entries = Object.entries(probabilities || {}).sort((one, other) => other[1] - one[1])
+    .map(([label, share]) => [label, share, percent(share)]);
+  return [table, ...(entries.length ? [bars(entries)] : []), ...cutNotice(truncated)];
+}
+
+export function taskOf(info) {
+  if (TASKS[info.task]) return TASKS[info.task];
+  const name = info.task.replaceAll("_", " ");
+  return {
+    title: name[0].toUpperCase() + name.slice(1), about: info.about || "",
+    fields: PAIR, payload: pairPayload, show: showPrediction, examples: [],
+  };
+}
+
+const TASKS = {
+  classify: {
+    title: "Text classification",
+    about: "The label of a text or of a pair of texts, and how probable each label is.",
+    fields: PAIR, payload: pairPayload, show: showLabels,
+    examples: [
+      { text: "A warm, funny and beautifully acted film that stays with you for days." },
+      { text: "Far too long, and hardly one of its jokes is worth the wait." },
+      { text: "酒店位置很好，房间干净，前台的服务也很热情。" },
+      { text: "电池用了两天就坏了，客服一直不回复。" },
+      { text: "A woman is playing the violin on a stage.", other: "Somebody is making music." },
+    ],
+  },
+  student: {
+    title: "Text classification by a student",
+    about: "The label of a text or of a pair of texts, from a small network that learnt from a larger one.",
+    fields: PAIR, payload: pairPayload, show: showLabels,
+    examples: [
+      { text: "A warm, funny and beautifully acted film that stays with you for days." },
+      { text: "酒店位置很好，房间干净，前台的服务也很热情。" },
+    ],
+  },
+  regression: {
+    title: "Scoring",
+    about: "A number for a text or for a pair of texts, such as how alike they are.",
+    fields: PAIR, payload: pairPayload, show: showScore,
+    examples: [
+      { text: "A woman is playing the violin.", other: "Someone plays an instrument." },
+      { text: "A dog runs along the beach.", other: "The committee met on Tuesday." },
+      { text: "两个孩子在公园里踢足球。", other: "孩子们正在公园玩球。" },
+    ],
+  },
+  student_regression: {
+    title: "Scoring by a student",
+    about: "A number for a text or for a pair of texts, from a small network that learnt from a larger one.",
+    fields: PAIR, payload: pairPayload, show: showScore,
+    examples: [
+      { text: "A woman is playing the violin.", other: "Someone plays an instrument." },
+    ],
+  },
+  student_sequence_label: {
+    title: "Entities in a text, by a student",
+    about: "Names and other entities, highlighted where they stand, from a small network.",
+    fields: [{ name: "text", label: "Text", rows: 6, required: true }],
+    payload: ({ text }) => ({ texts: [text] }), show: showEntities,
+    examples: [
+      { text: "王小明昨天从北京飞往上海，参加清华大学的校友会。" },
+      { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
+    ],
+  },
+  sequence_label: {
+    title: "Entities in a text",
+    about: "Names and other entities, highlighted where they stand.",
+    fields: [{ name: "text", label: "Text", rows: 6, required: true }],
+    payload: ({ text }) => ({ texts: [text] }), show: showEntities,
+    examples: [
+      { text: "王小明昨天从北京飞往上海，参加清华大学的校友会。" },
+      { text: "国际红十字会的代表李华在日内瓦会见了当地的记者。" },
+      { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
+    ],
+  },
+  mrc: {
+    title: "Reading comprehension",
+    about: "The answer to a question, found in a text.",
+    fields: [
+      { name: "question", label: "Question", rows: 1, required: true },
+      { name: "context", label: "Text that holds the answer", rows: 9, required: true },
+    ],
+    payload: ({ question, context }) => ({ question, context }), show: showAnswer,
+    examples: [
+      { question: "大桥是谁设计的？", context: "这座大桥建于1957年，由工程师陈立设计，全长1670米。大桥建成以前，人们只能乘渡船过江，每天往返的渡船有四十多班。" },
+      { question: "Who designed the bridge?", context: "The bridge over the Arne was opened in 1874. It was designed by the engineer Clara Voss and replaced a ferry that had crossed the river forty times a day." },
+      { question: "How often did the ferry cross the river?", context: "The bridge over the Arne was opened in 1874. It was designed by the engineer Clara Voss and replaced a ferry that had crossed the river forty times a day." },
+    ],
+  },
+  embed: {
+    title: "Similarity of texts",
+    about: "How close two texts are: the cosine of their vectors.",
+    fields: [
+      { name: "text", label: "Text", rows: 2, required: true },
+      { name: "other", label: "Compared with", hint: "a text a line", rows: 5, required: true },
+    ],
+    payload: ({ text, other, pooling }) => ({ pairs: lines(other).map((line) => [text, line]), ...(pooling && { pooling }) }),
+    show: showSimilarity,
+    examples: [
+      { text: "How do I change my password?", other: "I forgot my login and need a new one.\nWhere can I buy a train ticket?\nThe weather will be fine tomorrow." },
+      { text: "A dog runs along the beach.", other: "An animal is running by the sea." },
+      { text: "今天天气怎么样？", other: "明天会下雨吗？\n怎么修改密码？" },
+    ],
+  },
+};

@@ -1,0 +1,122 @@
+"""What a folder given to ``finetune.load`` holds: an inference model, a checkpoint or a Hugging Face model."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import weakref
+from pathlib import Path
+from typing import Any
+
+from ernie.checkpoint import has_pooler
+from ernie.config import ErnieConfig
+from ernie.convert import to_params
+from finetune import TASKS, task_class
+from finetune.prediction.args import ModelArgs
+from finetune.prediction.export import Checkpoint
+from finetune.prediction.source import open_checkpoint
+from finetune.spec import CONFIG, RECORD, VOCAB, read_record
+from propeller.bundle import MANIFEST, holds_bundle
+from propeller.errors import UserError
+from propeller.files import temporary_directory
+
+HEADLESS = "embed"  # the task of weights that say none
+
+
+class Scratch:
+    """A temporary directory, ``path``, that goes with this object, at the latest at the end of the program.
+
+    Args:
+        prefix: see ``propeller.files.temporary_directory``.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        stack = contextlib.ExitStack()
+        self.path = stack.enter_context(temporary_directory(prefix))
+        self._finalizer = weakref.finalize(self, stack.close)
+
+    def cleanup(self) -> None:
+        """Remove it now."""
+        self._finalizer()
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Weights with what belongs to them.
+
+    Attributes:
+        checkpoint: the weights.
+        temporary: the folder that they were converted into, or None.
+    """
+
+    checkpoint: Checkpoint
+    temporary: Scratch | None = None
+
+
+def open_weights(folder: Path, task: str | None, vocab_path: str | None) -> Weights | None:
+    """The weights in a folder; None where it is an inference model.
+
+    Args:
+        folder: see ``finetune.load``.
+        task: what the user said of it, or None.
+        vocab_path: likewise.
+
+    Raises:
+        UserError: there is nothing of these in it, or it is damaged or incomplete.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such directory; give a checkpoint, an inference model or a model directory")
+    if holds_bundle(folder):
+        return None
+    if (folder / "config.json").is_file() and not (folder / CONFIG).is_file():
+        temporary = Scratch("ernie-load-")
+        to_params("hf", folder, temporary.path / "model", init_pooler=True)
+        return Weights(_checkpoint(temporary.path / "model" / "params", task, vocab_path, folder), temporary)
+    params = folder / "params"
+    if not any((place / name).is_file() for place in (folder, params) for name in (RECORD, CONFIG)):
+        raise UserError(
+            f"{folder}: holds no checkpoint ({RECORD}), inference model ({MANIFEST}), Hugging Face model (config.json) "
+            f"or model directory ({CONFIG}, params/ and {VOCAB})"
+        )
+    return Weights(_checkpoint(params if params.is_dir() else folder, task, vocab_path, folder))
+
+
+def _checkpoint(params: Path, task: str | None, vocab_path: str | None, folder: Path) -> Checkpoint:
+    stored = read_record(params)
+    name = task or stored.get("task") or HEADLESS
+    if name not in TASKS:
+        raise UserError(f"{folder}: task {name!r} is unknown here: give one of {', '.join(TASKS)}")
+    if task and stored.get("task") not in (None, task):
+        raise UserError(f"{folder}: is of the task {stored['task']!r}, not {task!r}: leave task out")
+    config = next((path for path in (params / CONFIG, params.parent / CONFIG) if path.is_file()), None)
+    # As ernie_encoder.py: an encoder alone keeps blanks, unless its record tells how text became tokens.
+    tells = {"task", "for_cn", "tokenizer_fingerprint"} & stored.keys()
+    given = ModelArgs(
+        init_checkpoint=str(params),
+        for_cn=False if name == HEADLESS and not tells else None,
+        vocab_path=None if vocab_path is None else str(vocab_path),
+        ernie_config_path=str(config) if config and "ernie_config" not in stored else None,
+    )
+    checkpoint = open_checkpoint(given, stored, task_class(name))
+    return embedding_checkpoint(checkpoint) if name == HEADLESS else checkpoint
+
+
+def embedding_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
+    """The encoder of a checkpoint, as a model of embeddings. Raises UserError: it has none, as a student."""
+    task = task_class(HEADLESS)
+    if not isinstance(checkpoint.config, ErnieConfig):
+        raise UserError(f"{checkpoint.folder}: has no encoder whose vectors could be given: give a model that has one")
+    facts: dict[str, Any] = {"layer": checkpoint.config.num_hidden_layers, "states": False, "pooling": "cls"}
+    facts.update(num_hidden_layers=checkpoint.config.num_hidden_layers, normalize=False)
+    if not has_pooler(checkpoint.folder):
+        facts.update(pooler=False, pooling="mean")
+    spec = checkpoint.spec.replace(
+        task=task.name,
+        label_map=None,
+        num_labels=0,
+        metric=None,
+        settings=None,
+        facts=facts,
+        for_cn=checkpoint.spec.for_cn and checkpoint.task.drops_blanks,
+    )
+    return dataclasses.replace(checkpoint, task=task, spec=spec)

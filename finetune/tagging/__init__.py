@@ -1,0 +1,1 @@
+"""Sequence labelling: one tag per token, and the entities that tags make."""

@@ -1,0 +1,353 @@
+"""Sequence labelling, one tag per token: MSRA-NER.
+
+    python run_sequence_labeling.py --train_set data/msra_ner/train.tsv --dev_set data/msra_ner/dev.tsv --num_labels 7 \
+        --label_map_config data/msra_ner/label_map.json --chunk_scheme IOB ...
+
+A line of the prediction file is `text_a<TAB>tags<TAB>probabilities<TAB>entities`: the first column as it stands in the
+input, one tag per token and the probability of each, separated as in the input (by 0x02 or blanks), and a JSON list of
+`{"text", "start", "end", "type"}`. Places count characters of the original text, the end exclusive. The original text
+is text_a, without any 0x02.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from ernie.modeling import Linear
+from finetune.metrics import f1_score
+from finetune.tagging.flags import SequenceLabelArgs
+from finetune.task import ENCODER_INPUTS, FinetuneTask
+from propeller.errors import UserError
+from propeller.files import atomic_text
+from propeller.metrics import Metric
+from propeller.train.model import Input, RunMode
+from reader.survey import is_placeholder, label_fields
+from reader.tagging.reader import Sentence, TaggingReader, find_separator, split_tokens
+from reader.tagging.tags import TagSet
+from reader.tsv import TsvFile
+
+if TYPE_CHECKING:
+    from ernie.config import ErnieConfig
+    from finetune.spec import ModelSpec, Reading
+    from reader.task_reader import BatchReader
+    from reader.tokenizer import Tokenizer
+
+
+log = logging.getLogger("ernie.finetune")
+
+
+def tag_set(spec: ModelSpec) -> TagSet:
+    """The ``TagSet`` of a ``ModelSpec``. Raises UserError: settings and label map do not fit."""
+    settings = spec.settings
+    return TagSet(
+        spec.label_map or {},
+        settings.chunk_scheme,
+        settings.o_label,
+        settings.padding_label,
+        spec.num_labels,
+        spec.label_map_source,
+    )
+
+
+class SequenceLabel(FinetuneTask):
+    """One tag per token: softmax over the vector of every word piece."""
+
+    name = "sequence_label"
+    head_prefix: tuple[str, ...] = ("cls_seq_label_out",)
+    flags: type = SequenceLabelArgs
+    answer_outputs = ("probs",)
+    handler = "finetune.tagging.handler:TaggingHandler"
+    job = "finetune.tagging.predictions:TaggingJob"
+    script = "infer_sequence_labeling.py"
+    inputs = (
+        *ENCODER_INPUTS,
+        Input("labels", [None, None], "int64", label=True),
+        Input("seq_lens", [None, 1], "int64", label=True),
+        Input("keep", [None, 2], "int64", label=True),
+        Input("last_part", [None, 1], "int64", label=True),
+    )
+
+    def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
+        super().__init__(config, spec, mode, optimizer)
+        self.out = Linear(
+            config,
+            config.hidden_size,
+            spec.num_labels,
+            weight_name="cls_seq_label_out_w",
+            bias_name="cls_seq_label_out_b",
+        )
+
+    def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        """-> ``logits`` and ``probs``, float32 [batch, seq, num_labels]."""
+        encoded = self.encoder(features)  # [batch, seq, hidden]
+        logits = self.out(F.dropout(encoded, self.spec.dropout, training=self.training))
+        return {"logits": logits, "probs": F.softmax(logits)}
+
+    def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
+        """The sum of the cross entropies over the tokens, divided by the number of places, padding included.
+
+        The 2019 code does the same, and its hyper-parameters depend on it: a sentence weighs less among longer ones.
+        """
+        labels = label["labels"]
+        losses = F.cross_entropy(predictions["logits"], labels.unsqueeze(-1), reduction="none").squeeze(-1)
+        places = paddle.cumsum(paddle.ones_like(labels), axis=1)  # 1, 2, ... [batch, seq]
+        return (losses * (places <= label["seq_lens"]).astype(losses.dtype)).mean()
+
+    def loss_weight(self, batch: dict[str, np.ndarray]) -> int:
+        """The number of places in the batch, padding included: the loss is the mean over them."""
+        return batch["labels"].size
+
+    def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
+        """Chunk F1, precision and recall; while training they cover one batch."""
+        predicted = predictions["logits"].argmax(axis=-1)
+        return {
+            "chunks": ChunkScores([predicted, label["labels"], label["keep"], label["last_part"]], tag_set(self.spec))
+        }
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        """The tags and their scheme."""
+        if not spec.label_map:
+            raise UserError('--label_map_config is needed: a JSON file {"B-PER": 0, ..., "O": 6} of the tags')
+        tag_set(spec)
+
+    @classmethod
+    def labels(cls, spec: ModelSpec) -> list[str]:
+        return tag_set(spec).names
+
+    @classmethod
+    def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:
+        return TaggingReader(path, tokenizer, labelled=reading.labelled, **cls.reader_arguments(spec, reading))
+
+    @classmethod
+    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
+        """Whether any tag of a test file is more than a placeholder or O."""
+        tags = tag_set(spec)
+        known, outside = set(tags.names), tags.names[tags.outside]
+        table = TsvFile(path, known=TaggingReader.known_columns)
+        separator = find_separator(table)
+        return any(
+            word != outside and not is_placeholder(word, known)
+            for field in label_fields(table)
+            for word in split_tokens(field, separator)
+        )
+
+    @classmethod
+    def reader_arguments(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
+        """The keyword arguments of a ``TaggingReader``."""
+        return {
+            "tags": tag_set(spec),
+            "windows": not reading.training and spec.settings.long_text == "window",
+            "token_cache_dir": reading.token_cache_dir,
+            "max_seq_len": spec.max_seq_len,
+            "task_id": spec.task_id,
+            **reading.batching(),
+        }
+
+    @classmethod
+    def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+        """Sentences are counted, not windows of them."""
+        return {**scores, "data_num": reader.num_examples}
+
+    @classmethod
+    def best_by(cls, spec: ModelSpec) -> str:
+        return "f1"
+
+    @classmethod
+    def score_names(cls, spec: ModelSpec) -> tuple[str, ...]:
+        return ("loss", "f1", "precision", "recall")
+
+    @classmethod
+    def evaluation_line(cls, spec: ModelSpec, scores: Mapping[str, Any], elapsed: float) -> str:
+        """The 2019 line."""
+        return f"{_scores(scores)}, elapsed time: {elapsed:f} s"
+
+    @classmethod
+    def training_line(cls, record: Mapping[str, Any]) -> str:
+        """The 2019 line."""
+        return f"loss: {record['loss']:f}, {_scores(record)}"
+
+    @classmethod
+    def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+        """Whole sentences: ``probs`` float32 [pieces, classes] without [CLS] and [SEP], and the ``Sentence``."""
+        for sentence, probs in zip(reader.sentences(), whole_sentences(outputs)):
+            yield {"probs": probs}, sentence
+
+    @classmethod
+    def decode(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> dict[str, Any]:
+        """``entities``, and of every token its text, place, tag and probability, see ``finetune.tagging.handler``.
+
+        A token without a word piece, or after the cut of a long sentence, is O or inside the entity around it.
+        """
+        return decode_sentence(tag_set(spec), row, outputs["probs"])
+
+    @classmethod
+    def answers_changed(
+        cls,
+        exact: Mapping[str, np.ndarray],
+        rough: Mapping[str, np.ndarray],
+        batch: Mapping[str, np.ndarray],
+        spec: ModelSpec,
+    ) -> np.ndarray:
+        """1 for a token that gets another tag."""
+        changed = exact["probs"].argmax(axis=-1) != rough["probs"].argmax(axis=-1)  # [batch, seq]
+        return changed[batch["input_mask"] > 0].astype(float)
+
+    @classmethod
+    def write_predictions(cls, outputs: Iterable, reader: Any, save: str, spec: ModelSpec) -> int:
+        """One line per sentence, see the module."""
+        lines = SentenceLines(reader.tags)
+        with atomic_text(save) as file:
+            for arrays, sentence in cls.examples(outputs, reader):
+                file.write(lines.tsv(sentence, decode_sentence(reader.tags, sentence, arrays["probs"])))
+        lines.log_misplaced(save)
+        return lines.written
+
+
+def _scores(scores):
+    return f"f1: {scores['f1']:f}, precision: {scores['precision']:f}, recall: {scores['recall']:f}"
+
+
+class ChunkScores(Metric):
+    """Entities predicted, labelled and both, over sentences put together from their windows.
+
+    They are counted over word pieces with [CLS] and [SEP], as in 2019. tensors: predicted classes and labels int64
+    [batch, seq], and ``keep`` and ``last_part`` of ``TaggingReader``.
+    """
+
+    def __init__(self, tensors: Iterable[Any], tags: TagSet) -> None:
+        self.tags = tags
+        super().__init__(tensors)
+
+    def reset(self) -> None:
+        self.inferred = self.labelled = self.correct = 0
+        self._predicted: list[int] = []  # the sentence whose windows are being put together
+        self._wanted: list[int] = []
+
+    def update(self, arrays: Sequence[np.ndarray]) -> None:
+        for predicted, wanted, (begin, end), last in zip(*arrays):
+            self._predicted += predicted[begin:end].tolist()
+            self._wanted += wanted[begin:end].tolist()
+            if last:
+                inferred, labelled = (set(self.tags.entities(row)) for row in (self._predicted, self._wanted))
+                self.inferred += len(inferred)
+                self.labelled += len(labelled)
+                self.correct += len(inferred & labelled)
+                self._predicted, self._wanted = [], []
+
+    def eval(self) -> dict[str, float]:
+        return f1_score(self.inferred, self.labelled, self.correct)
+
+
+def whole_sentences(outputs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[np.ndarray]:
+    """Probabilities float32 [pieces, classes] of each sentence, without [CLS] and [SEP], put together from windows."""
+    parts = []
+    for predicted, batch in outputs:
+        for probs, (begin, end), last in zip(predicted["probs"], batch["keep"], batch["last_part"]):
+            parts.append(probs[begin:end])
+            if last:
+                yield np.concatenate(parts)[1:-1]
+                parts = []
+
+
+def token_tags(tags: TagSet, pieces: Sequence[int], probs: np.ndarray) -> tuple[list[int], list[float]]:
+    """A class and its probability for each token.
+
+    The class is the one whose spread over the word pieces gives their classes. The probability is that of the first
+    piece. A token without word pieces, or after the cut of a long sentence, gets probability 1 and the class O, or the
+    class that continues the entity on both sides of it.
+
+    Args:
+        tags: the ``TagSet``.
+        pieces: number of word pieces of each token.
+        probs: float32 [pieces, classes].
+    """
+    best, at = probs.argmax(axis=-1), 0
+    classes: list[int | None] = []
+    chances: list[float] = []
+    for count in pieces:
+        seen = best[at : at + count]
+        classes.append(tags.gather(seen) if len(seen) else None)
+        chances.append(float(probs[at].max()) if len(seen) else 1.0)
+        at += count
+    return tags.fill(classes), chances
+
+
+def find_entities(tags: TagSet, sentence: Sentence, classes: Sequence[int]) -> list[dict[str, Any]]:
+    """The entities of a ``Sentence``: dicts of text, start, end (characters of the original text) and type."""
+    ends = [begin + len(token) for begin, token in zip(sentence.begins, sentence.tokens)]
+    entities = []
+    for kind, first, last in tags.entities(classes):
+        start, end = sentence.begins[first], ends[last]
+        entities.append({"text": sentence.original[start:end], "start": start, "end": end, "type": kind})
+    return entities
+
+
+def decode_sentence(tags: TagSet, sentence: Sentence, probs: np.ndarray) -> dict[str, Any]:
+    """The decoded prediction of a ``Sentence``.
+
+    Args: probs: float32 [pieces, classes], without [CLS] and [SEP].
+    """
+    classes, chances = token_tags(tags, sentence.pieces, probs)
+    tokens = [
+        {
+            "text": token,
+            "start": begin,
+            "end": begin + len(token),
+            "tag": tags.names[number],
+            "probability": chance,
+        }
+        for token, begin, number, chance in zip(sentence.tokens, sentence.begins, classes, chances)
+    ]
+    return {"entities": find_entities(tags, sentence, classes), "tokens": tokens}
+
+
+class SentenceLines:
+    """Lines of prediction files, made of decoded sentences; counts them, and tags that break the scheme.
+
+    Args: tags: the ``TagSet``.
+    """
+
+    def __init__(self, tags: TagSet) -> None:
+        self.tags, self.written, self.misplaced = tags, 0, 0
+        self.numbers = {name: number for number, name in enumerate(tags.names)}
+
+    def _count(self, decoded):
+        self.written += 1
+        self.misplaced += self.tags.misplaced([self.numbers[token["tag"]] for token in decoded["tokens"]])
+
+    def tsv(self, sentence: Sentence, decoded: Mapping[str, Any], running: bool = False) -> str:
+        """``text_a``, with ``running`` the tokens, tags, probabilities, entities; see the module."""
+        self._count(decoded)
+        columns = [[token["tag"] for token in decoded["tokens"]]]
+        columns.append([f"{token['probability']:.5f}" for token in decoded["tokens"]])
+        if running:
+            columns.insert(0, sentence.tokens)
+        joined = [sentence.separator.join(column) for column in columns]
+        return "\t".join([sentence.text, *joined, json.dumps(decoded["entities"], ensure_ascii=False)]) + "\n"
+
+    def json(self, sentence: Sentence, decoded: Mapping[str, Any]) -> str:
+        """A JSON object: ``text``, ``tokens``, ``tags``, ``probabilities``, ``entities``."""
+        self._count(decoded)
+        row = {
+            "text": sentence.original,
+            "tokens": sentence.tokens,
+            "tags": [token["tag"] for token in decoded["tokens"]],
+            "probabilities": [round(token["probability"], 5) for token in decoded["tokens"]],
+            "entities": decoded["entities"],
+        }
+        return json.dumps(row, ensure_ascii=False) + "\n"
+
+    def log_misplaced(self, where: str | None = None) -> None:
+        """One line of the log where tags break the scheme."""
+        if self.misplaced:
+            log.info("%s%d predicted tags break the %s scheme; entities are taken from the tags as they are",
+                     f"{where}: " if where else "", self.misplaced, self.tags.scheme)  # fmt: skip

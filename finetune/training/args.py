@@ -1,0 +1,285 @@
+"""The flags of the fine-tuning scripts: one frozen dataclass per concern, and argparse made from them.
+
+    args = parse("run_classifier.py", "Fine-tune a classifier", sys.argv[1:])
+    args.model.vocab_path, args.train.learning_rate
+
+Every flag of the 2019 scripts is taken, with its meaning and default; new ones say so in ``--help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, NamedTuple
+
+from finetune import legacy_flags
+from finetune.checks import CheckArgs
+from propeller.errors import UserError
+from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
+from propeller.train.args import STRATEGIES, EngineArgs
+from propeller.train.distribution import Ranks
+
+# Taken because scripts of 2019 give them; there is nothing left for them to do.
+IGNORED = {
+    "use_fast_executor": "there is one executor",
+    "num_iteration_per_drop_scope": "scopes are not dropped",
+    "is_distributed": "the launcher tells",
+    "use_multi_gpu_test": "evaluation runs where training runs",
+    "enable_ce": "metrics.jsonl holds the figures",
+    "metrics": "they are always computed",
+}
+
+
+@dataclass(frozen=True)
+class ModelArgs:
+    """model: the network, its vocabulary, the weights it starts from"""
+
+    ernie_config_path: str = flag(None, "ernie_config.json of the model", required=True)
+    vocab_path: str = flag(None, "vocab.txt of the model, with or without <TAB>id", required=True)
+    init_pretraining_params: str | None = flag(
+        None, "params/ of a pre-trained model: its encoder is taken, its heads are not"
+    )
+    init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last): encoder and head are taken")
+    tokenizer: str | None = flag(
+        None,
+        "how text becomes tokens [what the model says, else FullTokenizer]",
+        choices=(
+            "FullTokenizer",
+            "CharTokenizer",
+            "SentencepieceTokenizer",
+            "WordsegTokenizer",
+            "WSSPTokenizer",
+            "WholeWordTokenizer",
+        ),
+    )
+    sp_model: str | None = flag(
+        None, "new: sentencepiece model of the last three (default: the *.model beside vocab.txt)"
+    )
+    do_lower_case: bool | None = flag(
+        None, "lower-case the text and strip accents, for uncased vocabularies [what the model says, else true]"
+    )
+    for_cn: bool | None = flag(
+        None, "drop the blanks of the text, for Chinese; false for English [what the model says, else true]"
+    )
+    max_seq_len: int = flag(512, "longest example in tokens; what is longer is cut, and counted in the log")
+    task_id: int = flag(0, "id for the task embedding, in models with use_task_id")
+    num_labels: int | None = flag(
+        None, "number of classes [as many as the label map or the model has, else the task's]"
+    )
+    label_map_config: str | None = flag(
+        None, "JSON file {label word: class}; without it labels are integers", aliases=("label_map",)
+    )
+
+
+@dataclass(frozen=True)
+class DataArgs:
+    """data: TSV files with a header naming text_a, text_b, label, qid in any order"""
+
+    train_set: str = flag(None, "rows to train on")
+    dev_set: str | None = flag(
+        None, "rows to evaluate on, several files with commas between; the first one picks the best"
+    )
+    test_set: str | None = flag(None, "rows to predict, several files with commas between; scored too where labelled")
+    test_save: str = flag("./checkpoints/test_result", "prediction file of each test set; .epoch.step is added")
+    shuffle: bool = flag(True, "shuffle the training rows anew each epoch")
+    bucket_window: int = flag(0, "new: put rows of like length together within so many rows; 0: off, as in 2019")
+    num_workers: int = flag(0, "new: processes that tokenise; 0: a thread of this one")
+    queue_size: int = flag(50, "new: batches made ready ahead of the device")
+    token_cache_dir: str = flag(
+        "auto", "new: where ids are kept for later epochs; auto: in --checkpoints; off: nowhere"
+    )
+
+
+@dataclass(frozen=True)
+class TrainArgs(EngineArgs):
+    """training: hyper-parameters"""
+
+    epoch: int = flag(3, "passes over the training rows")
+    batch_size: int = flag(32, "examples a batch on one device; tokens with --in_tokens")
+    in_tokens: bool = flag(False, "count a batch in tokens, padding too")
+    predict_batch_size: int | None = flag(None, "batch of evaluation and prediction (default: --batch_size)")
+    learning_rate: float = flag(5e-5, "peak learning rate")
+    lr_scheduler: str = flag(
+        "linear_warmup_decay", "how the rate changes", choices=("linear_warmup_decay", "noam_decay")
+    )
+    warmup_proportion: float = flag(0.1, "part of the steps the rate rises in; 0: the rate is constant")
+    weight_decay: float = flag(0.01, "decoupled decay; not for biases and layer norms")
+    head_dropout: float | None = flag(
+        None, "dropout between the encoder's output and the head, as in 2019 [0.1, or what the run to continue has]"
+    )
+    early_stop: int = flag(0, "new: stop after so many evaluations without a better score; 0: never")
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """run: what is done, where it goes, how often"""
+
+    do_train: bool = flag(True, "train")
+    do_val: bool = flag(True, "evaluate --dev_set")
+    do_test: bool = flag(True, "predict --test_set, with the last and with the best checkpoint")
+    checkpoints: str = flag("checkpoints", "folder of this run; the same command again continues it")
+    overwrite: bool = flag(False, "new: begin afresh in --checkpoints, whatever run it holds", bare=True)
+    keep_checkpoints: int = flag(3, "new: last checkpoints to keep, besides the best; 0: all, as in 2019")
+    verify_checkpoints: bool = flag(True, "compare a checkpoint's files with their sha256 before continuing from it")
+    save_steps: int = flag(10000, "steps between checkpoints; 0: none but what --save_strategy says and the last")
+    save_strategy: str = flag(
+        "steps", "checkpoints every --save_steps, as in 2019, at the end of each epoch, or both", choices=STRATEGIES
+    )
+    validation_steps: int = flag(1000, "steps between evaluations; 0: none but what --eval_strategy says and the last")
+    eval_strategy: str | None = flag(
+        None,
+        "evaluations every --validation_steps, at the end of each epoch, or both, as in 2019 [both, or what the run "
+        "to continue has]",
+        choices=STRATEGIES,
+    )
+    best_metric: str | None = flag(
+        None,
+        "the score of the first --dev_set that picks the best checkpoint, the highest or, of a loss, the lowest [the "
+        "task's own, for classification that of --metric]",
+        metavar="NAME",
+    )
+    skip_steps: int = flag(10, "steps between lines of the log")
+    verbose: bool = flag(False, "log the reader's queue and the learning rate too")
+    log_file: str | None = flag(None, "new: write the log to this file as well")
+    use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
+    hang_timeout: float | None = flag(
+        None,
+        "new: end a run that had no batch for so many seconds, all stacks in the logs; 0: never (default: 1800 in "
+        "several processes, 7200 in one)",
+    )
+
+
+class Args(NamedTuple):
+    """All flags of a run."""
+
+    model: ModelArgs
+    data: DataArgs
+    train: TrainArgs
+    run: RunArgs
+    task: object
+    ignored: list[str]
+    checks: CheckArgs = CheckArgs()
+    ranks: Ranks = Ranks()  # the processes that share the work; no flag, the launcher's environment says
+
+
+GROUPS = {"model": ModelArgs, "data": DataArgs, "checks": CheckArgs, "train": TrainArgs, "run": RunArgs}
+
+
+def ignored_flags(task_flags: type | None) -> dict[str, str]:
+    """name -> why, of the flags without effect: those of 2019 that have nothing left to do, and other tasks'."""
+    known = {entry.name for entry in fields(task_flags)} if task_flags else set()
+    others = {entry.name: f"for {title} only" for title, entry in legacy_flags() if entry.name not in known}
+    return {**IGNORED, **others}
+
+
+def build_parser(prog: str, description: str, task_flags: type | None = None) -> FlagParser:
+    """The argparse parser, flags in groups; ``task_flags`` is the dataclass of a task's own, or None."""
+    usage = f"{prog} --ernie_config_path PATH --vocab_path PATH [flags]"
+    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    for group in [*GROUPS.values(), *([task_flags] if task_flags else [])]:
+        add_flags(parser, group)
+    add_ignored(parser, ignored_flags(task_flags))
+    return parser
+
+
+def parse(prog: str, description: str, argv: Sequence[str], task_flags: type | None = None) -> Args:
+    """Flags from a command line.
+
+    Raises:
+        UserError: see ``read_flags``; flags that do not go together.
+    """
+    values = read_flags(build_parser(prog, description, task_flags), argv)
+    groups: dict[str, type | None] = {**GROUPS, "task": task_flags}
+    made: dict[str, Any] = {key: from_values(group, values) if group else None for key, group in groups.items()}
+    args = Args(**made, ignored=[name for name in ignored_flags(task_flags) if values[name] is not MISSING])
+    _check(args)
+    return args
+
+
+def from_keywords(values: Mapping[str, Any], task_flags: type | None = None) -> Args:
+    """Flags from keyword arguments, ``--learning_rate 1e-5`` as ``learning_rate=1e-5``.
+
+    Raises:
+        UserError: an unknown name (the nearest known one is named), a value of the wrong type, a missing one; flags
+            that do not go together.
+    """
+    groups = {**GROUPS, "task": task_flags}
+    entries = {entry.name: entry for group in groups.values() if group for entry in fields(group)}
+    for name in values:
+        if name not in entries:
+            near = difflib.get_close_matches(name, entries, 1)
+            raise UserError(f"unknown argument {name}: {f'did you mean {near[0]}?' if near else 'no such flag'}")
+    checked = {name: _checked(entries[name], value) for name, value in values.items() if value is not None}
+    for entry in entries.values():
+        if entry.metadata.get("required") and entry.name not in checked:
+            raise UserError(f"{entry.name} is missing: {entry.metadata['help']}")
+    made: dict[str, Any] = {
+        key: group(**{entry.name: checked[entry.name] for entry in fields(group) if entry.name in checked})
+        if group
+        else None
+        for key, group in groups.items()
+    }
+    args = Args(**made, ignored=[])
+    _check(args)
+    return args
+
+
+def _checked(entry, value):
+    """A keyword's value as its flag has it. Raises UserError."""
+    kind = entry.type.removesuffix(" | None")
+    kinds = {"bool": bool, "int": int, "float": (int, float), "str": (str, os.PathLike)}[kind]
+    if kind == "str" and isinstance(value, bool):  # use_cuda=True
+        value = str(value).lower()
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind != "bool"):
+        raise UserError(f"{entry.name} is {value!r}: give a {kind}")
+    value = os.fspath(value) if kind == "str" else float(value) if kind == "float" else value
+    read, choices = entry.metadata.get("type"), entry.metadata.get("choices")
+    if read:
+        try:
+            value = read(value)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"{entry.name}: {error}") from None
+    if choices and value not in choices:
+        raise UserError(f"{entry.name} is {value!r}: give one of {', '.join(choices)}")
+    return value
+
+
+def _check(args):
+    """What no single flag can tell."""
+    run, data, model, train = args.run, args.data, args.model, args.train
+    needs = [("do_train", "train_set"), ("do_val", "dev_set"), ("do_test", "test_set")]
+    for switch, name in needs[:1] if run.do_train else []:
+        if not getattr(data, name):
+            raise UserError(f"--{switch} true needs --{name}")
+    if not run.do_train:
+        if not any(getattr(run, switch) and getattr(data, name) for switch, name in needs[1:]):
+            raise UserError("nothing to do: give --do_train true, or --do_val true with --dev_set, or --test_set")
+        if not model.init_checkpoint:
+            raise UserError("--do_train false needs --init_checkpoint: the fine-tuned checkpoint to evaluate")
+    if run.do_test and data.test_set and len(split(data.test_set)) != len(split(data.test_save)):
+        raise UserError(
+            f"--test_save names {len(split(data.test_save))} files, --test_set {len(split(data.test_set))}: "
+            "give one prediction file for each test set, with commas between"
+        )
+    for group, names in ((train, ("epoch", "batch_size", "gradient_accumulation_steps")), (run, ("skip_steps",))):
+        for name in names:
+            if getattr(group, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(group, name)}")
+    for name in ("save_steps", "validation_steps", "keep_checkpoints"):
+        if getattr(run, name) < 0:
+            raise UserError(f"--{name} must be 0 or more, not {getattr(run, name)}")
+    if not 0 <= train.warmup_proportion <= 1:
+        raise UserError(f"--warmup_proportion must be between 0 and 1, not {train.warmup_proportion}")
+    if train.head_dropout is not None and not 0 <= train.head_dropout < 1:
+        raise UserError(f"--head_dropout must be from 0 to below 1, not {train.head_dropout:g}")
+    if train.fuse_grad_size_mb is not None and train.fuse_grad_size_mb <= 0:
+        raise UserError(f"--fuse_grad_size_mb must be above 0, not {train.fuse_grad_size_mb:g}")
+    if train.weight_decay < 0:
+        raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
+    if run.hang_timeout is not None and run.hang_timeout < 0:
+        raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
+    if data.queue_size < 1:
+        raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")

@@ -1,0 +1,81 @@
+"""The log lines of the 2019 scripts, which scrapers read: their wording and fields stay.
+
+log_arguments(args)
+learner.train(..., hooks=[LegacyLogLines(task, spec, num_examples, verbose=True)])
+# epoch: 3, progress: 22456/67349, step: 3500, ave loss: 0.015862, ave acc: 0.984375, speed: 1.328810 steps/s
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import TYPE_CHECKING, Any
+
+from finetune.training.args import GROUPS, Args, ignored_flags
+from propeller.flags import log_values
+from propeller.train.hooks import RunHook
+
+if TYPE_CHECKING:
+    from finetune.spec import ModelSpec
+    from finetune.task import FinetuneTask
+    from propeller.train.journal import Journal
+    from propeller.train.state import Evaluation, TrainState
+    from propeller.train.trainer import Learner
+
+
+log = logging.getLogger("ernie.finetune")
+
+
+def all_flags(args: Args) -> dict[str, Any]:
+    """name -> value of every flag, the task's own too."""
+    groups = [getattr(args, name) for name in (*GROUPS, "task")]
+    return {name: value for group in groups if group for name, value in dataclasses.asdict(group).items()}
+
+
+def log_arguments(args: Args) -> None:
+    """All flags; and which of those given have no effect."""
+    reasons = ignored_flags(type(args.task) if args.task else None)
+    log_values(log, all_flags(args), {name: reasons[name] for name in args.ignored})
+
+
+class LegacyLogLines(RunHook):
+    """The log lines of the 2019 scripts, for scrapers that read them, word for word."""
+
+    def __init__(
+        self,
+        task: type[FinetuneTask],
+        spec: ModelSpec,
+        num_examples: int,
+        verbose: bool,
+        journal: Journal | None = None,
+    ) -> None:
+        self.task, self.spec, self.num_examples = task, spec, num_examples
+        self.verbose, self.journal = verbose, journal
+
+    def before_evaluation(self, learner: Learner, state: TrainState, evaluation: Evaluation) -> None:
+        log.info("validation result of dataset %s:", evaluation.file)
+
+    def on_record(self, learner: Learner, state: TrainState | None, record: dict[str, Any]) -> None:
+        if record["event"] == "train":
+            self._train(learner, state, record)
+            return
+        line = self.task.evaluation_line(self.spec, record, record["elapsed"])
+        where = f"file: {record['file']}, epoch: {record['epoch']}, steps: {record['step']}"
+        log.info("[%s evaluation] %s, %s", record["event"], line, where)
+        if self.journal:
+            self.journal.write(record)
+
+    def _train(self, learner, state, record):
+        if self.verbose:
+            log.info("train pyreader queue size: %d, learning rate: %f", learner.queue_size(), record["learning_rate"])
+        log.info(
+            "epoch: %d, progress: %d/%d, step: %d, %s, speed: %f steps/s",
+            record["epoch"],
+            state.rows,
+            self.num_examples,
+            record["step"],
+            self.task.training_line(record),
+            record["speed"],
+        )
+        if "loss_scale" in record:
+            log.info("loss scale: %g, skipped steps: %d", record["loss_scale"], record["skipped_steps"])

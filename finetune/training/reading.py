@@ -1,0 +1,47 @@
+"""From the flags of a run to how its files are read.
+
+reading = reading_of(args, training=True)           # reader.reading.Reading
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finetune.spec import Reading
+from finetune.training.args import Args
+
+
+def reading_of(args: Args, training: bool = False, labelled: bool = True) -> Reading:
+    """How a file is read: in training shuffled, bucketed and repeated, otherwise once in its order.
+
+    Args:
+        args: the flags.
+        training: whether it is the training file.
+        labelled: whether labels are read.
+    """
+    train, data = args.train, args.data
+    return Reading(
+        batch_size=train.batch_size if training else train.predict_batch_size or train.batch_size,
+        in_tokens=train.in_tokens,
+        seed=train.random_seed,
+        epochs=train.epoch,
+        shuffle=data.shuffle,
+        bucket_window=data.bucket_window,
+        num_workers=data.num_workers,
+        rank=args.ranks.rank,
+        world_size=args.ranks.size,
+        token_cache_dir=token_cache_dir(args, training),
+        training=training,
+        labelled=labelled,
+        on_bad=args.checks.on_bad,
+    )
+
+
+def token_cache_dir(args: Args, training: bool) -> str | None:
+    """The folder of ``--token_cache_dir``; ``auto`` is beside the checkpoints, for the training file alone."""
+    folder = args.data.token_cache_dir
+    if folder == "off":
+        return None
+    if folder == "auto":
+        return str(Path(args.run.checkpoints) / "token_cache") if training else None
+    return folder

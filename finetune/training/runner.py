@@ -1,0 +1,409 @@
+"""What every fine-tuning run does: flags -> readers, model, loop -> checkpoints, log, predictions.
+
+python -m finetune classify --train_set train.tsv --dev_set dev.tsv ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ernie.checkpoint import load_params, read_variable, write_variable
+from ernie.optimization import AdamW, OptimizationConfig
+from finetune import task_class
+from finetune.checks import check_file, other_readings
+from finetune.prediction.export import load_weights
+from finetune.task import FinetuneTask
+from finetune.training.args import Args
+from finetune.training.fingerprint import fingerprint, former_record, is_of_dev_set
+from finetune.training.log_lines import LegacyLogLines, log_arguments
+from finetune.training.reading import reading_of
+from finetune.training.settled import RunModel, check_checkpoint, settle_run, text_files, with_settled_flags
+from propeller import log as log_setup
+from propeller import runtime
+from propeller.errors import UserError
+from propeller.flags import split
+from propeller.train import distribution
+from propeller.train.args import by_strategy, explain_difference, flag_names
+from propeller.train.faults import guarded
+from propeller.train.hooks import EarlyStopping, ProgressBar
+from propeller.train.journal import Journal
+from propeller.train.model import RunMode
+from propeller.train.saver import Saver, read_json
+from propeller.train.shared import SharedSaver
+from propeller.train.trainer import Evaluation, Learner, RunConfig
+from reader.pyreader import PyReader
+from reader.survey import Survey
+
+log = logging.getLogger("ernie.finetune")
+
+NAMES = flag_names(warmup="--warmup_proportion")  # what the engine's errors call its settings
+
+
+def start(task_name: str, args: Args) -> int:
+    """Run a fine-tuning script with its flags; returns its exit status."""
+    task = task_class(task_name)
+    if not task.trains:
+        raise UserError(f"the task {task_name!r} has nothing to train: use {task.script}")
+    ranks = distribution.start()
+    args = args._replace(ranks=ranks)
+    bar = runtime.on_terminal() and ranks.size == 1  # with several, standard error goes to files
+    log_setup.setup(args.run.log_file if ranks.first else None, bar=bar)
+    run(task, args, bar)
+    return 0
+
+
+def run(task: type[FinetuneTask], args: Args, bar: bool = False) -> RunResult:
+    """Train, or evaluate and predict, as the flags say; the log and the process group are set up."""
+    model = settle_run(task, args)
+    args = with_settled_flags(args, model)
+    log_arguments(args)
+    model.config.print_config()
+    finetuner = Finetuner(model, args, bar)
+    return finetuner.train() if args.run.do_train else finetuner.evaluate_and_predict()
+
+
+class RunResult(NamedTuple):
+    """How a run ended. scores: of the best evaluation (the latest without training), name -> number, or {}; folder: of
+    the run; step: the last one; best_step: the one with the best score, or None."""
+
+    scores: dict[str, Any]
+    folder: Path
+    step: int
+    best_step: int | None
+
+
+def dev_scores(folder: Path, step: int) -> dict[str, float]:
+    """The scores of the first dev set at a step, from the run's ``metrics.jsonl``; {} where there was no evaluation."""
+    path = folder / "metrics.jsonl"
+    for line in path.read_text(encoding="utf8").splitlines() if path.is_file() else []:
+        record = json.loads(line)
+        if record.get("event") == "dev" and record.get("step") == step:
+            return numbers_of(record)
+    return {}
+
+
+def numbers_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a record of scores, but for where and when it was made."""
+    places = ("step", "epoch", "elapsed", "time")
+    return {name: value for name, value in record.items()
+            if isinstance(value, (int, float)) and name not in places}  # fmt: skip
+
+
+class Finetuner:
+    """One run of one task.
+
+    Args:
+        model: ``finetune.training.settled.RunModel``.
+        args: ``Args``.
+        bar: whether to show a progress bar.
+    """
+
+    def __init__(self, model: RunModel, args: Args, bar: bool = False) -> None:
+        self.task, self.spec, self.config, self.tokenizer = model.task, model.spec, model.config, model.tokenizer
+        self.vocab_path = model.vocab_path
+        self.args, self.bar, self.ranks = args, bar, args.ranks
+        self.place = runtime.place(args.run.use_cuda)
+        self.precision = args.train.precision(self.place)
+        self._surveys: dict[tuple[str, bool], Survey] = {}  # (path, whether labels are read) -> what is in the file
+        self._labelled: dict[str, bool] = {}
+
+    def train(self) -> RunResult:
+        """Train with evaluation, then predict the test sets; an interrupted run goes on where it was."""
+        args, run = self.args, self.args.run
+        folder = (run.checkpoints, write_variable, read_variable, run.keep_checkpoints)
+        saver = SharedSaver(
+            self.ranks,
+            lambda: Saver(
+                *folder,
+                meta=self.spec.record(),
+                also=self.task.run_files,
+                names=NAMES,
+                files=text_files(self.vocab_path, self.tokenizer),
+                verify=run.verify_checkpoints,
+            ),
+        )
+        with contextlib.closing(saver):
+            reader = self._reader(args.data.train_set, training=True)
+            evaluations = self._evaluations()
+            self._check_tests()
+            known = fingerprint(args, self.spec, reader, self.config)
+            former = former_record(known, self.task, self.spec)
+            status = saver.claim(known, run.overwrite, explain=self._explain, former=former, told=is_of_dev_set)
+            if status == "finished":
+                log.info(
+                    "this run is finished: best checkpoint %s, last %s; --overwrite begins it afresh",
+                    (Path(run.checkpoints) / "best").resolve().name,
+                    (Path(run.checkpoints) / "last").resolve().name,
+                )
+                return self._result()
+            learner = self._learner(self._optimization(reader))
+            self._load_initial(learner)
+            self.task.prepare(learner, self.spec)
+            journal = Journal(run.checkpoints) if self.ranks.first else None
+            lines = LegacyLogLines(self.task, self.spec, reader.num_examples, run.verbose)
+            hooks = [lines, *([journal] if journal else [])]
+            hooks.append(ProgressBar(self._steps(reader, whole=True), self.bar))
+            if args.train.early_stop:
+                hooks.append(EarlyStopping(args.train.early_stop))
+            with guarded(learner, run.hang_timeout):
+                state = learner.train(
+                    lambda position: PyReader(lambda: reader.batches(position), args.data.queue_size),
+                    reader.num_examples,
+                    saver,
+                    evaluations,
+                    hooks,
+                )
+                if state.stop:
+                    log.info("stopped early at step %d: %s", state.step, state.stop)
+                self._log_reader(reader)
+                self._test_last_and_best(learner, saver, state, journal)
+            saver.finish(steps=state.step, best_step=state.best_step)
+            log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
+            return self._result()
+
+    def _explain(self, difference):
+        if is_of_dev_set(difference):
+            name = difference.name.partition(" ")[2]
+            return f"the dev set {name} is another one than before; nothing is trained on it, so the run goes on"
+        return explain_difference(difference, self.ranks.size)
+
+    def evaluate_and_predict(self) -> RunResult:
+        """Evaluate and predict with a fine-tuned checkpoint, without training."""
+        args = self.args
+        evaluations = self._evaluations()
+        self._check_tests()
+        learner, described = self._load_checkpoint()
+        step, scores = described.get("step", 0), []
+        lines = LegacyLogLines(self.task, self.spec, 0, False)
+        if args.run.do_val:
+            scores = [self._score(learner, entry, lines, step, 0) for entry in evaluations]
+        if args.run.do_test:
+            for path, save in self._tests():
+                self._predict(learner, path, save)
+                if self._is_labelled(path):
+                    self._score(learner, self._test(path), lines, step, 0)
+        return RunResult(scores[0] if scores else {}, Path(args.model.init_checkpoint or ""), step, None)
+
+    def _result(self):
+        """How the run ended, from its folder."""
+        folder = Path(self.args.run.checkpoints)
+        if not self.ranks.first:
+            return RunResult({}, folder, 0, None)
+        record = read_json(folder / "run.json")
+        steps, best = record.get("steps", 0), record.get("best_step")
+        return RunResult(dev_scores(folder, steps if best is None else best), folder, steps, best)
+
+    def _load_checkpoint(self):
+        """(a learner with the weights of --init_checkpoint, what its checkpoint.json says)."""
+        checkpoint = Path(self.args.model.init_checkpoint)
+        described = check_checkpoint(checkpoint, self.spec)
+        learner = self._learner(None)
+        load_weights(learner, checkpoint)
+        return learner, described
+
+    def _learner(self, optimization):
+        def make_model(mode):
+            optimizer = AdamW(optimization, fused) if mode is RunMode.TRAIN else None
+            model = self.task(self.config, self.spec, mode, optimizer)
+            model.encoder.packed = fused
+            return model
+
+        train, run = self.args.train, self.args.run
+        fused = train.fused_encoder == "true"
+        evals, saves = (run.eval_strategy, run.validation_steps), (run.save_strategy, run.save_steps)
+        (eval_steps, eval_epochs), (save_steps, save_epochs) = by_strategy(*evals), by_strategy(*saves)
+        return Learner(
+            make_model,
+            RunConfig(
+                seed=train.random_seed,
+                accumulate=train.gradient_accumulation_steps,
+                log_steps=run.skip_steps,
+                eval_steps=eval_steps,
+                save_steps=save_steps,
+                eval_epochs=eval_epochs,
+                save_epochs=save_epochs,
+                best_by=run.best_metric,
+                precision=self.precision,
+                recompute=train.use_recompute,
+                place=self.place,
+                ranks=self.ranks,
+                bucket_mb=train.fuse_grad_size_mb,
+                names=NAMES,
+                save_at_error=self.task.saves_at_error(self.spec),
+            ),
+        )
+
+    def _load_initial(self, learner):
+        """The weights to start from; --init_checkpoint brings its head, --init_pretraining_params does not."""
+        model = self.args.model
+        source = model.init_checkpoint or model.init_pretraining_params
+        if model.init_checkpoint and model.init_pretraining_params:
+            log.warning("--init_checkpoint is given, so --init_pretraining_params is not used")
+        if not source:
+            log.warning("no --init_pretraining_params and no --init_checkpoint: the encoder starts from random weights")
+            return
+        wanted = learner.parameter_shapes(RunMode.TRAIN)
+        if model.init_checkpoint:
+            check_checkpoint(source, self.spec)
+        else:
+            wanted = {name: shape for name, shape in wanted.items() if not name.startswith(self.task.head_prefix)}
+        unused = learner.unused_parameters(RunMode.TRAIN)
+        arrays, report = load_params(source, wanted, heads_optional=not model.init_checkpoint, unused=unused)
+        log.info("%s: %s", source, report.summary())
+        if not model.init_checkpoint:
+            log.info("the head is new: initialised from --random_seed %d", self.args.train.random_seed)
+        learner.write(arrays)
+
+    def _reader(self, path, training=False, labelled=True):
+        reading, checks = reading_of(self.args, training, labelled), self.args.checks
+        reader = self.task.open_reader(path, self.tokenizer, self.spec, reading)
+        if (path, labelled) in self._surveys:
+            reader.leave_out(self._surveys[path, labelled])
+            return reader
+        sp_model = getattr(self.tokenizer, "sp_model", None)
+        others = other_readings(self.spec, self.task, self.vocab_path, sp_model)
+        seen = (path, not labelled) in self._surveys
+        self._surveys[path, labelled] = check_file(reader, checks, self.spec, others, quiet=seen)
+        return reader
+
+    def _is_labelled(self, path):
+        """Whether a test set can be scored; said once where its labels are placeholders."""
+        if path not in self._labelled:
+            self._labelled[path] = self.task.is_labelled(path, self.spec)
+            if not self._labelled[path]:
+                log.info("%s: no labels or answers to score against: it is predicted alone", path)
+        return self._labelled[path]
+
+    def _check_tests(self):
+        """Every test set is read through before the first step."""
+        for path, _ in self._tests() if self.args.run.do_test else []:
+            if self._is_labelled(path):
+                self._reader(path)
+            self._reader(path, labelled=False)
+
+    def _evaluation(self, kind, path, number=0):
+        reader = self._reader(path)
+        facts = {"event": kind, "file": path, "stem": f"{kind}_{number + 1}" if number else kind}
+        folder = Path(self.args.run.checkpoints)
+
+        def finish(scores):
+            scores = self.task.finish_scores({**scores, **facts}, reader, self.spec, folder)
+            return {name: value for name, value in scores.items() if name != "stem"}
+
+        return Evaluation(kind, path, lambda: PyReader(reader.batches, self.args.data.queue_size), finish)
+
+    def _evaluations(self):
+        paths = split(self.args.data.dev_set) if self.args.run.do_val else []
+        return [self._evaluation("dev", path, number) for number, path in enumerate(paths)]
+
+    def _tests(self):
+        """(file to predict, where to) pairs: test sets, then what else the task predicts."""
+        data = self.args.data
+        return [*zip(split(data.test_set), split(data.test_save)), *self.task.more_tests(self.spec.settings)]
+
+    def _test(self, path):
+        """The ``Evaluation`` of a labelled test set."""
+        paths = split(self.args.data.test_set)
+        return self._evaluation("test", path, paths.index(path) if path in paths else 0)
+
+    def _steps(self, reader, whole=False):
+        """Steps of the run by the 2019 formula, which the schedule uses; with ``whole``, as many as there will be."""
+        train = self.args.train
+        group = train.gradient_accumulation_steps * self.ranks.size
+        if train.in_tokens:
+            return max(train.epoch * reader.num_examples // (train.batch_size // self.spec.max_seq_len) // group, 1)
+        if whole:
+            return train.epoch * -(-reader.num_examples // (train.batch_size * group))
+        return max(train.epoch * reader.num_examples // train.batch_size // group, 1)
+
+    def _optimization(self, reader):
+        train = self.args.train
+        steps = self._steps(reader)
+        warmup = int(steps * train.warmup_proportion)
+        log.info("Device count: %d (%s)", self.ranks.size, self.place)
+        log.info("Num train examples: %d", reader.num_examples)
+        log.info("Max train steps: %d", steps)
+        log.info("Num warmup steps: %d", warmup)
+        if train.gradient_accumulation_steps > 1:
+            log.info("Batches a step: %d", train.gradient_accumulation_steps)
+        line = self.task.memory_line(
+            self.config,
+            batch_size=train.batch_size,
+            max_seq_len=self.spec.max_seq_len,
+            in_tokens=train.in_tokens,
+            half=train.use_fp16 or train.use_bf16,
+            on_gpu="gpu" in str(self.place).lower(),
+            accumulate=train.gradient_accumulation_steps > 1,
+            recompute=train.use_recompute,
+            fused=train.fused_encoder == "true",
+        )
+        if line:
+            log.info(line)
+        return OptimizationConfig(
+            learning_rate=train.learning_rate,
+            num_train_steps=steps,
+            warmup_steps=warmup,
+            weight_decay=train.weight_decay,
+            scheduler=train.lr_scheduler,
+        )
+
+    def _log_reader(self, reader):
+        stats = distribution.add_numbers(self.ranks.all_gather(reader.stats))
+        if stats["rows"]:
+            log.info(
+                "reader: %d rows, %d of them cut to %d tokens, %.1f%% of the batches padding",
+                stats["rows"],
+                stats["truncated"],
+                self.spec.max_seq_len,
+                100.0 * stats["padding"] / max(stats["padding"] + stats["tokens"], 1),
+            )
+
+    def _test_last_and_best(self, learner, saver, state, journal):
+        """Predict and, where labelled, score the test sets once: with the last and with the best checkpoint."""
+        if not self.args.run.do_test or not self._tests():
+            return
+        lines = LegacyLogLines(self.task, self.spec, 0, False, journal)
+        checkpoints = {"last": state.step}
+        if state.best_step is not None:
+            checkpoints["best"] = state.best_step
+        for kind, step in checkpoints.items():
+            if kind == "best" and step == state.step:
+                log.info("the best checkpoint is the last one, step %d", step)
+                continue
+            epoch = state.epoch if kind == "last" else state.best_epoch
+            log.info("testing with the %s checkpoint, step %d", kind, step)
+            if kind == "best":
+                learner.load(saver, step)
+            for path, save in self._tests():
+                self._predict(learner, path, f"{save}.{epoch}.{step}")
+                if self._is_labelled(path):
+                    self._score(learner, self._test(path), lines, step, epoch, checkpoint=kind)
+        if journal:
+            journal.close()
+
+    def _score(self, learner, evaluation, lines, step, epoch, **facts):
+        begin = time.monotonic()
+        scores = learner.score(evaluation, step)
+        elapsed = time.monotonic() - begin
+        record = {"event": evaluation.kind, "step": step, "epoch": epoch, "file": evaluation.file, **scores, **facts}
+        lines.on_record(learner, None, {**record, "elapsed": elapsed})
+        return numbers_of(scores)
+
+    def _predict(self, learner, path, save):
+        """Write the prediction file: one line per row, in the order of the rows."""
+        log.info("testing %s, save to %s", path, save)
+        reader = self._reader(path, labelled=False)
+        with PyReader(reader.batches, self.args.data.queue_size) as batches:
+            outputs = learner.predict(batches)
+            written = self.task.write_predictions(outputs, reader, save, self.spec) if self.ranks.first else None
+            for _ in outputs:  # of all ranks, whoever writes
+                pass
+        self.ranks.barrier()
+        if self.ranks.first and written != reader.num_examples:
+            raise UserError(f"{save}: {written} predictions for {reader.num_examples} rows of {path}")

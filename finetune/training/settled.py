@@ -1,0 +1,177 @@
+"""What a run trains or evaluates: the model that flags, label map and stored records together ask for.
+
+    model = settle_run(Classifier, args)
+    model.task, model.spec, model.config, model.tokenizer
+
+A flag wins over what a pre-trained model or a checkpoint says of itself; what neither says has the default of 2019.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ernie import packed
+from ernie.checkpoint import check_vocab
+from finetune.spec import DEFAULTS, RECORD, ModelSpec, read_record, settle, settled_labels
+from finetune.task import FinetuneTask
+from finetune.training.args import Args
+from finetune.training.fingerprint import SETTLED, former_flags
+from propeller import runtime
+from propeller.errors import UserError
+from propeller.train.checkpoints import recorded_run
+from reader.row_encoder import load_label_map
+from tokenization import ADDED_TOKENS
+
+log = logging.getLogger("ernie.finetune")
+
+TEXT = ("tokenizer", "do_lower_case", "for_cn")  # of the encoder, whatever head comes on it
+HEAD = ("num_labels", "label_map")
+# Flags of how a run goes that it may have begun without: what they are in a new one.
+RUN = {"eval_strategy": "both", "head_dropout": 0.1}
+
+
+class RunModel(NamedTuple):
+    """The model of a run. task: its class; spec: its record; config: the network, see
+    ``FinetuneTask.read_config``; vocab_path: the file of its vocabulary; run: name -> value
+    of the flags of how the run goes, as they were settled."""
+
+    task: type[FinetuneTask]
+    spec: ModelSpec
+    config: Any
+    tokenizer: Any
+    vocab_path: str
+    run: Mapping[str, Any]
+
+
+def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
+    """The model that the flags ask for.
+
+    Raises:
+        UserError: a file cannot be read; settings do not go together, with the labels, or with the network.
+    """
+    given, settings = args.model, args.task
+    task = task.variant(settings)
+    config = task.read_config(given.ernie_config_path, vocab_path=given.vocab_path)
+    run = args.run
+    begun = recorded_run(run.checkpoints) if run.do_train and not run.overwrite else None
+    # The defaults of 2019 where the run began with them, before weights could say otherwise.
+    kept = {name: DEFAULTS[name] for name in TEXT if begun and begun.flags.get(f"--{name}") == DEFAULTS[name]}
+    stored = {**_stored(given), **kept}
+    label_map = stored.get("label_map")
+    if given.label_map_config:  # a number has none, whatever is in the file: ``check`` says so
+        label_map = {} if task.label_kind == "float" else load_label_map(given.label_map_config)
+    values = settle(given, stored, DEFAULTS)
+    spec = ModelSpec(
+        task=task.name,
+        label_map=label_map,
+        num_labels=settled_labels(given, stored, task, label_map),
+        metric=task.metric(settings),
+        settings=settings,
+        network=config.to_dict(),
+        label_map_source=given.label_map_config or "label map",
+        **values,
+    )
+    task.check(spec)
+    settled = _run_flags(args, task, spec, begun, config)
+    spec = spec.replace(dropout=settled["head_dropout"])
+    spec.check_limits(config)
+    tokenizer = spec.build_tokenizer(task, given.vocab_path, given.sp_model)
+    check_vocab(max(tokenizer.vocab.values()) + 1, config, {})
+    return RunModel(task, spec.replace(tokenizer_fingerprint=tokenizer.fingerprint), config, tokenizer,
+                    given.vocab_path, settled)  # fmt: skip
+
+
+def _stored(given) -> dict[str, Any]:
+    """What the weights say: a fine-tuned checkpoint of text and labels, a pre-trained model of text."""
+    source = given.init_checkpoint or given.init_pretraining_params
+    if not source:
+        return {}
+    names = (*TEXT, *HEAD) if given.init_checkpoint else TEXT
+    record = read_record(source)
+    if "tasks" in record:  # of pre-training, where shards were tokenised before: nobody chose for_cn
+        record.pop("for_cn", None)
+    return {name: record[name] for name in names if record.get(name) is not None}
+
+
+def _run_flags(args, task, spec, begun, config):
+    """name -> value of the flags of how the run goes: as given; as it began, before there was such a flag; by default.
+
+    A run whose record has the flag gets the default, too: that it was another is for the saver to say.
+    """
+    former = former_flags(task, spec)
+    values = {"best_metric": args.run.best_metric or task.best_by(spec)}
+    for name, default in RUN.items():
+        given = getattr(args.run, name, getattr(args.train, name, None))
+        if given is None:
+            given = former[name] if begun is not None and f"--{name}" not in begun.flags else default
+        values[name] = given
+    values["fused_encoder"] = "false"
+    if args.run.do_train:
+        train, on_gpu = args.train, "gpu" in str(runtime.place(args.run.use_cuda)).lower()
+        half = train.use_fp16 or train.use_bf16
+        fused = packed.wanted(train.fused_encoder, config, on_gpu, half, train.use_recompute, begun)
+        values["fused_encoder"] = str(fused).lower()
+    names = task.score_names(spec)
+    if names and values["best_metric"] not in names:
+        raise UserError(
+            f"--best_metric {values['best_metric']}: this task's evaluations have no such score: give one of "
+            f"{', '.join(names)}"
+        )
+    return values
+
+
+def with_settled_flags(args: Args, model: RunModel) -> Args:
+    """The flags as the model and the run settled them: what the log shows and a run's record holds."""
+    settled = {name: getattr(model.spec, name) for name in SETTLED}
+
+    def filled(group):
+        return dataclasses.replace(group, **{flag: value for flag, value in model.run.items() if hasattr(group, flag)})
+
+    return args._replace(
+        model=dataclasses.replace(args.model, **settled), train=filled(args.train), run=filled(args.run)
+    )
+
+
+def text_files(vocab_path: str, tokenizer: Any) -> dict[str, str]:
+    """name -> path of the files that a checkpoint keeps, so that text can be read with it alone."""
+    files = {"vocab.txt": str(vocab_path)}
+    sp_model = getattr(tokenizer, "sp_model", None)
+    if sp_model:
+        files["sentencepiece.model"] = str(sp_model)
+    word_dict = getattr(tokenizer, "word_dict", None)
+    if word_dict:
+        files["word_dict.txt"] = str(word_dict)
+    if tokenizer.added_tokens.source:
+        files[ADDED_TOKENS] = tokenizer.added_tokens.source
+    return files
+
+
+def check_checkpoint(folder: str | Path, spec: ModelSpec) -> dict[str, Any]:
+    """What ``checkpoint.json`` says, {} where there is none (2019); it must be of this task, labels and vocabulary.
+
+    Raises:
+        UserError: it is of another; both sides are named.
+    """
+    if not (Path(folder) / RECORD).is_file():
+        return {}
+    stored, ours = read_record(folder), spec.record()
+    remedies = {
+        "task": "run the script of that task",
+        "label_map": "give its --label_map_config",
+        "num_labels": "give its --num_labels",
+        "tokenizer": "give its --tokenizer",
+        "tokenizer_fingerprint": "give its --vocab_path, --do_lower_case and --for_cn",
+    }
+    for key, remedy in remedies.items():
+        if key in stored and stored[key] != ours[key]:
+            raise UserError(
+                f"{folder}: the checkpoint's {key} is {stored[key]!r}, this run's {ours[key]!r}: {remedy}, "
+                "or take the encoder alone with --init_pretraining_params"
+            )
+    if stored["max_seq_len"] != spec.max_seq_len:
+        log.info("%s was trained with --max_seq_len %d, now %d", folder, stored["max_seq_len"], spec.max_seq_len)
+    return stored

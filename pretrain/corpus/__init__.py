@@ -1,0 +1,1 @@
+"""From raw text to shards: documents, sentences, words, instances. Nothing here imports Paddle."""

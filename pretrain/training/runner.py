@@ -1,0 +1,429 @@
+"""What train.py does: flags -> readers, models, loop -> checkpoints, log; or a test, or filled [MASK]s.
+
+from pretrain.training.runner import main
+main("train.py", sys.argv[1:])
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ernie import packed
+from ernie.checkpoint import check_vocab, load_params, read_variable, write_variable
+from ernie.config import ErnieConfig
+from ernie.memory import training_line
+from ernie.optimization import AdamW, OptimizationConfig
+from pretrain import DEFAULT_TASK
+from pretrain.training.args import DESCRIPTION, Args, parse
+from pretrain.training.fingerprint import FORMER, fingerprint
+from pretrain.training.growth import check_growth, load_grown
+from pretrain.training.log_lines import LegacyLogLines, TaskLines
+from pretrain.training.schedule import StepPlan
+from pretrain.training.tasks_of_run import of_this_rank, tasks_of
+from propeller import log as log_setup
+from propeller import runtime
+from propeller.errors import UserError
+from propeller.files import write_file
+from propeller.flags import log_values
+from propeller.train import distribution
+from propeller.train.args import by_strategy, explain_difference, flag_names
+from propeller.train.checkpoints import recorded_run
+from propeller.train.faults import guarded
+from propeller.train.hooks import ProgressBar
+from propeller.train.journal import Journal
+from propeller.train.model import RunMode
+from propeller.train.saver import Saver, read_json, read_training_state
+from propeller.train.shared import SharedSaver
+from propeller.train.state import TrainState
+from propeller.train.trainer import Learner, RunConfig
+from reader.pretraining.mixture import Mixture
+from reader.pyreader import PyReader
+from tokenization import ADDED_TOKENS, build_tokenizer
+
+log = logging.getLogger("ernie.pretrain")
+
+NAMES = flag_names(warmup="--warmup_steps")  # what the engine's errors call its settings
+
+MASKED_SHARE = 0.15  # of the tokens, where a filelist does not say otherwise; for the estimate of memory
+
+# What a run puts beside its checkpoints, so that the folder is a model that recipes take as MODEL_PATH.
+CONFIG, VOCAB, PARAMS = "ernie_config.json", "vocab.txt", "params"
+TELL_EVERY = 5.0  # seconds between lines of progress while files are checked
+
+
+def main(prog: str, argv: Sequence[str]) -> int:
+    """Run train.py with the flags of a command line; returns its exit status."""
+    return run(parse(prog, DESCRIPTION, argv))
+
+
+def run(args: Args) -> int:
+    """Run train.py with ``pretrain.training.args.Args``; returns its exit status."""
+    ranks = distribution.start()
+    args = args._replace(ranks=ranks)
+    fills = args.run.predict_mask is not None
+    bar = runtime.on_terminal() and ranks.size == 1
+    log_setup.setup(args.run.log_file if ranks.first else None, bar=bar and not fills)
+    log_values(log, args.values(), args.ignored)
+    pretrainer = Pretrainer(args, bar)
+    if fills:
+        from pretrain.training.predict_mask import fill_all
+
+        fill_all(pretrainer, args)
+    elif args.run.do_test:
+        pretrainer.test()
+    else:
+        pretrainer.train()
+    return 0
+
+
+class Pretrainer:
+    """One run, of knowledge masking or of the tasks of a list.
+
+    Args:
+        args: ``pretrain.training.args.Args``.
+        bar: whether to show a progress bar.
+    """
+
+    def __init__(self, args: Args, bar: bool = False) -> None:
+        self.args, self.bar, self.ranks = args, bar, args.ranks
+        model = args.model
+        self.place = runtime.place(args.run.use_cuda)
+        self.precision = args.train.precision(self.place)
+        self.config = ErnieConfig(model.ernie_config_path)
+        self.config.print_config()
+        self.config.check_positions(model.max_seq_len)
+        self.tokenizer = build_tokenizer(model.tokenizer, model.vocab_path, model.do_lower_case, False, model.sp_model)
+        check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
+        self.several = bool(args.tasks.task_list)
+        source = None if args.train_mode else model.init_checkpoint
+        self.tasks = tasks_of(args, self.config, self.tokenizer, self._stored(source).get("tasks"))
+        entries = [task.entry for task in self.tasks.values()]
+        self.plan = StepPlan(entries, args.tasks.schedule, args.train.random_seed) if self.several else None
+        self.steps = self.plan.total if self.plan else args.train.num_train_steps
+
+    def train(self) -> None:
+        """Train with validation; an interrupted run goes on where it was."""
+        run = self.args.run
+        begun = None if run.overwrite else recorded_run(run.checkpoints)
+        train, on_gpu = self.args.train, "gpu" in str(self.place).lower()
+        half = train.use_fp16 or train.use_bf16
+        fused = packed.wanted(train.fused_encoder, self.config, on_gpu, half, train.use_recompute, begun)
+        args = self.args = self.args._replace(train=dataclasses.replace(train, fused_encoder=str(fused).lower()))
+        folder = (run.checkpoints, write_variable, read_variable, run.keep_checkpoints)
+        saver = SharedSaver(
+            self.ranks,
+            lambda: Saver(
+                *folder,
+                meta=self._meta(),
+                also=(CONFIG, VOCAB, ADDED_TOKENS, PARAMS),
+                links=(PARAMS,),
+                names=NAMES,
+                verify=run.verify_checkpoints,
+            ),
+        )
+        with contextlib.closing(saver):
+            log.info("pretraining start")
+            readers, evaluations, validation = self._open()
+            known = fingerprint(args, self.config, self.tokenizer, self.tasks, readers, validation)
+            with_weights = (
+                f", with --init_checkpoint {run.checkpoints}/last to go on with its weights, moments and step"
+            )
+            if saver.claim(known, run.overwrite, with_weights, self._explain, FORMER) == "finished":
+                self._complete_model(missing=True)
+                log.info("this run is finished, see %s; --overwrite begins it afresh", run.checkpoints)
+                return
+            self._read_validation()
+            learner = self._learner(self._optimization())
+            begin = self._load_initial(learner)
+            with guarded(learner, run.hang_timeout):
+                state = learner.train(
+                    lambda position: PyReader(lambda: self._batches(readers, position), args.data.queue_size),
+                    None,
+                    saver,
+                    evaluations,
+                    self._hooks(readers),
+                    begin,
+                )
+            self._log_end(readers, state)
+            self._complete_model()
+            saver.finish(steps=state.step, best_step=state.best_step)  # last: what is finished is complete
+            log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
+
+    def _explain(self, difference):
+        return explain_difference(difference, self.ranks.size)
+
+    def _open(self):
+        """Readers of the training data by task, evaluations, readers of the validation data by task.
+
+        Raises:
+            UserError: the data of a task are not as its head needs them, or a stage has no steps for anything.
+        """
+        readers, evaluations, validation = {}, [], {}
+        for name, task in self.tasks.items():
+            readers[name] = task.reader(task.entry.filelist, training=True)
+            task.check(task.entry.filelist, training=True)
+            if task.entry.valid_filelist:
+                validation[name] = task.reader(task.entry.valid_filelist)
+                task.check(task.entry.valid_filelist)
+                evaluations.append(task.evaluation(validation[name]))
+        return readers, evaluations, validation
+
+    def _read_validation(self):
+        """Read the validation shards once, so that a bad line of theirs is told before the first step.
+
+        Raises:
+            UserError: a line is bad, and such lines are not left out (--on_bad skip).
+        """
+        if self.args.data.on_bad != "error":
+            return
+        for task in self.tasks.values():
+            if not task.entry.valid_filelist:
+                continue
+            told = time.monotonic()
+            for number, _ in enumerate(task.reader(task.entry.valid_filelist).batches(), 1):
+                if time.monotonic() - told > TELL_EVERY:
+                    told = time.monotonic()
+                    log.info("checking %s: %d batches so far", task.entry.valid_filelist, number)
+
+    def _batches(self, readers, position):
+        """Pairs of a batch and the position after it, from a position on."""
+        if not self.several:
+            return readers[DEFAULT_TASK].batches(position)
+        accumulated = self.args.train.gradient_accumulation_steps
+        # A step skipped for its loss scale is made up for behind the last one: max_steps ends the run.
+        order = lambda step: self.plan.task(min(step, self.steps - 1))  # noqa: E731
+        return Mixture(readers, order, accumulated).batches(position)
+
+    def test(self) -> None:
+        """Score a checkpoint on the test shards, those of every task that has some."""
+        tested = [task for task in self.tasks.values() if task.entry.test_filelist]
+        if not tested:
+            raise UserError(f"{self.args.tasks.task_list}: no task has a test_filelist; give one of them one")
+        for task in tested:
+            task.check(task.entry.test_filelist)
+        learner = self.open_checkpoint()
+        log.info("test begin")
+        for task in tested:
+            reader, begin = task.reader(task.entry.test_filelist), time.monotonic()
+            with PyReader(reader.batches, self.args.data.queue_size) as batches:
+                found = learner.evaluate(self._counted(of_this_rank(batches)), task.name if self.several else None)
+            scores = task.task.finish_scores(found)
+            speed = scores["batch_num"] / max(time.monotonic() - begin, 1e-9)
+            line = task.task.evaluation_line(scores, batch_averaged=False)
+            which = f"task: {task.name}, " if self.several else ""
+            log.info("[test_set] %s%s, speed: %f steps/s", which, line, speed)
+
+    def open_checkpoint(self) -> Learner:
+        """A learner with all weights of --init_checkpoint, its heads' too.
+
+        Raises:
+            UserError: it lacks one, or is of another network or vocabulary.
+        """
+        source = self.args.model.init_checkpoint
+        self._check_checkpoint(source)
+        learner = self._learner(None)
+        wanted, unused = learner.parameter_shapes(RunMode.PREDICT), learner.unused_parameters(RunMode.PREDICT)
+        arrays, report = load_params(source, wanted, heads_optional=False, unused=unused)
+        log.info("Load pretraining parameters from %s.", source)
+        log.info("%s: %s", source, report.summary())
+        learner.write(arrays)
+        return learner
+
+    def _learner(self, optimization):
+        def make_model(mode, task=DEFAULT_TASK):
+            model = self.tasks[task].model(mode, AdamW(optimization, fused) if mode is RunMode.TRAIN else None)
+            model.encoder.packed = fused
+            return model
+
+        train, run = self.args.train, self.args.run
+        fused = train.fused_encoder == "true"
+        eval_steps, eval_epochs = by_strategy(run.eval_strategy, run.validation_steps)
+        save_steps, save_epochs = by_strategy(run.save_strategy, run.save_steps)
+        return Learner(
+            make_model,
+            RunConfig(
+                seed=train.random_seed,
+                accumulate=train.gradient_accumulation_steps,
+                log_steps=run.skip_steps,
+                eval_steps=eval_steps,
+                save_steps=save_steps,
+                eval_epochs=eval_epochs,
+                save_epochs=save_epochs,
+                save_at_error=True,  # --on_bad skip goes on there
+                best_by=run.best_metric,
+                max_steps=self.steps,
+                precision=self.precision,
+                place=self.place,
+                ranks=self.ranks,
+                bucket_mb=train.fuse_grad_size_mb,
+                names=NAMES,
+                recompute=train.use_recompute,
+            ),
+            tasks=list(self.tasks) if self.several else (),
+        )
+
+    def _load_initial(self, learner):
+        """Set the weights to start from; returns the ``TrainState`` to begin from, None for step 0.
+
+        ``--init_checkpoint`` with a training state brings moments, step powers and the step: the learning rate and the
+        stages, of ``--mask_units`` or of the task list, go on. Its place in the data is left behind, since the data may
+        be other. Heads and task embeddings that it lacks are new.
+        """
+        model = self.args.model
+        source = model.init_checkpoint or model.init_pretraining_params
+        if not source:
+            log.info("all weights are new: initialised from --random_seed %d", self.args.train.random_seed)
+            return None
+        self._check_checkpoint(source)
+        shapes, grown = learner.parameter_shapes(RunMode.TRAIN), dict
+        unused = learner.unused_parameters(RunMode.TRAIN)
+        if self.several:
+            arrays, report, grown = load_grown(source, shapes, self.config, self.args.train.random_seed, unused)
+        else:
+            arrays, report = load_params(source, shapes, unused=unused)
+        log.info("%s: %s", source, report.summary())
+        learner.write(arrays)
+        if not model.init_checkpoint or not (Path(source) / "training_state").is_dir():
+            if model.init_checkpoint:
+                log.info("%s has no training_state: a new run from its weights, from step 0", source)
+            return None
+        moments, stored = read_training_state(source)
+        if stored["step"] >= self.steps:
+            steps = f"the steps of {self.args.tasks.task_list} sum to" if self.several else "--num_train_steps is"
+            raise UserError(
+                f"--init_checkpoint {source} is at step {stored['step']}, {steps} {self.steps}: raise that, or take "
+                "the weights alone, to begin at step 0, with --init_pretraining_params"
+            )
+        if self.several:
+            ids = {name: task.entry.task_id for name, task in self.tasks.items()}
+            known, before = self._stored(source).get("tasks", {}), self.plan.before(stored["step"])
+            check_growth(source, known, ids, before, self.args.tasks.task_list)
+        kept = set(learner.graphs.optimizer_variables())
+        learner.write({name: array for name, array in grown(moments).items() if name in kept})
+        log.info("go on from step %d of %s, at the beginning of the data", stored["step"], source)
+        place = {} if self.several else {"steps": stored["position"]["steps"]}
+        if self.several:
+            place = {"step": stored["step"]}
+        return TrainState(step=stored["step"], batches=stored["batches"], position=place)
+
+    def _hooks(self, readers):
+        run = self.args.run
+        if self.several:
+            hooks = [TaskLines({name: task.task for name, task in self.tasks.items()}, self.plan)]
+        else:
+            reader = readers[DEFAULT_TASK]
+            hooks = [
+                LegacyLogLines(self.tasks[DEFAULT_TASK].task, reader.num_files, reader.stats if run.verbose else None)
+            ]
+        if self.ranks.first:
+            hooks.append(Journal(run.checkpoints))
+        return [*hooks, ProgressBar(self.steps, self.bar)]
+
+    def _counted(self, batches):
+        every = self.args.run.skip_steps
+        for number, pair in enumerate(batches, 1):
+            yield pair
+            if number % every == 0:
+                log.info("[test_set] steps: %d", number)
+
+    def _optimization(self):
+        train, ranks = self.args.train, self.ranks
+        log.info("Device count %d", ranks.size)
+        log.info("args.is_distributed: %s", ranks.size > 1)
+        tokens = train.batch_size * train.gradient_accumulation_steps * ranks.size
+        log.info(
+            "a step is %d %s: %d batches of %d in each of %d processes, on %s",
+            *(tokens, "tokens" if train.in_tokens else "instances", train.gradient_accumulation_steps),
+            *(train.batch_size, ranks.size, self.place),
+        )
+        line = training_line(
+            self.config,
+            batch_size=train.batch_size,
+            max_seq_len=self.args.model.max_seq_len,
+            in_tokens=train.in_tokens,
+            half=train.use_fp16 or train.use_bf16,
+            on_gpu="gpu" in str(self.place).lower(),
+            accumulate=train.gradient_accumulation_steps > 1,
+            recompute=train.use_recompute,
+            fused=train.fused_encoder == "true",
+            masked_share=MASKED_SHARE if DEFAULT_TASK in self.tasks else 0.0,
+        )
+        log.info("%s", line)
+        return OptimizationConfig(
+            learning_rate=train.learning_rate,
+            num_train_steps=self.steps,
+            warmup_steps=train.warmup_steps,
+            weight_decay=train.weight_decay,
+            scheduler=train.lr_scheduler,
+            beta2=train.beta2,
+            restarts=self.plan.restarts if self.args.tasks.warmup_restart else (),
+        )
+
+    def _meta(self):
+        """What a checkpoint says of itself."""
+        model = self.args.model
+        return {
+            "task": "multi_task" if self.several else DEFAULT_TASK,
+            "tasks": {name: task.facts() for name, task in self.tasks.items()},
+            "max_seq_len": model.max_seq_len,
+            "weight_sharing": model.weight_sharing,
+            "tokenizer": model.tokenizer,
+            "tokenizer_fingerprint": self.tokenizer.fingerprint,
+            "do_lower_case": model.do_lower_case,
+            "for_cn": False,
+            **({} if self.several else {"task_id": self.tasks[DEFAULT_TASK].entry.task_id}),
+            "ernie_config": self.config.to_dict(),
+        }
+
+    def _check_checkpoint(self, folder):
+        """Raise UserError where ``checkpoint.json`` says that the checkpoint is of another head or vocabulary."""
+        stored, ours = self._stored(folder), self._meta()
+        remedies = {
+            "weight_sharing": "give its --weight_sharing",
+            "tokenizer_fingerprint": "give its --vocab_path, --tokenizer and --do_lower_case",
+        }
+        for key, remedy in remedies.items():
+            if stored.get("task") in (DEFAULT_TASK, "multi_task") and stored[key] != ours[key]:
+                was, now = stored[key], ours[key]
+                raise UserError(f"{folder}: the checkpoint's {key} is {was!r}, this run's {now!r}: {remedy}")
+
+    @staticmethod
+    def _stored(folder):
+        """What a checkpoint says of itself; empty where it says nothing."""
+        path = Path(folder or "") / "checkpoint.json"
+        return read_json(path) if folder and path.is_file() else {}
+
+    def _complete_model(self, missing=False):
+        """Make the run's folder a model, as recipes take it: its last checkpoint as params/, config, vocabulary.
+
+        Args:
+            missing: only where one of them is missing, from a run that was killed before this was done.
+        """
+        folder = Path(self.args.run.checkpoints)
+        if not self.ranks.first or (missing and all((folder / name).exists() for name in (CONFIG, VOCAB, PARAMS))):
+            return
+        self.config.save(folder / CONFIG)
+        write_file(folder / VOCAB, Path(self.args.model.vocab_path).read_bytes())
+        added = self.tokenizer.added_tokens.source
+        if added:
+            write_file(folder / ADDED_TOKENS, Path(added).read_bytes())
+        fresh = folder / f".{PARAMS}.new"  # cleared by the saver where a kill leaves it
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to("last")
+        fresh.replace(folder / PARAMS)
+
+    def _log_end(self, readers, state):
+        if state.stop:
+            log.info("stopped at step %d: %s", state.step, state.stop)
+        elif state.step < self.steps:
+            log.info("stopped at step %d: the %d epochs of the data end", state.step, self.args.train.epoch)
+        for task, reader in readers.items():
+            counts = {name: reader.stats[name] for name in ("too_long", "bad_lines", "bad_files") if reader.stats[name]}
+            if counts:
+                of_task = f" of {task}" if self.several else ""
+                log.warning("left out%s: %s", of_task, ", ".join(f"{count} {name}" for name, count in counts.items()))

@@ -1,0 +1,63 @@
+"""What the text side of a server is asked for: the handler of a bundle, and what it makes of a request.
+
+    handler = open_handler("finetune.serving", "saved/step_100_inference_model")
+    job = handler.parse({"texts": ["good film"]}, limits)       # job.instances: list of name -> 1-D array
+    answer = handler.answer(job, outputs)                       # JSON-able; outputs: a dict a row
+
+A handler module has ``open_handler(bundle folder)``. What it returns has ``parse``, ``answer``, and may have
+
+- ``describe()``: facts for GET /info;
+- ``pad``: input name -> what is put behind shorter rows (0);
+- ``bounds``: input name -> (least, greatest) value the model can take, which /arrays is checked with;
+- ``max_length``: the longest row, in tokens;
+- ``outputs``: names of the outputs that ``answer`` needs (all);
+- ``main``: names of the outputs that ``InferenceClient`` gives by position, in that order (all);
+- ``quick``: true if what is small (2 KiB of JSON, as many numbers) takes it well under a millisecond: then it is done
+  on the event loop, without a thread (false);
+- ``page``: folder of static files, ``index.html`` at GET /.
+
+``parse`` and ``answer`` run in threads, several at a time; ``parse`` raises ``BadRequest`` or ``TooLarge``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from propeller.errors import UserError
+from propeller.service.errors import BadRequest, NotFound
+
+if TYPE_CHECKING:
+    from propeller.service.limits import Limits
+
+
+class ArraysOnly:
+    """The handler of a server that takes arrays and nothing else."""
+
+    def parse(self, payload: dict[str, Any], limits: Limits) -> NoReturn:
+        raise NotFound("this server takes arrays only: POST /arrays")
+
+    def answer(self, job: Any, outputs: list[dict[str, np.ndarray]]) -> NoReturn:
+        raise BadRequest("nothing was parsed")
+
+
+def open_handler(name: str, folder: str | Path) -> Any:
+    """The handler of a bundle by the name of its module; ``none``: arrays only.
+
+    Raises:
+        UserError: there is no such module, or it has no ``open_handler``, or that one cannot take the bundle.
+    """
+    if name == "none":
+        return ArraysOnly()
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UserError(f"--handlers {name}: there is no such module; none serves arrays only") from error
+        raise
+    if not hasattr(module, "open_handler"):
+        raise UserError(f"--handlers {name}: it has no open_handler(folder), so it is no handler module")
+    return module.open_handler(folder)

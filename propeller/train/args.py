@@ -1,0 +1,125 @@
+"""The flags of training that fine-tuning and pre-training share, and what they are called in the engine's errors.
+
+    @dataclass(frozen=True)
+    class TrainArgs(EngineArgs):
+        '''training: hyper-parameters'''
+
+        epoch: int = flag(3, "passes over the training rows")
+
+    args.precision(place), flag_names(warmup="--warmup_proportion")
+
+The engine knows no flag: it takes a ``RunConfig`` and calls settings what a ``SettingNames`` says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from propeller.flags import flag
+from propeller.train.names import SettingNames
+
+if TYPE_CHECKING:  # parsing flags needs no Paddle
+    from propeller.train.amp import Precision
+    from propeller.train.saver import Difference
+
+STRATEGIES = ("steps", "epoch", "both")  # when something is done: every so many steps, at the end of each epoch
+BATCHES = "flag.--gradient_accumulation_steps"  # the entry of a run's record that counts the batches of a step
+
+
+@dataclass(frozen=True)
+class EngineArgs:
+    """training: precision, recomputation, seed and the batches of a step"""
+
+    gradient_accumulation_steps: int = flag(1, "new: batches whose gradients make one step")
+    use_fp16: bool = flag(False, "matrix products in fp16, on a GPU, with a loss scale; weights stay fp32")
+    use_bf16: bool = flag(False, "new: matrix products in bf16, on a GPU or a CPU; needs no loss scale")
+    init_loss_scaling: float = flag(102400.0, "fp16: loss scale of the first step")
+    use_dynamic_loss_scaling: bool = flag(True, "fp16: let the loss scale follow the gradients; false: it stays")
+    incr_every_n_steps: int = flag(100, "fp16: good steps in a row after which the loss scale is raised")
+    decr_every_n_nan_or_inf: int = flag(2, "fp16: skipped steps in a row after which it is lowered, to 1 at least")
+    incr_ratio: float = flag(2.0, "fp16: what the loss scale is multiplied by when raised")
+    decr_ratio: float = flag(0.8, "fp16: what the loss scale is multiplied by when lowered")
+    use_recompute: bool = flag(False, "new: compute each layer twice and keep little of it: less memory, a slower step")
+    fused_encoder: str | None = flag(
+        None,
+        "new: on a CPU, layers and optimiser compiled for this machine, and nothing computed on padding; auto: where a "
+        "compiler is there [auto, or what the run to continue has]",
+        choices=("auto", "true", "false"),
+    )
+    random_seed: int = flag(0, "seed of row order, new weights and dropout")
+    fuse_grad_size_mb: float | None = flag(
+        None, "new: megabytes of gradients sent at once to other processes (default: 32 on GPUs, 1 on CPUs)"
+    )
+
+    def precision(self, place: object) -> Precision:
+        """What training computes in on a Paddle place.
+
+        Raises:
+            UserError: see ``propeller.train.precision.precision``; a loss scale is senseless.
+        """
+        from propeller.train.amp import LossScaling
+        from propeller.train.precision import precision
+
+        names, scaling = flag_names(), None
+        if self.use_fp16 and not self.use_bf16:
+            scaling = LossScaling(
+                initial=self.init_loss_scaling,
+                dynamic=self.use_dynamic_loss_scaling,
+                incr_every_n_steps=self.incr_every_n_steps,
+                decr_every_n_nan_or_inf=self.decr_every_n_nan_or_inf,
+                incr_ratio=self.incr_ratio,
+                decr_ratio=self.decr_ratio,
+                names=names,
+            )
+        return precision(place, self.use_fp16, self.use_bf16, scaling, names)
+
+
+def by_strategy(strategy: str, steps: int) -> tuple[int, bool]:
+    """What a strategy and a number of steps come to: (steps between two times, 0: none; whether each epoch's end)."""
+    return (steps if strategy != "epoch" else 0), strategy != "steps"
+
+
+def flag_names(warmup: str = "the warm-up") -> SettingNames:
+    """The flags that errors name; ``warmup``: the flag of the warm-up, which differs between the programs."""
+    return SettingNames(
+        learning_rate="--learning_rate",
+        warmup=warmup,
+        fp16="--use_fp16 true",
+        bf16="--use_bf16 true",
+        initial_loss_scale="--init_loss_scaling",
+        dynamic_loss_scale="--use_dynamic_loss_scaling true",
+        incr_every_n_steps="--incr_every_n_steps",
+        decr_every_n_nan_or_inf="--decr_every_n_nan_or_inf",
+        incr_ratio="--incr_ratio",
+        decr_ratio="--decr_ratio",
+        weights="--init_checkpoint",
+        folder="--checkpoints",
+        overwrite="--overwrite",
+        keep="--keep_checkpoints",
+        best_by="--best_metric",
+        hang_timeout="--hang_timeout",
+    )
+
+
+def explain_difference(difference: Difference, processes: int) -> str:
+    """A difference between a run and the one that its folder holds, in words.
+
+    Of a step made of more or fewer batches it says how that comes about and what keeps it as it was.
+
+    Args:
+        difference: between what ``run.json`` holds and what this run is given.
+        processes: how many train together now.
+    """
+    if difference.name != BATCHES or difference.was is None or difference.now is None:
+        return str(difference)
+    was, now = difference.was, difference.now
+    remedy = (
+        f"in {processes} process(es) give --gradient_accumulation_steps {was // processes}"
+        if was % processes == 0
+        else f"run it in a number of processes that divides {was}"
+    )
+    return (
+        f"its step has {was} batches (processes x --gradient_accumulation_steps), this one's {now} "
+        f"({processes} x {now // processes}): to continue it {remedy}"
+    )

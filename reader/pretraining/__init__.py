@@ -1,0 +1,1 @@
+"""Pre-training shards to masked batches."""

@@ -1,0 +1,1 @@
+"""SQuAD files to windows of question and context."""

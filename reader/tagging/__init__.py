@@ -1,0 +1,1 @@
+"""Files of tagged sentences to batches, and tag sets to entities."""

@@ -1,0 +1,154 @@
+"""Tagged text of any tag set -> files of run_sequence_labeling.py, with a label map.
+
+    python script/convert_tagged.py train.bio train.tsv
+    python script/convert_tagged.py train.txt dev.txt test.txt OUT_DIR --scheme IOBES
+    python script/convert_tagged.py weiboNER_2nd_conll.train train.tsv --strip_numbers true
+
+A line is a token, columns that are passed over, and its tag, with tabs or blanks between; a blank line ends a sentence
+and -DOCSTART- is none. A file with a header of text_a and label is taken too. label_map.json beside the files holds the
+tags of all of them. --scheme renames BIO, BIOES, BMES and BILOU tags so that the entities stay the same; none keeps the
+tags as they are, as for parts of speech.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository
+
+from propeller.errors import UserError, exit_on_user_error
+from propeller.files import atomic_text
+from propeller.flags import FlagParser, boolean
+from reader.row_encoder import load_label_map
+from script import tagged_text
+from script.conversion import ALLOW_REFUSED, Refused, Report
+from script.conversion_check import check_tagged
+from script.tagged_text import JOINT
+
+LABEL_MAP = "label_map.json"
+SCHEMES = ("auto", "none", *tagged_text.WRITTEN)
+
+
+def arguments():
+    """The flags."""
+    parser = FlagParser(prog="python script/convert_tagged.py", description=__doc__.splitlines()[0])
+    parser.add_argument("inputs", nargs="+", metavar="FILE", help="files of tagged text")
+    parser.add_argument("output", metavar="OUT", help="a .tsv for one file; else a folder")
+    parser.add_argument(
+        "--scheme",
+        default="auto",
+        choices=SCHEMES,
+        help="the chunk scheme to write; auto: IOB where tags have prefixes, else none (default auto)",
+    )
+    parser.add_argument(
+        "--strip_numbers",
+        type=boolean,
+        help="whether the number after each character, as in the weibo data, is taken off; such files need the flag",
+    )
+    parser.add_argument("--token_column", type=int, default=1, help="which column the token is, from 1 (default 1)")
+    parser.add_argument("--label_map", help="label_map.json to take (default: one is made of the tags found)")
+    parser.add_argument(ALLOW_REFUSED, action="store_true", help="convert a file most rows of which are refused, too")
+    return parser
+
+
+def read(paths, strip, column=1):
+    """{path: its sentences}. Raises UserError: nothing in a file, or numbers for its tokens or after its characters."""
+    found = {}
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; check the path")
+        sentences = list(tagged_text.sentences(path, column - 1))
+        if not any(sentence.tokens for sentence in sentences):
+            raise UserError(f"{path}: no line has a token and a tag; give a file with both, a token a line")
+        if column == 1 and tagged_text.counted(sentences):
+            raise UserError(f"{path}: its first column numbers the tokens; give --token_column 2, or where they stand")
+        if strip:
+            sentences = [each._replace(tokens=tagged_text.without_numbers(each.tokens)) for each in sentences]
+        elif strip is None and tagged_text.numbered(sentences):
+            raise UserError(
+                f"{path}: its characters have numbers after them ({sentences[0].tokens[0]}); give --strip_numbers true "
+                "to take them off, or false to keep them"
+            )
+        found[path] = sentences
+    return found
+
+
+def scheme_of(found, asked):
+    """(the scheme to write or None, the tags that mean O). Raises UserError: tags without prefix to be renamed."""
+    tags = {tag for sentences in found.values() for each in sentences if not each.problem for tag in each.tags}
+    outside = tagged_text.outside_of(tags)
+    if asked == "none" or (asked == "auto" and not tagged_text.is_chunked(tags)):
+        return None, outside
+    if not tagged_text.is_chunked(tags):
+        odd = sorted(tag for tag in tags - outside if not tagged_text.parts_of(tag))
+        raise UserError(f"{next(iter(found))}: tag {odd[0]!r} has no prefix (B-, I-, ...); give --scheme none")
+    return "IOB" if asked == "auto" else asked, outside
+
+
+def rows(sentences, scheme, outside, known):
+    """(first line, [tokens, tags] or Refused) of each sentence."""
+    for line, tokens, tags, problem in sentences:
+        if problem is None and known is not None and (odd := [tag for tag in tags if tag not in known]):
+            problem = Refused(f"unknown tag {odd[0][:20]!r}")
+        if problem is None and any(JOINT in token for token in tokens):
+            problem = Refused("a token holds the byte 0x02")
+        yield line, problem or [JOINT.join(tokens), JOINT.join(tags)]
+
+
+def renamed(found, scheme, outside):
+    """The sentences with their tags in the scheme."""
+    if scheme is None:
+        return found
+    return {
+        path: [each if each.problem else each._replace(tags=tagged_text.renamed(each.tags, scheme, outside))
+               for each in sentences]
+        for path, sentences in found.items()
+    }  # fmt: skip
+
+
+def main(argv):
+    """Convert; returns the exit status."""
+    args = arguments().parse_args(argv)
+    sources, target = list(map(Path, args.inputs)), Path(args.output)
+    one = target.suffix == ".tsv"
+    if one and len(sources) > 1:
+        raise UserError(f"{target}: one file cannot hold {len(sources)}; name a folder")
+    targets = {path: target if one else target / f"{path.stem}.tsv" for path in sources}
+    if len(set(targets.values())) < len(sources):
+        raise UserError(f"{target}: two of the files would have one name there; convert them apart")
+    if args.token_column < 1:
+        raise UserError(f"--token_column {args.token_column}: give 1 or more")
+    found = read(sources, args.strip_numbers, args.token_column)
+    scheme, outside = scheme_of(found, args.scheme)
+    found = renamed(found, scheme, outside)
+    if args.label_map:
+        mapping = load_label_map(args.label_map)
+    else:
+        mapping = tagged_text.label_map(
+            tag for sentences in found.values() for each in sentences if not each.problem for tag in each.tags
+        )
+        if scheme is None:  # padding has it, if no token does
+            mapping.setdefault(tagged_text.OUTSIDE, len(mapping))
+    folder = target.parent if one else target
+    report = Report(args.allow_refused)
+    for path, sentences in found.items():
+        with report.file(path):
+            report.convert(
+                path, targets[path], ("text_a", "label"), rows(sentences, scheme, outside, mapping),
+                check=lambda made: check_tagged(made, mapping, scheme),
+            )  # fmt: skip
+    if not args.label_map:
+        with atomic_text(folder / LABEL_MAP) as file:
+            json.dump(mapping, file, ensure_ascii=False, indent=0)
+            file.write("\n")
+    named = "IO" if scheme is None and not tagged_text.is_chunked(mapping) else scheme
+    flags = f"--num_labels {len(mapping)}" + (f" --chunk_scheme {named}" if named not in (None, "IOB") else "")
+    print(f"{args.label_map or folder / LABEL_MAP}: {len(mapping)} tags; train with {flags}")
+    return report.finish(sources[0])
+
+
+if __name__ == "__main__":
+    exit_on_user_error(main, sys.argv[1:])

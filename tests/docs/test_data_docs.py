@@ -1,0 +1,83 @@
+"""docs/data.md: every example is read by the reader it is for, every command runs, and the conversions are right."""
+
+import functools
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from pretrain.corpus.documents import detect, documents
+from propeller.errors import UserError
+from reader.pretraining.shards import read_filelist
+from reader.row_encoder import LabelRule, load_label_map
+from reader.squad.file import SquadFile
+from reader.tsv import TsvFile
+from script.conversion_check import check_table, check_tagged
+from tests.helpers.common import ROOT
+from tokenization import build_tokenizer
+
+TEXT = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"^```text (\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.M | re.S) for line in block.splitlines()]
+CANAL = ["运河", "运河连接两座城市。今天仍然通航。"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """The examples as files."""
+    for name, content in EXAMPLES.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    return tmp_path
+
+
+TOKENS = functools.partial(build_tokenizer, "FullTokenizer")
+READ = {
+    "train.tsv": lambda path: check_table(path, LabelRule("class")) == 2,
+    "reviews.csv": lambda path: pytest.raises(UserError, TsvFile, path).match("separated by commas"),
+    "tagging.tsv": lambda path: check_tagged(path, {"B-LOC": 0, "I-LOC": 1, "O": 2}, "IOB") == 2,
+    "train.bio": lambda path: pytest.raises(UserError, TsvFile, path).match("looks like tagged text"),
+    "squad.json": lambda path: [each.answer for each in SquadFile(path, "train").questions] == ["1850"],
+    "rows.jsonl": lambda path: [each.answer for each in SquadFile(path, "train").questions] == ["1850", "The mill"],
+    "first_release.json": lambda path: SquadFile(path, "train").questions[0].answers == ("1850年", "1850"),
+    "corpus.txt": lambda path: [len(each.paragraphs) for each in documents(path)] == [2, 1],
+    "wiki_00": lambda path: detect(path) == "jsonl" and next(documents(path)).paragraphs[:2] == CANAL,
+    "wiki_text_00": lambda path: detect(path) == "doc" and [each.paragraphs for each in documents(path)] == [CANAL],
+    "table.csv": lambda path: detect(path) == "csv" and next(documents(path)).paragraphs == CANAL,
+    "vocab.txt": lambda path: build_tokenizer("FullTokenizer", path).pad_id == 0,
+    "added_tokens.json": lambda path: TOKENS(path.with_name("vocab.txt")).tokenize("河<e1>河") == ["河", "<e1>", "河"],
+    "label_map.json": lambda path: load_label_map(path) == {"B-LOC": 0, "I-LOC": 1, "O": 2},
+    "filelist": lambda path: [shard.mask_word_prob for shard in read_filelist(path)] == [1.0, 0.5],
+}
+
+
+def test_every_example_has_its_reader():
+    assert list(EXAMPLES) == list(READ)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_an_example_is_read(place, name):
+    assert READ[name](place / name)
+
+
+def test_the_commands_convert_the_examples(place):
+    (place / "dev.bio").write_text(EXAMPLES["train.bio"], encoding="utf-8")
+    made = {}
+    for command in COMMANDS:
+        script, *words = shlex.split(command)[1:]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / script), *words], cwd=place, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        made[command] = (place / "train.tsv").read_text(encoding="utf-8").replace("\x02", " ")
+    table, tagged, _ = made.values()
+    assert table == "text_a\tlabel\ngood, and cheap\t5\ncold soup\t1\n"
+    assert tagged == "text_a\tlabel\nAnna visited Riga\tB-PER O B-LOC\n"
+    assert json.loads((place / "data" / "label_map.json").read_text()) == {"S-LOC": 0, "S-PER": 1, "O": 2}
+
+
+def test_it_is_linked():
+    for name in ("README.md", "README.zh.md"):
+        assert "(docs/data.md)" in (ROOT / name).read_text(encoding="utf-8")

@@ -1,0 +1,41 @@
+"""What the machine can do: asked of the processor and of the library that computes."""
+
+import os
+import subprocess
+import sys
+
+import paddle
+import pytest
+
+from propeller import runtime
+from tests.helpers.common import ROOT
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+@pytest.mark.parametrize(
+    ("limit", "wide"),
+    [(None, True), ("", True), ("DEFAULT", True), ("avx512_core_bf16", True), ("AVX10_1_512", True), ("AVX2", False),
+     ("avx2_vnni", False), ("SSE41", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("able", [True, False])
+def test_bf16_needs_the_processor_and_the_library(monkeypatch, name, limit, wide, able):
+    for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(variable, raising=False)
+    if limit is not None:
+        monkeypatch.setenv(name, limit)
+    monkeypatch.setattr(paddle.base.core, "supports_bfloat16", lambda: able)
+    assert runtime.cpu_has_bf16() == (wide and able)
+
+
+def test_the_old_kind_of_programs_is_refused_in_one_line():
+    """Paddle 3.3.1 reads FLAGS_enable_pir_api when it is imported; with 0, a Program of ours ends in its traceback."""
+    code = (
+        "from propeller import runtime; from propeller.errors import exit_on_user_error\n"
+        "runtime.prepare(); exit_on_user_error(runtime.place, 'auto')"
+    )
+    environment = {**os.environ, "FLAGS_enable_pir_api": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: FLAGS_enable_pir_api=0 in the environment turns off Paddle's programs of today: unset it"
+    )

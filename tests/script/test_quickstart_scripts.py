@@ -1,0 +1,120 @@
+"""What the quickstart stands on, without downloads: the virtual environment's messages, and the report at the end.
+
+python -m pytest tests/script/test_quickstart_scripts.py
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+
+import pytest
+
+from tests.helpers.common import ROOT
+from tests.helpers.shell import SCRIPT, clean_environment, executable, shell
+
+
+def env_functions(commands, **settings):
+    """Runs functions of script/env.sh."""
+    program = f'set -eu; ROOT={shlex.quote(str(ROOT))}; . "$ROOT/script/env.sh"; {commands}'
+    return shell(["sh", "-c", program], env=clean_environment(**settings))
+
+
+def test_an_unsupported_python_is_refused(tmp_path):
+    old = executable(tmp_path / "python", "exit 1\n")
+    done = env_functions("make_venv", VENV=tmp_path / "venv", PYTHON=old)
+    assert done.returncode == 1
+    assert f"PYTHON={old} is not a Python 3.9 - 3.12" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_python_without_venv_is_named_with_the_remedy(tmp_path):
+    bare = executable(tmp_path / "python", 'case "$*" in *ensurepip*) exit 1 ;; esac\n')
+    done = env_functions("make_venv", VENV=tmp_path / "venv", PYTHON=bare)
+    assert done.returncode == 1
+    assert "python3-venv" in done.stderr
+
+
+def test_the_package_that_could_not_be_got_is_named(tmp_path):
+    words = "ERROR: No matching distribution found for seqeval<2,>=1.2.2"
+    executable(tmp_path / "venv/bin/python", f'echo "{words}" >&2\nexit 1\n')
+    done = env_functions("install_requirements requirements.txt; echo went on", VENV=tmp_path / "venv")
+    assert done.returncode == 1
+    assert "could not get the package seqeval<2,>=1.2.2 (requirements.txt)" in done.stderr
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "venv/installed_requirements").exists()
+
+
+def test_requirements_are_installed_once(tmp_path):
+    record = tmp_path / "record"
+    executable(tmp_path / "venv/bin/python", f'printf "%s\\n" "$*" >>{shlex.quote(str(record))}\n')
+    for _ in range(2):
+        done = env_functions("install_requirements requirements.txt", VENV=tmp_path / "venv")
+        assert done.returncode == 0, done.stderr
+    assert len(record.read_text().splitlines()) == 1
+    done = env_functions("install_requirements requirements.txt", VENV=tmp_path / "venv", PADDLE="gpu")
+    assert done.returncode == 0, done.stderr
+    uninstall, install = record.read_text().splitlines()[1:]
+    assert "uninstall" in uninstall
+    assert "requirements-gpu.txt" in install
+    assert "paddlepaddle==" not in (tmp_path / "venv/requirements_without_paddle.txt").read_text()
+
+
+@pytest.fixture
+def finished_run(tmp_path):
+    """What a finished run leaves behind, as far as the report reads it."""
+    checkpoints, data = tmp_path / "run", tmp_path / "data"
+    checkpoints.mkdir()
+    data.mkdir()
+    entries = [
+        {"step": 1, "epoch": 1, "event": "train", "loss": 0.7},
+        {"step": 2, "epoch": 1, "event": "dev", "acc": 0.875},
+        {"step": 4, "epoch": 1, "event": "dev", "acc": 0.75},
+    ]
+    (checkpoints / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    (checkpoints / "test_out.tsv.1.2").write_text("0.0\t[0.6 0.4]\n" * 10)
+    (checkpoints / "test_out.tsv.1.10").write_text("1.0\t[0.1 0.9]\n" * 10)
+    rows = "label\ttext_a\n" + "".join(f"{row % 2}\tsentence {row}\n" for row in range(10))
+    for name in ("dev.tsv", "test.tsv"):
+        (data / name).write_text(rows)
+    return checkpoints, data
+
+
+def report(checkpoints, data):
+    program = SCRIPT / "demo" / "quickstart_report.py"
+    return shell([sys.executable, program, "--checkpoints", checkpoints, "--data", data, "--model", "a model"])
+
+
+def test_the_report_shows_the_last_predictions(finished_run):
+    done = report(*finished_run)
+    assert done.returncode == 0, done.stderr
+    assert "Accuracy on 10 held-out sentences: 0.7500 after the last step, 4" in done.stdout
+    assert "best: 0.8750 after step 2" in done.stdout
+    samples = [line.split() for line in done.stdout.splitlines() if line.startswith("  positive")]
+    assert samples == [["positive", "0.900", "wrong", "sentence", str(row)] for row in (0, 2, 4, 6, 8)]
+    assert "'a model/vocab.txt'" in done.stdout
+    assert "717 of SST-2's 872 dev rows" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("metrics.jsonl", None, "metrics.jsonl is missing"),
+        ("metrics.jsonl", "{broken\n", "line 1 is not JSON"),
+        ("metrics.jsonl", "", "no dev evaluation"),
+        ("test_out.tsv.1.10", "1.0\n" * 10, "line 1 is not a label"),
+        ("test_out.tsv.1.10", "1.0\t[0.1 0.9]\n", "has 1 lines for 10 rows"),
+    ],
+)
+def test_the_report_names_what_is_missing(finished_run, name, content, said):
+    checkpoints, data = finished_run
+    if content is None:
+        (checkpoints / name).unlink()
+    else:
+        (checkpoints / name).write_text(content)
+    done = report(checkpoints, data)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
