@@ -103,6 +103,29 @@ inline paddle::Tensor room(std::vector<int64_t> shape) {
   return paddle::empty(shape, paddle::DataType::FLOAT32, paddle::CPUPlace());
 }
 
+// [hidden, 3 hidden]: the matrices of query, key and value side by side. One wide product takes less time than three.
+inline paddle::Tensor side_by_side(const paddle::Tensor& query, const paddle::Tensor& key,
+                                   const paddle::Tensor& value) {
+  const int64_t hidden = query.shape()[0];
+  auto joined = room({hidden, 3 * hidden});
+  const float* parts[] = {query.data<float>(), key.data<float>(), value.data<float>()};
+  for (int64_t i = 0; i < hidden; ++i)
+    for (int part = 0; part < 3; ++part)
+      std::copy(parts[part] + i * hidden, parts[part] + (i + 1) * hidden,
+                joined.data<float>() + (3 * i + part) * hidden);
+  return joined;
+}
+
+inline paddle::Tensor part_of(const paddle::Tensor& joined, int part) {
+  const int64_t hidden = joined.shape()[0];
+  auto found = room({hidden, hidden});
+  for (int64_t i = 0; i < hidden; ++i) {
+    const float* row = joined.data<float>() + (3 * i + part) * hidden;
+    std::copy(row, row + hidden, found.data<float>() + i * hidden);
+  }
+  return found;
+}
+
 std::vector<paddle::Tensor> encoder_layer(
     const paddle::Tensor& x, const paddle::Tensor& starts, const paddle::Tensor& seed, const paddle::Tensor& query,
     const paddle::Tensor& query_bias, const paddle::Tensor& key, const paddle::Tensor& key_bias,
@@ -122,6 +145,7 @@ std::vector<paddle::Tensor> encoder_layer(
   const int64_t most = sentences.most(), longest = sentences.longest();
   const int64_t each = most * (2 * hidden + wide) + longest * longest;
   auto scratch = room({sentences.threads(), each});
+  const auto joined = side_by_side(query, key, value);
 
 #pragma omp parallel for schedule(static, 1) num_threads(sentences.threads())
   for (int me = 0; me < sentences.threads(); ++me) {
@@ -134,9 +158,7 @@ std::vector<paddle::Tensor> encoder_layer(
       const int64_t rows = sentences.start(chunk.last_sentence) - first;
       const float* in = x.data<float>() + first * hidden;
       float* mixed = qkv.data<float>() + first * triple;
-      product(rows, hidden, hidden, in, hidden, query.data<float>(), hidden, mixed, triple);
-      product(rows, hidden, hidden, in, hidden, key.data<float>(), hidden, mixed + hidden, triple);
-      product(rows, hidden, hidden, in, hidden, value.data<float>(), hidden, mixed + 2 * hidden, triple);
+      product(rows, triple, hidden, in, hidden, joined.data<float>(), triple, mixed, triple);
       add_bias(rows, hidden, mixed, triple, query_bias.data<float>());
       add_bias(rows, hidden, mixed + hidden, triple, key_bias.data<float>());
       add_bias(rows, hidden, mixed + 2 * hidden, triple, value_bias.data<float>());
@@ -222,6 +244,7 @@ std::vector<paddle::Tensor> encoder_layer_backward(
   const int64_t each = most * 3 * hidden + 2 * longest * longest;
   auto scratch = room({threads, each});
   Sums sums(threads, hidden, wide);
+  const auto joined = side_by_side(query, key, value);
 
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
   for (int me = 0; me < threads; ++me) {
@@ -273,20 +296,13 @@ std::vector<paddle::Tensor> encoder_layer_backward(
         }
       }
       const float* d_mixed = d_qkv.data<float>() + first * triple;
-      const float* matrices[] = {query.data<float>(), key.data<float>(), value.data<float>()};
-      for (int part = 0; part < 3; ++part) {
-        product_transposed(rows, hidden, hidden, d_mixed + part * hidden, triple, matrices[part], hidden, d_in, hidden,
-                           1.0f);
-        add_rows(rows, hidden, d_mixed + part * hidden, triple, sums.of(me, 6 + part));
-      }
+      product_transposed(rows, hidden, triple, d_mixed, triple, joined.data<float>(), triple, d_in, hidden, 1.0f);
+      add_rows(rows, triple, d_mixed, triple, sums.of(me, 6));
     }
   }
-  paddle::Tensor d_matrices[3];
-  for (int part = 0; part < 3; ++part) {
-    d_matrices[part] = room({hidden, hidden});
-    transposed_product(hidden, hidden, tokens, x.data<float>(), hidden, d_qkv.data<float>() + part * hidden, triple,
-                       d_matrices[part].data<float>(), hidden);
-  }
+  auto d_joined = room({hidden, triple});
+  transposed_product(hidden, triple, tokens, x.data<float>(), hidden, d_qkv.data<float>(), triple,
+                     d_joined.data<float>(), triple);
   auto d_output = room({hidden, hidden}), d_ffn_in = room({hidden, wide}), d_ffn_out = room({wide, hidden});
   transposed_product(hidden, hidden, tokens, context.data<float>(), hidden, d_attended.data<float>(), hidden,
                      d_output.data<float>(), hidden);
@@ -295,8 +311,9 @@ std::vector<paddle::Tensor> encoder_layer_backward(
   transposed_product(wide, hidden, tokens, active.data<float>(), wide, d_out.data<float>(), hidden,
                      d_ffn_out.data<float>(), hidden);
   auto total = [&](int which) { return sums.total(threads, which); };
-  return {d_x,      d_matrices[0], total(6), d_matrices[1], total(7), d_matrices[2], total(8),  d_output, total(5),
-          total(3), total(4),      d_ffn_in, total(9),      d_ffn_out, total(2),     total(0), total(1)};
+  return {d_x,      part_of(d_joined, 0), total(6), part_of(d_joined, 1), total(7), part_of(d_joined, 2),
+          total(8), d_output,             total(5), total(3),             total(4), d_ffn_in,
+          total(9), d_ffn_out,            total(2), total(0),             total(1)};
 }
 
 using Shape = std::vector<int64_t>;
