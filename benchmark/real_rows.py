@@ -35,7 +35,7 @@ PEER = str(ROOT / "benchmark" / "parts" / "rows_peer.py")
 PRETRAINING = "pretrain"  # the task of the job that makes shards and runs train.py over them
 SCRIPTS = {"classify": "run_classifier.py", "sequence_label": "run_sequence_labeling.py", "mrc": "run_mrc.py",
            PRETRAINING: "train.py"}  # fmt: skip
-PRETRAINING_STEPS = 60
+PRETRAINING_STEPS = 40
 WARM = 5  # steps that are not timed
 
 
@@ -55,12 +55,12 @@ class Job:
 
 
 JOBS = {
-    "SST-2": Job("classify", "glue/SST-2/train.tsv", 2400, 32, 128, 2.0, quickstart=True),
-    "ChnSentiCorp": Job("classify", "zh/chnsenticorp/train.tsv", 1200, 24, 256, 1.3),
-    "MSRA-NER": Job("sequence_label", "zh/msra_ner/train.tsv", 1600, 16, 256, 1.3,
+    "SST-2": Job("classify", "glue/SST-2/train.tsv", 1280, 32, 128, 2.0, quickstart=True),
+    "ChnSentiCorp": Job("classify", "zh/chnsenticorp/train.tsv", 960, 24, 256, 1.3),
+    "MSRA-NER": Job("sequence_label", "zh/msra_ner/train.tsv", 640, 16, 256, 1.3,
                     ("--label_map_config", str(DATA / "zh/msra_ner/label_map.json"), "--num_labels", "7")),
     "pre-training": Job(PRETRAINING, "zh/chnsenticorp/train.tsv", 3000, 16, 256, 1.3),
-    "CMRC2018": Job("mrc", "zh/cmrc2018/dev.json", 60, 8, 512, 1.3, ("--doc_stride", "128")),
+    "CMRC2018": Job("mrc", "zh/cmrc2018/dev.json", 30, 8, 512, 1.3, ("--doc_stride", "128")),
 }  # fmt: skip
 NETWORK = {
     "attention_probs_dropout_prob": 0.1, "hidden_dropout_prob": 0.1, "hidden_act": "gelu", "hidden_size": 256,

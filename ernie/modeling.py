@@ -310,6 +310,7 @@ class MaskedLMHead(nn.Layer):
         self.norm = LayerNorm(config, "mask_lm_trans_layer_norm", norm_bias)
         self.output_bias = _parameter(self, "mask_lm_out_fc.b_0", [config.vocab_size], nn.initializer.Constant(0.0))
         self.shared = weight_sharing
+        self._fused = lambda: encoder.skips_padding  # the encoder itself would become a part of the head
         if weight_sharing:
             self.output_weight = encoder.word_embedding
         else:
@@ -321,6 +322,10 @@ class MaskedLMHead(nn.Layer):
         """states: [batch, seq, hidden]; mask_pos: int64 [masked], indices into batch * seq -> [masked, vocab]."""
         picked = paddle.gather(states.reshape([-1, states.shape[-1]]), mask_pos)
         picked = self.norm(self.transform(picked))
+        if self._fused():
+            from ernie import operators  # imported by what trains with it alone
+
+            return operators.scores(picked, self.output_weight, self.output_bias, self.shared)
         scores = paddle.matmul(picked, self.output_weight, transpose_y=self.shared)
         return add_bias(scores, self.output_bias, self.training)
 

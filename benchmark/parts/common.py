@@ -42,7 +42,12 @@ class Rounds:
 
     def __str__(self):
         few = "" if self.complete else f", only {len(self.values)} of {LEAST_ROUNDS} rounds"
-        return f"{self.median:,.4g} ({min(self.values):,.4g} to {max(self.values):,.4g}{few})"
+        return f"{shown(self.median)} ({shown(min(self.values))} to {shown(max(self.values))}{few})"
+
+
+def shown(value: float) -> str:
+    """Four digits, and all of those before the point."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.4g}"
 
 
 def arguments(doc: str) -> argparse.ArgumentParser:
@@ -116,7 +121,7 @@ class Bench:
                     return self._rounds(values)
                 done.append(candidates[name]())
                 self._store()
-                say(f"{key}, round {number + 1} of {count}: {name} {done[-1]:,.4g}")
+                say(f"{key}, round {number + 1} of {count}: {name} {shown(done[-1])}")
         return self._rounds(values)
 
     @staticmethod

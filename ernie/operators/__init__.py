@@ -1,4 +1,6 @@
-"""Operators in C++ for training on a CPU: a whole encoder layer over tokens without padding, and AdamW. See README.md.
+"""Operators in C++ for training on a CPU: encoder layers without padding, scores over a vocabulary, AdamW.
+
+See README.md.
 
 operators.load()                 # builds them at the first call on a machine; raises Unavailable with the reason
 y = operators.encoder_layer(x, starts, seed, weights, layer=0, heads=12, ...)
@@ -13,7 +15,7 @@ import paddle
 
 from ernie.operators.build import Unavailable, library
 
-__all__ = ["ACTIVATIONS", "Unavailable", "adamw", "encoder_layer", "load"]
+__all__ = ["ACTIVATIONS", "Unavailable", "adamw", "encoder_layer", "load", "scores"]
 
 ACTIVATIONS = ("gelu", "relu")  # numbered as in numbers.h; gelu is the exact form
 
@@ -69,6 +71,21 @@ def encoder_layer(
         "ernie_encoder_layer", x, starts, seed, *weights,
         layer, heads, ACTIVATIONS.index(activation), float(attention_dropout), float(hidden_dropout), float(epsilon),
     )[0]  # fmt: skip
+
+
+def scores(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, by_rows: bool) -> paddle.Tensor:
+    """Scores over the vocabulary, with their gradient.
+
+    Args:
+        x: float32 [tokens, hidden].
+        weight: float32 [vocabulary, hidden] if ``by_rows``, else [hidden, vocabulary].
+        bias: float32 [vocabulary].
+        by_rows: whether a word's numbers are a row of the weight, as in a word embedding.
+
+    Returns:
+        float32 [tokens, vocabulary].
+    """
+    return paddle._C_ops._run_custom_op("ernie_scores", x, weight, bias, bool(by_rows))[0]
 
 
 def adamw(

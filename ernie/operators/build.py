@@ -24,14 +24,14 @@ import paddle
 
 log = logging.getLogger("ernie.operators")
 
-SOURCES = ("encoder_layer.cc", "adamw.cc")
-HEADERS = ("attention.h", "matrix.h", "normalise.h", "numbers.h")
+SOURCES = ("encoder_layer.cc", "scores.cc", "adamw.cc")
+HEADERS = ("attention.h", "matrix.h", "normalise.h", "numbers.h", "threads.h")
 # -O3 and the processor's own instructions, but no flag that changes what NaN, infinity or the order of a sum mean,
 # other than where a loop asks for it (omp simd reduction).
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math",
          "-DPADDLE_WITH_CUSTOM_KERNEL", "-DNDEBUG", "-w")  # fmt: skip
 # Paddle's OpenMP and matrix library, which are in the process already.
-LIBRARIES = ("libpaddle.so", "libphi_core.so", "libcommon.so", "libmklml_intel.so", "libiomp5.so")
+LIBRARIES = ("libpaddle.so", "libphi_core.so", "libcommon.so", "libdnnl.so.3", "libiomp5.so")
 PATIENCE = 300  # seconds that a compiler may take: some 15 on a laptop's core
 
 

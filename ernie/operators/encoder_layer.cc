@@ -14,6 +14,7 @@
 #include "normalise.h"
 #include "numbers.h"
 #include "paddle/phi/api/all.h"
+#include "threads.h"
 
 namespace ernie {
 
@@ -149,6 +150,7 @@ std::vector<paddle::Tensor> encoder_layer(
 
 #pragma omp parallel for schedule(static, 1) num_threads(sentences.threads())
   for (int me = 0; me < sentences.threads(); ++me) {
+    const OneThread alone;
     float* summed = scratch.data<float>() + me * each;  // [most, hidden]
     float* between = summed + most * hidden;            // [most, hidden]
     float* active = between + most * hidden;            // [most, wide]
@@ -248,6 +250,7 @@ std::vector<paddle::Tensor> encoder_layer_backward(
 
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
   for (int me = 0; me < threads; ++me) {
+    const OneThread alone;
     float* d_second = scratch.data<float>() + me * each;  // [most, hidden]: before the second layer norm
     float* d_between = d_second + most * hidden;          // [most, hidden]: behind the first one
     float* d_context = d_between + most * hidden;         // [most, hidden]
@@ -300,16 +303,21 @@ std::vector<paddle::Tensor> encoder_layer_backward(
       add_rows(rows, triple, d_mixed, triple, sums.of(me, 6));
     }
   }
-  auto d_joined = room({hidden, triple});
-  transposed_product(hidden, triple, tokens, x.data<float>(), hidden, d_qkv.data<float>(), triple,
-                     d_joined.data<float>(), triple);
-  auto d_output = room({hidden, hidden}), d_ffn_in = room({hidden, wide}), d_ffn_out = room({wide, hidden});
-  transposed_product(hidden, hidden, tokens, context.data<float>(), hidden, d_attended.data<float>(), hidden,
-                     d_output.data<float>(), hidden);
-  transposed_product(hidden, wide, tokens, between.data<float>(), hidden, d_expanded.data<float>(), wide,
-                     d_ffn_in.data<float>(), wide);
-  transposed_product(wide, hidden, tokens, active.data<float>(), wide, d_out.data<float>(), hidden,
-                     d_ffn_out.data<float>(), hidden);
+  auto d_joined = room({hidden, triple}), d_output = room({hidden, hidden});
+  auto d_ffn_in = room({hidden, wide}), d_ffn_out = room({wide, hidden});
+  const int all = omp_get_max_threads();
+#pragma omp parallel for schedule(static, 1) num_threads(all)
+  for (int me = 0; me < all; ++me) {
+    const OneThread alone;
+    auto slice = [&](int m, int n, const paddle::Tensor& a, const paddle::Tensor& b, paddle::Tensor& c) {
+      transposed_product_slice(me, all, m, n, static_cast<int>(tokens), a.data<float>(), m, b.data<float>(), n,
+                               c.data<float>(), n);
+    };
+    slice(hidden, triple, x, d_qkv, d_joined);
+    slice(hidden, hidden, context, d_attended, d_output);
+    slice(hidden, wide, between, d_expanded, d_ffn_in);
+    slice(wide, hidden, active, d_out, d_ffn_out);
+  }
   auto total = [&](int which) { return sums.total(threads, which); };
   return {d_x,      part_of(d_joined, 0), total(6), part_of(d_joined, 1), total(7), part_of(d_joined, 2),
           total(8), d_output,             total(5), total(3),             total(4), d_ffn_in,

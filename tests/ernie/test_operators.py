@@ -244,6 +244,24 @@ def test_rows_without_a_token_have_states_of_0_and_no_gradient(lengths):
         assert (gradient == 0).all() or mask.any()
 
 
+@pytest.mark.parametrize("by_rows", [True, False], ids=["by rows", "by columns"])
+@pytest.mark.parametrize("tokens", [0, 1, 37])
+def test_scores_over_a_vocabulary_have_the_values_and_gradients_of_the_product(tokens, by_rows):
+    draw = np.random.default_rng(1)
+    hidden, words = 24, 101
+    x, matrix = draw.standard_normal((tokens, hidden)), draw.standard_normal((words, hidden))
+    bias, slope = draw.standard_normal(words), draw.standard_normal((tokens, words))
+    given = [array.astype("float32") for array in (x, matrix if by_rows else matrix.T, bias)]
+    tensors = [paddle.to_tensor(array, stop_gradient=False) for array in given]
+    found = operators.scores(*tensors, by_rows=by_rows)
+    (found * paddle.to_tensor(slope.astype("float32"))).sum().backward()
+    d_matrix = slope.T @ x
+    expected = [x @ matrix.T + bias, slope @ matrix, d_matrix if by_rows else d_matrix.T, slope.sum(0)]
+    for array, wanted in zip([found, *(tensor.grad for tensor in tensors)], expected):
+        assert array.shape == list(wanted.shape)
+        np.testing.assert_allclose(array.numpy(), wanted, atol=1e-4, rtol=0)
+
+
 NETWORK = network()
 OBSTACLES = {
     "a GPU": ({"on_gpu": True}, "they are for CPUs"),

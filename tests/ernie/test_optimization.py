@@ -102,7 +102,8 @@ def test_trajectory_equals_2019(name, accumulate, fused):
     for key in finals:
         weight = key.split("/", 1)[1]
         # The gradient of a key bias is 0 in theory: what Adam sees there is rounding noise.
-        tolerance = 1e-4 if weight.endswith("_key_fc.b_0") else 1e-5
+        noise = 1e-3 if fused else 1e-4
+        tolerance = noise if weight.endswith("_key_fc.b_0") else 1e-5
         got = program.read(run.scope, weight)
         np.testing.assert_allclose(got, stored[key], atol=tolerance, rtol=0, err_msg=weight)
 

@@ -10,25 +10,20 @@
 #include "normalise.h"
 #include "numbers.h"
 
-extern "C" void cblas_sgemm(int, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float* a,
-                            int lda, const float* b, int ldb, float beta, float* c, int ldc) {
-  for (int i = 0; i < m; ++i)
-    for (int j = 0; j < n; ++j) {
+extern "C" int dnnl_sgemm(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+                          const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
       double total = 0.0;
-      for (int p = 0; p < k; ++p) {
-        const float left = transpose_a == ernie::kTransposed ? a[p * lda + i] : a[i * lda + p];
-        const float right = transpose_b == ernie::kTransposed ? b[j * ldb + p] : b[p * ldb + j];
+      for (int64_t p = 0; p < k; ++p) {
+        const float left = transpose_a == 'T' ? a[p * lda + i] : a[i * lda + p];
+        const float right = transpose_b == 'T' ? b[j * ldb + p] : b[p * ldb + j];
         total += static_cast<double>(left) * right;
       }
       float* to = c + i * ldc + j;
       *to = static_cast<float>(alpha * total + (beta == 0.0f ? 0.0 : beta * *to));
     }
-}
-
-static std::vector<float> numbers(size_t count) {
-  std::vector<float> values(count);
-  for (float& value : values) value = static_cast<float>(std::rand()) / RAND_MAX * 2.0f - 1.0f;
-  return values;
+  return 0;
 }
 
 static void check(bool good, const char* what) {
@@ -36,6 +31,23 @@ static void check(bool good, const char* what) {
     std::fprintf(stderr, "%s is wrong\n", what);
     std::exit(1);
   }
+}
+
+// The slices of the threads cover all columns, each once, and no slice begins outside.
+static void slices_of(int n, int threads) {
+  int next = 0;
+  for (int thread = 0; thread < threads; ++thread) {
+    const ernie::Slice slice(n, thread, threads);
+    check(slice.first == next && slice.count >= 0, "a slice");
+    next += slice.count;
+  }
+  check(next == n, "the last slice");
+}
+
+static std::vector<float> numbers(size_t count) {
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(std::rand()) / RAND_MAX * 2.0f - 1.0f;
+  return values;
 }
 
 static void attention_of(int tokens, int heads, int size, float rate) {
@@ -77,6 +89,8 @@ int main() {
     attention_of(tokens, 2, 5, 0.0f);
     attention_of(tokens, 3, 8, 0.25f);
   }
+  for (int n : {1, 16, 48, 100, 768})
+    for (int threads : {1, 2, 3, 16, 64}) slices_of(n, threads);
   for (double x = -40.0; x < 40.0; x += 0.013) {
     const float value = static_cast<float>(x);
     check(std::fabs(ernie::exp_of(value) - std::exp(static_cast<double>(value))) <=
