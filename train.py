@@ -16,6 +16,7 @@ def main(prog, argv):
     from pretrain.training.args import DESCRIPTION, parse
 
     args = parse(prog, DESCRIPTION, argv)
+    runtime.one_heap()
     runtime.prepare()
     from pretrain.training.runner import run
 

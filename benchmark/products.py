@@ -16,10 +16,13 @@ import sys
 import time
 from pathlib import Path
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np  # noqa: E402
+
+from propeller import runtime  # noqa: E402
 
 TRIES = 12
 SHAPES = [  # m, n, k, whether a and b are stored transposed
@@ -30,10 +33,10 @@ SHAPES = [  # m, n, k, whether a and b are stored transposed
 
 def libraries():
     """Name -> function(m, n, k, transpose a, transpose b, a, b, c) that fills c."""
+    runtime.prepare()  # MKL with the kernels that it has here at best
     import paddle
 
     folder = Path(paddle.__file__).parent / "libs"
-    ctypes.CDLL(str(folder / "libiomp5.so"), mode=ctypes.RTLD_GLOBAL)
     mkl, onednn = ctypes.CDLL(str(folder / "libmklml_intel.so")), ctypes.CDLL(str(folder / "libdnnl.so.3"))
     whole, number = ctypes.c_int64, ctypes.c_float
 

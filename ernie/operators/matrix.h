@@ -1,5 +1,5 @@
 // Matrix products by oneDNN, which Paddle's wheel brings. It writes its kernels for the processor it finds, of any maker;
-// MKL's small build, in the wheel too, takes up to five times as long on an AMD one with AVX-512.
+// MKL's small build, in the wheel too, has none with AVX-512 for an AMD one.
 #pragma once
 #include <algorithm>
 #include <cstdint>

@@ -1,6 +1,7 @@
 """What the machine can do: asked of the processor and of the library that computes."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -39,3 +40,26 @@ def test_the_old_kind_of_programs_is_refused_in_one_line():
     assert done.stderr.splitlines()[-1] == (
         "error: FLAGS_enable_pir_api=0 in the environment turns off Paddle's programs of today: unset it"
     )
+
+
+def heaps(environment):
+    """How many a process has whose threads take memory after ``one_heap``."""
+    code = (
+        "import ctypes, threading; from propeller import runtime; runtime.one_heap()\n"
+        "libc = ctypes.CDLL(None); libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p\n"
+        "together = threading.Barrier(4)\n"
+        "def take():\n"
+        "    together.wait(); libc.malloc(ctypes.c_size_t(1000)); together.wait()\n"
+        "threads = [threading.Thread(target=take) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]; [thread.join() for thread in threads]\n"
+        "out = ctypes.c_void_p(libc.fopen(b'/dev/stdout', b'w')); libc.malloc_info(0, out); libc.fclose(out)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment}, check=True,
+                          capture_output=True, text=True)  # fmt: skip
+    return done.stdout.count("<heap ")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_threads_share_one_heap_unless_the_user_says_otherwise():
+    assert heaps({}) == 1
+    assert heaps({"MALLOC_ARENA_MAX": "3"}) > 1
