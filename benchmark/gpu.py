@@ -2,12 +2,14 @@
 
     python benchmark/gpu.py training --config config/ernie_config_en_base.json --precision bf16
     python benchmark/gpu.py attention --config config/ernie_config_en_base.json --precision fp16
+    python benchmark/gpu.py packed --config config/ernie_config_en_base.json --precision fp16
     python benchmark/gpu.py report
 
 ``training`` fine-tunes a classifier without dropout from the same random weights on the same random batches in each
 precision: tokens a second (median of the steps after the first ten), the most GPU memory Paddle had allocated, losses.
 ``attention`` times one layer's attention, forward and backward, as the network computes it and with Paddle's
-``scaled_dot_product_attention``, which takes FlashAttention's kernels where it can. ``--device cpu`` tries the code.
+``scaled_dot_product_attention``, which takes FlashAttention's kernels where it can. ``packed`` times the encoder over
+rows of unlike length, with padding and, by ``flash_attn_unpadded``, without. ``--device cpu`` tries the code.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ sys.path.insert(0, str(ROOT))
 
 RESULTS = ROOT / "benchmark" / "results" / "gpu.jsonl"
 WARM_UP = 10
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 def flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("training", "attention", "report"))
+    parser.add_argument("part", choices=("training", "attention", "packed", "report"))
     parser.add_argument("--config", help="ernie_config.json")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--max_seq_len", type=int, default=128)
@@ -133,7 +136,7 @@ def attention(args):
     paddle.set_device(args.device)
     config = ErnieConfig(args.config)
     heads, size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
-    dtype = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[args.precision]
+    dtype = DTYPES[args.precision]
     shape = [args.batch_size, args.max_seq_len, heads, size]
     random = np.random.RandomState(0)
     tensors = [paddle.to_tensor(random.standard_normal(shape).astype("float32")).astype(dtype) for _ in range(3)]
@@ -159,6 +162,15 @@ def attention(args):
     return found
 
 
+def packed(args):
+    """An encoder with padding and without: tokens that are no padding a second, and how far the states differ."""
+    from benchmark.parts import gpu_packed
+    from propeller import runtime
+
+    checked_precision(args.precision, runtime.place("true" if args.device == "gpu" else "false"))
+    return gpu_packed.measure(args, DTYPES[args.precision], WARM_UP)
+
+
 def report(path):
     """The table of what was measured, the last measurement of each."""
     if not path.exists():
@@ -171,6 +183,10 @@ def report(path):
         if row["part"] == "attention":
             ratio = row["written_out_seconds"] / row["fused_seconds"]
             print(f"{name} attention: fused takes {row['fused_seconds'] * 1e3:.2f} ms, {ratio:.2f} times as fast")
+            continue
+        if row["part"] == "packed":
+            ratio = row["packed_tokens_per_second"] / row["padded_tokens_per_second"]
+            print(f"{name} without padding: {ratio:.2f} times as fast, states within {row['largest_difference']:.2g}")
             continue
         exact = last.get((*key[:4], "fp32"), row)
         ratio = row["tokens_per_second"] / exact["tokens_per_second"]
@@ -191,7 +207,7 @@ def main(argv):
     from propeller import runtime
 
     runtime.prepare()
-    measured = {"training": training, "attention": attention}[args.part](args)
+    measured = {"training": training, "attention": attention, "packed": packed}[args.part](args)
     given = {name: value for name, value in vars(args).items() if name not in ("results",)}
     args.results.parent.mkdir(exist_ok=True)
     with open(args.results, "a", encoding="utf8") as file:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Speed, memory and loss of mixed precision on one GPU, beside fp32: base and large, and fused attention. UNPROVEN: written
-# on a machine without a GPU; nothing in it but its plan has run.
+# Speed, memory and loss of mixed precision on one GPU, beside fp32: base and large, fused attention, and training without
+# padding. UNPROVEN: written on a machine without a GPU; nothing in it but its plan has run.
 #
 #     sh benchmark/gpu.sh                       # everything; results in benchmark/results/gpu.jsonl
 #     sh benchmark/gpu.sh --dry_run             # the commands, without running them; needs no GPU
@@ -62,8 +62,10 @@ for model in $MODELS; do
     done
     for precision in fp16 bf16; do
         case " $PRECISIONS " in *" $precision "*) ;; *) continue ;; esac
-        step "$python" "$HERE/gpu.py" attention --config "$ROOT/config/ernie_config_en_$model.json" \
-            --batch_size "$long" --max_seq_len 384 --precision "$precision" --steps "$STEPS"
+        for part in attention packed; do
+            step "$python" "$HERE/gpu.py" "$part" --config "$ROOT/config/ernie_config_en_$model.json" \
+                --batch_size "$long" --max_seq_len 384 --precision "$precision" --steps "$STEPS"
+        done
     done
 done
 step "$python" "$HERE/gpu.py" report

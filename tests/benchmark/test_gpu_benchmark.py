@@ -31,6 +31,7 @@ def test_the_plan_covers_both_models_all_precisions_and_attention():
         training = [line for line in own if " training " in line]
         assert {line.split("--precision ")[1].split()[0] for line in training} == {"fp32", "fp16", "bf16"}
         assert any(" attention " in line for line in own)
+        assert any(" packed " in line for line in own)
     assert lines[-1].endswith("gpu.py report")
 
 
@@ -51,6 +52,20 @@ def test_without_a_gpu_it_says_so():
     done = gpu()
     assert done.returncode == 2
     assert "needs a GPU" in done.stderr
+
+
+def test_the_encoder_without_padding_has_the_states_of_the_padded_one(tmp_path, capsys):
+    """With each row's attention by itself in the place of the GPU's kernel."""
+    path, results = tmp_path / "config.json", tmp_path / "gpu.jsonl"
+    path.write_text(json.dumps(CONFIG))
+    given = ["--config", str(path), "--batch_size", "3", "--max_seq_len", "16", "--steps", "11", "--device", "cpu"]
+    assert main(["packed", *given, "--results", str(results)]) == 0
+    record = json.loads(results.read_text())
+    assert record["largest_difference"] < 1e-5
+    assert record["packed_tokens_per_second"] > 0
+    capsys.readouterr()
+    assert main(["report", "--results", str(results)]) == 0
+    assert "without padding" in capsys.readouterr().out
 
 
 def test_measurements_and_report_on_a_cpu(tmp_path, capsys):
