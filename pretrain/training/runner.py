@@ -165,8 +165,9 @@ class Pretrainer:
         """
         readers, evaluations, validation = {}, [], {}
         for name, task in self.tasks.items():
-            readers[name] = task.reader(task.entry.filelist, training=True)
-            task.check(task.entry.filelist, training=True)
+            readers[name] = task.training_reader()
+            for filelist in task.entry.filelists:
+                task.check(filelist, training=True)
             if task.entry.valid_filelist:
                 validation[name] = task.reader(task.entry.valid_filelist)
                 task.check(task.entry.valid_filelist)

@@ -8,7 +8,8 @@
     entries = read_task_list("config/task_list_en.json", data="output/corpus", scale=0.01)
 
 name: of pretrain.TASKS. task_id: the row of the task embedding. head: of knowledge masking {"next_sentence": whether
-pairs are told too}, of a task with classes {"classes": how many}. weight: what its loss is multiplied by before the
+pairs are told too}, of a task with classes {"classes": how many}. filelist: of its training shards, or a list with one
+filelist for each of its "steps": short instances first, say. weight: what its loss is multiplied by before the
 backward pass. start_stage: the stage in which it enters, from 1. steps: of that stage and of each behind it. Filelists
 (test_filelist too) count from the data folder if one is given, else from the working folder, else from the list's.
 """
@@ -28,7 +29,7 @@ from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
 
 log = logging.getLogger("ernie.pretrain")
-FILELISTS = ("filelist", "valid_filelist", "test_filelist")
+FILELISTS = ("filelist", "valid_filelist", "test_filelist")  # the first may be several
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Entry:
 
     name: str
     task_id: int
-    filelist: str = ""
+    filelist: str | tuple[str, ...] = ""
     valid_filelist: str = ""
     test_filelist: str = ""
     head: dict = field(default_factory=dict)
@@ -45,9 +46,14 @@ class Entry:
     start_stage: int = 1
     steps: tuple = ()
 
+    @property
+    def filelists(self) -> tuple[str, ...]:
+        """Those of training: one for all its stages, or one for each."""
+        return (self.filelist,) if isinstance(self.filelist, str) else self.filelist
+
 
 KINDS = {
-    "name": str, "task_id": int, "filelist": str, "valid_filelist": str, "test_filelist": str, "head": dict,
+    "name": str, "task_id": int, "filelist": (str, list), "valid_filelist": str, "test_filelist": str, "head": dict,
     "weight": (int, float), "start_stage": int, "steps": list,
 }  # fmt: skip
 NEEDED = ("name", "task_id", "filelist", "steps")
@@ -78,7 +84,9 @@ def read_task_list(path: str | Path, data: str | Path | None = None, scale: floa
     for number, given in enumerate(tasks, 1):
         entry = _entry(f"{path}, task {number}", given)
         steps = tuple(max(1, round(count * scale)) if count else 0 for count in entry.steps)
-        places = {name: _place(path, data, getattr(entry, name)) for name in FILELISTS}
+        places = {name: _place(path, data, getattr(entry, name)) for name in FILELISTS[1:]}
+        training = tuple(_place(path, data, name) for name in entry.filelists)
+        places["filelist"] = training[0] if isinstance(entry.filelist, str) else training
         entries.append(replace(entry, steps=steps, **places))
     _check_all(path, entries)
     return entries
@@ -104,8 +112,13 @@ def _entry(where, given):
         raise UserError(f'{where}: "steps" is {steps}; give a whole number, 0 or more, for each stage')
     if not sum(steps):
         raise UserError(f'{where}: its "steps" sum to zero; give it some, or take it out of the list')
-    if not given["filelist"]:
-        raise UserError(f'{where}: its "filelist" is empty; give the path of the list of its shards')
+    filelist = given["filelist"]
+    if not filelist or not all(isinstance(name, str) and name for name in filelist):
+        raise UserError(f'{where}: its "filelist" is empty or no path; give the path of the list of its shards')
+    if isinstance(filelist, list):
+        if len(filelist) != len(steps):
+            raise UserError(f'{where}: has {len(filelist)} filelists for {len(steps)} stages; give as many as "steps"')
+        given = {**given, "filelist": tuple(filelist)}
     if given["task_id"] < 0 or given.get("start_stage", 1) < 1 or not 0 < given.get("weight", 1.0) < math.inf:
         raise UserError(f"{where}: task_id counts from 0, start_stage from 1, and a weight is above 0; correct them")
     return Entry(**{**given, "steps": tuple(steps), "weight": float(given.get("weight", 1.0))})

@@ -21,6 +21,7 @@ from propeller.train.trainer import Evaluation
 from reader.pretraining.batches import CLASS_KINDS
 from reader.pretraining.reader import PretrainingReader
 from reader.pretraining.shard_check import check_shards
+from reader.pretraining.stages import Staged
 from reader.pyreader import PyReader
 
 
@@ -82,10 +83,22 @@ class RunTask:
         return self.task(self.config, self.head, mode, optimizer)
 
     def reader(self, filelist: str, training: bool = False) -> PretrainingReader:
-        """The reader of one of the entry's filelists."""
+        """The reader of one of the entry's filelists.
+
+        Raises:
+            UserError: as ``PretrainingReader``.
+        """
         entry = self.entry if self.several else None
         given = (self.tokenizer, self.config, self.args)
         return open_reader(self.declared, filelist, *given, classes=self.classes, training=training, entry=entry)
+
+    def training_reader(self) -> PretrainingReader | Staged:
+        """The reader of the training data: of one filelist, or of one for each stage."""
+        readers = [self.reader(filelist, training=True) for filelist in self.entry.filelists]
+        if len(readers) == 1:
+            return readers[0]
+        batches = self.args.train.gradient_accumulation_steps
+        return Staged(readers, [batches * sum(self.entry.steps[:stage]) for stage in range(len(readers))])
 
     def check(self, filelist: str, training: bool = False) -> None:
         """Whether the shards of one of the entry's filelists suit the task; for training: whether every class occurs.

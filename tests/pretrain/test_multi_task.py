@@ -17,9 +17,10 @@ from ernie.checkpoint import read_params
 from pretrain.training.args import parse
 from pretrain.training.growth import load_grown
 from pretrain.training.runner import Pretrainer, main
+from pretrain.training.task_list import read_task_list
 from propeller.errors import UserError
 from propeller.train.saver import read_training_state
-from tests.helpers.class_shards import PLACES, TASKS, make_task_shards, task_flags, write_list
+from tests.helpers.class_shards import PLACES, TASKS, make_task_shards, sentence_lines, task_flags, write_list
 from tests.helpers.common import ROOT
 from tests.helpers.pretraining import write_shard
 from tests.helpers.tiny import flags, make_model
@@ -136,6 +137,41 @@ def test_continued_within_a_stage_or_at_its_end_a_run_ends_alike(whole, model, s
         for folder in (whole[0], run)
     ]
     assert shown[0] == shown[1]
+
+
+def test_a_task_may_have_a_filelist_for_each_stage(model, shards, tmp_path):
+    """Here other instances from step 4 on; stopped in the second stage, the run ends with the same weights."""
+    write_shard(tmp_path / "later.gz", sentence_lines(30, 5))
+    (tmp_path / "later").write_text(f"{tmp_path / 'later.gz'}\t1\n")
+    first = str(shards / "train" / DISTANCE / "filelist")
+    task = {**TASKS[1], "start_stage": 1, "steps": [4, 4], "filelist": [first, str(tmp_path / "later")]}
+    listed = write_list(tmp_path / "tasks.json", [task])
+    changes = {"task_list": listed, "validation_steps": 0, "save_steps": 6, "keep_checkpoints": 0}
+    text = train(model, shards, tmp_path / "whole", **changes)
+    assert "stage 2/2 from step 4: sentence_distance 4" in text
+    alone = write_list(tmp_path / "alone.json", [{**task, "filelist": first}])
+    train(model, shards, tmp_path / "alone", **{**changes, "task_list": alone})
+    weights = [read_params(tmp_path / name / "last")["word_embedding"] for name in ("whole", "alone")]
+    assert (weights[0] != weights[1]).any()
+    run = tmp_path / "run"
+    shutil.copytree(tmp_path / "whole", run, symlinks=True)
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "finished": False}))
+    shutil.rmtree(run / "step_8")
+    assert "continue from step 6," in train(model, shards, run, **changes)
+    assert_same_weights(tmp_path / "whole", run)
+
+
+@pytest.mark.parametrize(
+    ("filelist", "said"),
+    [(["a", "b", "c"], "3 filelists for 2 stages"), ([], "empty or no path"), (["a", 3], "empty or no path")],
+    ids=["too many", "none", "a number"],
+)
+def test_filelists_are_as_many_as_stages(tmp_path, filelist, said):
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps({"tasks": [{"name": MASKING, "task_id": 0, "steps": [1, 2], "filelist": filelist}]}))
+    with pytest.raises(UserError, match=said):
+        read_task_list(path)
 
 
 @pytest.mark.slow
