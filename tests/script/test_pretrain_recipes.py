@@ -49,10 +49,9 @@ def test_without_shards_it_is_a_demonstration(recipe, tmp_path):
     args = parsed(words)
     assert args.model.ernie_config_path == str(ROOT / "config" / f"ernie_mini_{recipe.parent.name[:2]}.json")
     demo = tmp_path / "pretrain_demo" / recipe.parent.name[:2]
-    assert args.data.train_filelist == str(demo / "text.list")
-    assert args.data.valid_filelist == str(demo / "text_valid.list")
+    assert (args.tasks.task_list, args.tasks.task_data) == (str(demo / "tasks.json"), str(demo))
     assert (args.model.vocab_path, args.run.checkpoints) == (str(demo / "vocab.txt"), str(demo / "model"))
-    assert (args.train.num_train_steps, args.train.warmup_steps, args.run.validation_steps) == (90, 9, 30)
+    assert (args.train.warmup_steps, args.run.validation_steps) == (3, 23)
     assert args.train.learning_rate == 2e-3  # the user's flags win
     assert args.data.shuffle_buffer > 60000  # news and reviews have a shard each: all instances are mixed
     assert list(tmp_path.iterdir()) == []
@@ -91,7 +90,7 @@ def test_the_network_of_the_demonstration_grows_with_the_vocabulary(tmp_path):
 def test_processes_share_the_batch():
     words, said = dry_run(RECIPES[0], DEVICES="cpu:2")
     assert words[words.index("--nproc_per_node") + 1] == "2"
-    assert parsed(words).train.batch_size == 1024
+    assert parsed(words).train.batch_size == 512
     words, said = dry_run(RECIPES[0], "--train_filelist", "t", DEVICES="cpu:2", MODEL_PATH="/m")
     assert parsed(words).train.gradient_accumulation_steps == 4
 
@@ -118,6 +117,13 @@ def test_a_missing_vocabulary_is_explained(recipe, tmp_path):
         assert "to a folder with the vocab.txt that the shards were made with, or give --vocab_path" in done.stderr
     words, _ = dry_run(recipe, "--train_filelist", "t", "--vocab_path", "/v", DEVICES="cpu", OUTPUT=tmp_path)
     assert parsed(words).model.vocab_path == "/v"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=IDS)
+def test_the_demonstration_fills_eight_sentences(recipe):
+    lines = (SCRIPT / "demo" / f"masks_{recipe.parent.name[:2]}.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 8
+    assert all("[MASK]" in line for line in lines)
 
 
 def test_help_names_what_it_takes():
