@@ -1,6 +1,5 @@
 """Students that learn from a teacher: labels on the disk or asked for while training."""
 
-import contextlib
 import json
 import re
 import subprocess
@@ -16,11 +15,10 @@ from distill.rows import open_table
 from distill.soft_labels import SoftLabels, folder_of
 from distill.sources import Asked
 from propeller.errors import UserError
-from propeller.service.limits import Limits
-from propeller.service.server import InferenceServer
 from tests.helpers.common import ROOT
 from tests.helpers.predicting import words
 from tests.helpers.students import (
+    serving,
     stopped_and_whole,
     student_flags,
     train_student,
@@ -45,13 +43,6 @@ def teacher(model, data, tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "last_inference_model"
-
-
-@contextlib.contextmanager
-def serving(bundle, **limits):
-    server = InferenceServer(bundle, handlers="finetune.serving", use_cuda="false", limits=Limits(**limits))
-    with server.listen(0, wait=False) as running:
-        yield running.url
 
 
 @pytest.fixture(scope="module")
