@@ -46,8 +46,20 @@ class Questions:
         return np.asarray(numbers, np.int64)
 
     def ask(self, teacher: Teacher, rows: np.ndarray) -> np.ndarray:
-        """The teacher's logits of rows, float32 [len(of_rows(rows)), columns]. Raises UserError: see ``Teacher``."""
-        return teacher.logits([[fields[place] for place in self.places] for _, fields in self.fields(rows)])
+        """The teacher's logits of rows, float32 [len(of_rows(rows)), columns].
+
+        Raises:
+            UserError: a row without text; see ``Teacher``.
+        """
+        texts = []
+        for number, fields in self.fields(rows):
+            texts.append([fields[place] for place in self.places])
+            if not texts[-1][0].strip():
+                name = self.table.columns[self.places[0]]
+                raise UserError(
+                    f"{where(self.table.path, number)}: {name} is blank: put its text there or remove the row"
+                )
+        return teacher.logits(texts)
 
     def fields(self, rows: np.ndarray) -> Iterator[tuple[int, list[str]]]:
         """(number, fields) of rows. Raises UserError: see ``distill.rows.fields_of``."""

@@ -14,8 +14,8 @@ from distill.students.flags import StudentFlags
 from ernie.checkpoint import read_params
 from finetune.spec import ModelSpec, Reading
 from propeller.errors import UserError
-from tests.helpers.bundle import make_bundle
 from tests.helpers.common import ROOT
+from tests.helpers.served import make_bundle
 from tests.helpers.students import student_flags, write_shape, write_unlabelled
 
 RUN = str(ROOT / "finetune" / "__main__.py")
@@ -33,7 +33,7 @@ def run(folder, processes, words):
 @pytest.mark.slow
 def test_two_processes_make_the_student_of_one(model, data, tmp_path):
     """Batches of 4 in two processes are one of 8. Both ask the teacher, and put its answers into one folder."""
-    bundle = make_bundle(tmp_path / "teacher", model, "classify")
+    bundle = make_bundle(tmp_path / "teacher", model, "classify", label_map=None, num_labels=2)
     found, asked = [], []
     for processes in (2, 1):
         folder = tmp_path / str(processes)

@@ -198,6 +198,14 @@ def distil(shape, model, data, folder, unlabelled_set, **changes):
     return train_student(shape, model, data, folder, **changes)
 
 
+def waiting(folder):
+    """The shares of waiting in the training records of a run."""
+    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    found = [record.get("waiting") for record in records if record["event"] == "train"]
+    assert found
+    return [] if found == [None] * len(found) else found
+
+
 def test_offline_and_online_give_the_same_student(teacher, labelled, model, data, tmp_path):
     """Bit for bit; and a second run, or epoch, asks the teacher nothing."""
     shape = write_shape(tmp_path, "bow")
@@ -214,6 +222,8 @@ def test_offline_and_online_give_the_same_student(teacher, labelled, model, data
     alone = weights_of(train_student(shape, model, data, tmp_path / "alone", do_test="false", epoch=2))
     assert offline == online == here
     assert offline != alone
+    assert all(0 <= share <= 1 for share in waiting(tmp_path / "online")), "the log says how much is waited"
+    assert waiting(tmp_path / "offline") == []
 
 
 @pytest.mark.parametrize(
@@ -363,6 +373,13 @@ def test_a_bad_unlabelled_row_is_told_before_training(teacher, model, data, tmp_
     path.write_text("text_a\ngood film\n\n")
     with pytest.raises(UserError, match="u.tsv, line 3"):
         distil(write_shape(tmp_path, "bow"), model, data, tmp_path / "run", str(path), teacher=teacher)
+
+
+def test_a_blank_row_is_told_by_its_line(teacher, tmp_path):
+    path = tmp_path / "u.tsv"
+    path.write_text("text_a\tteacher_a\ngood film\tgood\nfilm\t \n")
+    with pytest.raises(UserError, match="u.tsv, line 3: teacher_a is blank"):
+        label.main([str(teacher), str(path), "--use_cuda", "false"])
 
 
 def test_classes_in_another_order_are_refused(teacher, labelled, model, data, tmp_path):
