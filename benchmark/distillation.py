@@ -322,7 +322,7 @@ def report(name, teacher, found, speeds, args):
     base, best = speeds.get("teacher", 0.0), 100 * teacher["accuracy"]
     print(f"\n{name}: {args.labelled} labelled rows; accuracy in %, mean of seeds ± standard error")
     print(line("", *HEAD))
-    print(line("teacher", f"{best:.2f}", "", "", "", f"{base:,.0f}", "1", f"{teacher['mb']:.1f}"))
+    print(line("teacher", f"{best:.2f}", "", "", "", f"{base:,.0f}" if base else "-", "1", f"{teacher['mb']:.1f}"))
     good, kept = True, []
     for student in args.students:
         alone, taught = (found.get((student, distilled), {}) for distilled in (False, True))
@@ -339,8 +339,8 @@ def report(name, teacher, found, speeds, args):
             *(with_error(statistics.mean(each), standard_error(each)) for each in (one, other)),
             with_error(gain, error),
             f"{100 * share:.1f}%",
-            f"{speeds.get(student, 0):,.0f}",
-            f"{times:.1f}",
+            f"{speeds[student]:,.0f}" if student in speeds else "-",
+            f"{times:.1f}" if times else "-",
         ]
         more = "" if gain > 2 * error else "   one seed shows nothing"
         if len(both) > 1 and not gain > 2 * error:

@@ -159,6 +159,20 @@ def test_each_piece_has_what_the_teacher_says_of_its_token(teacher, tags, model,
     assert (batch["is_labelled"] == 0).all()
 
 
+def test_batches_go_on_from_any_position(labelled, tags, model):
+    """Through JSON, as in checkpoints; a labelled batch comes after two of the teacher's."""
+    made, _ = reader_of(tags, model, labelled, settings={"unlabelled_ratio": 2}, shuffle=True, seed=3)
+    batches = list(made.batches())
+    assert [bool(batch["is_labelled"].all()) for batch, _ in batches[:6]] == [False, False, True] * 2
+    for stop in (0, 1, 5, len(batches) - 2):
+        again, _ = reader_of(tags, model, labelled, settings={"unlabelled_ratio": 2}, shuffle=True, seed=3)
+        rest = list(again.batches(json.loads(json.dumps(batches[stop][1].to_dict()))))
+        assert len(rest) == len(batches) - stop - 1
+        for (batch, _), (other, _) in zip(batches[stop + 1 :], rest):
+            assert batch.keys() == other.keys()
+            assert all(np.array_equal(batch[name], other[name]) for name in batch)
+
+
 def chances(logits):
     raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return raised / raised.sum(axis=-1, keepdims=True)
