@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from distill.rows import COLUMNS
-from distill.sources import Source
+from distill.taught import Taught
 from propeller.errors import UserError
 from reader.survey import Survey
-from reader.task_reader import BatchReader, TaskReader
+from reader.task_reader import BatchReader
 
 FOREVER = 2**31  # epochs of the unlabelled rows: as many as it takes
 
@@ -42,59 +41,6 @@ class MixturePosition:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
-
-
-class Taught(TaskReader):
-    """A reader of a TSV each of whose batches has what a teacher says of its rows.
-
-    Args:
-        source: a ``distill.sources.Source``, or None where no teacher says anything: zeros then.
-        columns: of the logits.
-        is_labelled: whether the label column counts; else ``labels`` is what the teacher says.
-        others: those of the reader.
-    """
-
-    def __init__(self, *args: Any, source: Source | None, columns: int, is_labelled: bool, **others: Any) -> None:
-        self.source, self.columns, self.is_labelled = source, columns, is_labelled
-        self.kept: np.ndarray | None = None  # numbers in the whole file of the rows that are read; None: all
-        super().__init__(*args, **others)
-
-    def leave_out(self, found: Survey) -> None:
-        """Read the file without the bad rows of a survey of it; the teacher's word stays with its row."""
-        self.kept = np.delete(np.arange(self.num_examples), [row.number for row in found.bad])
-        super().leave_out(found)
-
-    def in_file(self, numbers: np.ndarray) -> np.ndarray:
-        """The numbers that rows have in the whole file."""
-        return numbers if self.kept is None else self.kept[numbers]
-
-    def fingerprint(self) -> dict[str, Any]:
-        """With what the teacher's word is known by."""
-        known = super().fingerprint()
-        return known if self.source is None else {**known, "teacher": self.source.fingerprint()}
-
-    def notes(self) -> list[str]:
-        """Lines of the log after training: how often the teacher was asked."""
-        return [] if self.source is None else self.source.notes(self.table.path)
-
-
-class TaughtReader(Taught):
-    """Texts or pairs of texts with classes or numbers: a vector of logits per row."""
-
-    known_columns = COLUMNS
-
-    def on_batch(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
-        """Add the fields of distillation."""
-        rows = len(numbers)
-        batch["is_labelled"] = np.full((rows, 1), self.is_labelled, np.float32)
-        batch["is_taught"] = np.full((rows, 1), self.source is not None, np.float32)
-        if self.source is None:
-            batch["teacher_logits"] = np.zeros((rows, self.columns), np.float32)
-            return
-        said = self.source.take(self.in_file(numbers))
-        batch["teacher_logits"] = said
-        if not self.is_labelled:  # scores while training are then how often the student says what the teacher does
-            batch["labels"] = said.argmax(axis=1).reshape(-1, 1) if self.columns > 1 else said
 
 
 class Mixture(BatchReader):

@@ -2,6 +2,7 @@
 
     source = Stored(SoftLabels.read("unlabelled.tsv.teacher", sha256, path))
     source = Asked(table, "http://127.0.0.1:8113", "unlabelled.tsv.teacher")
+    source.prepare(numbers)                             # asks for those that are not there
     source.take(numbers)                                # float32 [n, columns]
 
 A teacher is asked once for a row: its answers go where the stored ones are, so a second epoch, and a second run, ask
@@ -23,6 +24,8 @@ from distill.soft_labels import SoftLabels
 from distill.teacher import Teacher, open_teacher
 from reader.tsv import TsvFile
 
+AHEAD = 8  # batches that a teacher is asked for together
+
 
 class Source:
     """What sources share.
@@ -31,11 +34,16 @@ class Source:
         facts: of the teacher.
         questions: which logits belong to a row.
         labels: where the logits are.
+        ahead: batches whose rows are asked for together.
     """
 
     facts: dict[str, Any]
     questions: Questions
     labels: SoftLabels
+    ahead = 1
+
+    def prepare(self, numbers: np.ndarray) -> None:
+        """Have the logits of rows there when ``take`` wants them. Raises UserError: the teacher does not answer."""
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
         """The logits of rows by their numbers in the file, float32 [n, columns]; of tags those of all their tokens."""
@@ -76,6 +84,10 @@ class Stored(Source):
 class Asked(Source):
     """A teacher, and what it has said.
 
+    Attributes:
+        asked, known: rows that it was asked for, and rows that were there.
+        seconds: how long it took over them.
+
     Args:
         table: the rows.
         teacher: its address, or a folder.
@@ -86,20 +98,21 @@ class Asked(Source):
         UserError: see ``open_teacher`` and ``SoftLabels``.
     """
 
+    ahead = AHEAD
+
     def __init__(self, table: TsvFile, teacher: str, folder: str, **options: Any) -> None:
         self.teacher: Teacher = open_teacher(teacher, **options)
         self.facts = self.teacher.facts
         self.questions = questions_of(table, self.facts)
         self.labels = SoftLabels.open_or_make(folder, table.sha256, self.questions.total, self.facts, table.path)
-        self.asked, self.known, self.seconds = 0, 0, 0.0  # rows asked for, rows that were there, time of the asking
+        self.asked, self.known, self.seconds = 0, 0, 0.0
         self._lock = threading.Lock()
 
-    def take(self, numbers: np.ndarray) -> np.ndarray:
-        """Asks the teacher for what it has not said yet. Raises UserError: it does not answer."""
+    def prepare(self, numbers: np.ndarray) -> None:
+        """Asks the teacher for what it has not said yet."""
         with self._lock:
             wanted = self.questions.of_rows(numbers)
-            found = self.labels.take(wanted)
-            unknown = np.isnan(found).any(axis=1)
+            unknown = np.isnan(self.labels.take(wanted)).any(axis=1)
             rows = self.questions.rows_with(np.unique(wanted[unknown]))
             self.known += len(numbers) - len(rows)
             if len(rows):
@@ -108,8 +121,10 @@ class Asked(Source):
                 self.seconds += time.monotonic() - begun
                 self.labels.put(self.questions.of_rows(rows), said)
                 self.asked += len(rows)
-                found = self.labels.take(wanted)
-        return found
+
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        """The logits of rows that were prepared."""
+        return self.labels.take(self.questions.of_rows(numbers))
 
     def fingerprint(self) -> str:
         return known_by(self.labels)

@@ -56,7 +56,10 @@ demonstrate() {
         --work "$work" --results "$work" "$@"
 }
 
-# bounded: the flags of ROWS=N.
+# bounded SEEN LEAST: the flags of ROWS=N. The teacher passes over few rows until it has seen SEEN, LEAST times at least.
 bounded() {
-    [ -z "${ROWS:-}" ] || printf '%s\n' "--labelled $ROWS --unlabelled $((4 * ROWS)) --speed_rows 2000 --seeds 1 2"
+    [ -n "${ROWS:-}" ] || return 0
+    epochs=$(($1 / ROWS))
+    [ "$epochs" -ge "$2" ] || epochs=$2
+    printf '%s\n' "--labelled $ROWS --unlabelled $((4 * ROWS)) --teacher_epochs $epochs --speed_rows 2000 --seeds 1 2"
 }

@@ -10,4 +10,4 @@ begin "$@"
 fetch encoder "$output/quickstart/model"
 fetch sentiment "$work/data"
 # shellcheck disable=SC2046  # these are words
-demonstrate films --model "$output/quickstart/model" --data "$work/data" $(bounded) "$@"
+demonstrate films --model "$output/quickstart/model" --data "$work/data" $(bounded 4000 3) "$@"

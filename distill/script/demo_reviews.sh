@@ -13,4 +13,4 @@ fetch random-encoder "$output/demo/random-encoder"
 fetch reviews "$work/data"
 # shellcheck disable=SC2046  # these are words
 demonstrate chnsenticorp --model "$output/demo/random-encoder" --data "$work/data" --labelled 9000 --copies 2 \
-    --ratio 1 --teacher_epochs 2 --teacher_rate 3e-4 $(bounded) "$@"
+    --ratio 1 --teacher_epochs 2 --teacher_rate 3e-4 $(bounded 9000 2) "$@"

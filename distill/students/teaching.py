@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.layers import LayerTeacher, check_layers, layers_digest, load_layers
 from distill.losses import teaching_inputs
-from distill.mixture import FOREVER, Mixture, Taught, TaughtReader
+from distill.mixture import FOREVER, Mixture
 from distill.rows import open_table
 from distill.soft_labels import SoftLabels, folder_of
 from distill.sources import Asked, Source, Stored
 from distill.students.flags import StudentFlags
+from distill.taught import Taught, TaughtReader
 from distill.teacher import CLASSES, NUMBERS, TASKS
 from finetune.spec import ModelSpec, Reading
 from finetune.task import FinetuneTask

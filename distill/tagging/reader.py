@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.mixture import Taught
 from distill.questions import TokenQuestions
+from distill.taught import Taught
 from reader.tagging.reader import TaggingReader, split_tokens
 from reader.tagging.token_logits import TokenLogits
 
@@ -30,13 +30,12 @@ class TaughtTaggingReader(Taught, TaggingReader):
         super().__init__(*args, **others)
         self.token_logits = TokenLogits(self.tags)
 
-    def on_batch(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
-        """Add the fields of distillation."""
+    def teach(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
         rows, longest = batch["src_ids"].shape
         logits = np.zeros((rows, longest, self.columns), np.float32)
         taught = np.zeros((rows, longest), np.float32)
         if self.source is not None:
-            self._teach(logits, taught, batch["seq_lens"][:, 0], self.in_file(numbers))
+            self._teach(logits, taught, batch["seq_lens"][:, 0], numbers)
         batch.update(teacher_logits=logits, is_taught=taught)
         batch["is_labelled"] = np.full((rows, 1), self.is_labelled, np.float32)
         if not self.is_labelled:  # scores while training are then how often the student says what the teacher does

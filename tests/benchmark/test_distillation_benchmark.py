@@ -153,6 +153,7 @@ def test_a_demonstration_measures_with_its_sizes(name, part, tmp_path):
         work,
     )
     assert given["--data"] == f"{work}/data"
+    assert given["--teacher_epochs"] == {"films": "80", "chnsenticorp": "180"}[part]
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ def test_offline_and_online_give_the_same_student(teacher, labelled, model, data
         online = weights_of(distil(shape, model, data, tmp_path / "online", path, teacher=url))
         asked = Asked(open_table(path), url, folder_of(path))
         assert len(asked.labels.missing()) < 50
-        asked.take(np.setdiff1d(np.arange(50), asked.labels.missing()))
+        asked.prepare(np.setdiff1d(np.arange(50), asked.labels.missing()))
         assert asked.asked == 0
     here = weights_of(distil(shape, model, data, tmp_path / "here", write_unlabelled(tmp_path / "h.tsv"),
                              teacher=teacher))  # fmt: skip
@@ -406,6 +406,7 @@ def test_threads_share_a_source(teacher, tmp_path):
     found = {}
 
     def take(number):
+        source.prepare(np.arange(50))
         found[number] = source.take(np.arange(50))
 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
@@ -429,9 +430,10 @@ def test_the_teacher_is_asked_ahead_of_training(data, model, tmp_path, monkeypat
 
     class Counting:
         facts = {"task": "classify", "labels": ["0", "1"], "columns": 2, "tokenizer": "t", "weights": "w"}  # noqa: RUF012
-        asked = threading.Semaphore(0)
+        asked, rows = threading.Semaphore(0), []  # noqa: RUF012
 
         def logits(self, rows):
+            self.rows.append(len(rows))
             self.asked.release()
             return np.zeros((len(rows), 2), np.float32)
 
@@ -444,5 +446,6 @@ def test_the_teacher_is_asked_ahead_of_training(data, model, tmp_path, monkeypat
     with PyReader(reader.batches, 8) as batches:
         items = iter(batches)
         next(items)
-        for _ in range(4):  # of the teacher's batches in the queue; nothing more is taken from it
+        for _ in range(3):  # for 1, 2 and 4 of its batches, to fill the queue; nothing more is taken from it
             assert Counting.asked.acquire(timeout=60)
+    assert Counting.rows[:3] == [7, 14, 28]
