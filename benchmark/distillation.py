@@ -9,10 +9,11 @@ other rows and --copies augmented copies of the labelled ones. chnsenticorp: --m
 augmented copies of its training set by jieba. Students of one kind alone and distilled have the same network, rows
 with labels, learning rate and number of epochs of them; a seed sets weights, order and dropout. Accuracy is that of
 the last checkpoint on the dev set, which nothing is chosen by. Speed is batch prediction of a file, read and written,
-on one core.
+on one core. At the end the first kind of student learns from a server of the teacher, and what it waits for it is told.
 
 Exit status 1 when a kind of student is not better distilled by more than two standard errors of the difference, when no
-student keeps 97% of the teacher's accuracy at 20 times its speed or none 99% at 3 times, or when the minutes ran out.
+student keeps 97% of the teacher's accuracy at 20 times its speed or none 99% at 3 times, when a student waits for its
+teacher longer than it should (benchmark/parts/online_teacher.py), or when the minutes ran out. With --show only then.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.parts.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.common import RESULTS, Bench, arguments, say  # noqa: E402
+from benchmark.parts.online_teacher import measure_online, report_online  # noqa: E402
 from propeller.errors import UserError, exit_on_user_error  # noqa: E402
 
 WORK = ROOT / "output" / "distillation_benchmark"
 SHARED = ROOT.parent / "shared" / "data"
 SPEED_ROUNDS = 3
+TEACHER_ROWS = 20  # the teacher reads a twentieth of the rows that a student's speed is taken of
 KEEPS = ((0.97, 20.0), (0.99, 3.0))  # of the teacher's accuracy, at so many times its rows a second
 STUDENTS = ("bow", "cnn", "bilstm", "transformer")
 
@@ -100,7 +103,8 @@ class Part:
     def __init__(self, name, args) -> None:
         self.name, self.args = name, args
         teacher = [args.labelled, args.copies, args.teacher_epochs, args.teacher_rate, args.model]
-        self.folder = WORK / f"{name}-{digest(teacher)}"
+        teacher += [args.unlabelled, args.data] if args.unlabelled or args.data else []
+        self.folder = Path(args.work) / f"{name}-{digest(teacher)}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.teacher = self.folder / "teacher"
         english = name == "films"
@@ -118,8 +122,12 @@ class Part:
             rows = [
                 line for part in parts if part.is_file() for line in part.read_text(encoding="utf8").splitlines()[1:]
             ]
+            if self.args.unlabelled:
+                random.Random(0).shuffle(rows)
+                rows = rows[: self.args.unlabelled]
             write(self.folder / "unlabelled.tsv", ["text_a", *rows])
         model = self.model
+        say(f"{self.name}: fine-tuning the teacher on {self.args.labelled} rows")
         run("finetune", "classify", *flags(
             ernie_config_path=model / "ernie_config.json", vocab_path=model / "vocab.txt",
             init_pretraining_params=model / "params", train_set=self.folder / "train.tsv",
@@ -129,6 +137,7 @@ class Part:
         ))  # fmt: skip
         if not (self.folder / "bundle").is_dir():
             self._export(self.teacher / "last", self.folder / "bundle")
+        say(f"{self.name}: the teacher labels {count(self.folder / 'unlabelled.tsv')} rows")
         run("distill.label", self.folder / "bundle" / "last_inference_model", self.folder / "unlabelled.tsv",
             *flags(use_cuda="false"))  # fmt: skip
         if not (self.folder / "vocab.txt").is_file():
@@ -139,18 +148,22 @@ class Part:
 
     def _films(self):
         source = ROOT / "output" / "quickstart"
-        for what, place in (("encoder", self.model), ("sentiment", source / "data" / "SST-2")):
-            if not place.exists():
+        data = Path(self.args.data or source / "data") / "SST-2"
+        for what, place in (("encoder", self.model), ("sentiment", data)):
+            given = self.args.model if what == "encoder" else self.args.data
+            if not place.exists() and not given:
                 script = ROOT / "script" / "demo" / "demo_data.py"
                 out = place if what == "encoder" else source / "data"
                 command = [sys.executable, str(script), what, "--out", str(out), "--cache", str(source / "downloads")]
                 subprocess.run(command, check=True)
-        rows = shuffled(source / "data" / "SST-2" / "train.tsv")
+        if not (data / "train.tsv").is_file():
+            raise UserError(f"{data}: holds no train.tsv: give --data FOLDER, the one that has SST-2/")
+        rows = shuffled(data / "train.tsv")
         column = rows[0].split("\t").index("text_a")
         write(self.folder / "train.tsv", rows[: self.args.labelled + 1])
         rest = [row.split("\t")[column] for row in rows[self.args.labelled + 1 :]]
         write(self.folder / "remainder.tsv", ["text_a", *rest])
-        shutil.copyfile(source / "data" / "SST-2" / "dev.tsv", self.folder / "dev.tsv")
+        shutil.copyfile(data / "dev.tsv", self.folder / "dev.tsv")
 
     def _chnsenticorp(self):
         source = Path(self.args.data or SHARED / "zh") / "chnsenticorp"
@@ -175,21 +188,34 @@ class Part:
         kind = KINDS[name]
         taught = [self.args.ratio, self.args.temperature] if distilled else []
         folder = self.folder / f"{name}-{seed}-{digest([asdict(kind), taught])}"
-        words = {"tokenizer": "WholeWordTokenizer", "vocab_path": self.folder / "vocab.txt"}
-        if not kind.whole_words:
-            words = {"vocab_path": self.model / "vocab.txt", "init_pretraining_params": self._initial(kind) / "params"}
         taught = {"unlabelled_set": self.folder / "unlabelled.tsv", "unlabelled_ratio": self.args.ratio,
                   "temperature": self.args.temperature} if distilled else {}  # fmt: skip
-        run("finetune", "student", *flags(
-            ernie_config_path=self._shape(name, kind), train_set=self.folder / "train.tsv",
-            dev_set=self.folder / "dev.tsv", checkpoints=folder, batch_size=kind.batch_size, epoch=kind.epochs,
-            learning_rate=kind.learning_rate, random_seed=seed, validation_steps=0, save_steps=0, keep_checkpoints=1,
-            use_cuda="false", do_test="false", **self.text, **words, **taught,
-        ))  # fmt: skip
+        run(*self._command(name, kind, seed), *flags(checkpoints=folder, epoch=kind.epochs, **taught))
         bundle = folder / "bundle"
         if not bundle.is_dir():
             self._export(folder / "last", bundle)
         return {"accuracy": last_accuracy(folder), **self._size(bundle), "bundle": str(bundle)}
+
+    def _command(self, name, kind, seed):
+        """The words that train a student, but for its folder, its epochs and its teacher."""
+        words = {"tokenizer": "WholeWordTokenizer", "vocab_path": self.folder / "vocab.txt"}
+        if not kind.whole_words:
+            words = {"vocab_path": self.model / "vocab.txt", "init_pretraining_params": self._initial(kind) / "params"}
+        return ["finetune", "student", *flags(
+            ernie_config_path=self._shape(name, kind), train_set=self.folder / "train.tsv",
+            dev_set=self.folder / "dev.tsv", batch_size=kind.batch_size,
+            learning_rate=kind.learning_rate, random_seed=seed, validation_steps=0, save_steps=0, keep_checkpoints=1,
+            use_cuda="false", do_test="false", **self.text, **words,
+        )]  # fmt: skip
+
+    def online(self, name):
+        """What a student waits for a teacher that is asked while it learns, see ``measure_online``."""
+        kind = KINDS[name]
+        batches = -(-self.args.labelled // kind.batch_size) * self.args.ratio
+        rows = min(batches * kind.batch_size, count(self.folder / "unlabelled.tsv"))
+        return measure_online(
+            self, run, [*self._command(name, kind, 1), *flags(unlabelled_ratio=self.args.ratio)], rows
+        )
 
     def _initial(self, kind):
         """The model directory that a student of the teacher's pieces begins with."""
@@ -234,6 +260,12 @@ def shuffled(path):
     return [head, *rows]
 
 
+def count(path):
+    """Rows of a TSV."""
+    with open(path, "rb") as file:
+        return sum(1 for _ in file) - 1
+
+
 def write(path, lines):
     """A file of lines."""
     path.write_text("\n".join(lines) + "\n", encoding="utf8")
@@ -242,6 +274,11 @@ def write(path, lines):
 def standard_error(values):
     """Of the mean of some numbers."""
     return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("inf")
+
+
+def with_error(value, error):
+    """A figure and its standard error, which one seed does not have."""
+    return f"{value:.2f} ±{error:5.2f}" if error < float("inf") else f"{value:.2f}"
 
 
 def measure(bench, part, args):
@@ -260,12 +297,15 @@ def measure(bench, part, args):
                     found.setdefault((name, distilled), {})[seed] = cell
         if found.get((name, True)):
             folders[name] = Path(next(iter(found[name, True].values()))["bundle"])
+    few = max(args.speed_rows // TEACHER_ROWS, 1)
     candidates = {
-        name: (lambda folder=folder, name=name: part.speed(folder, 1000 if name == "teacher" else 20000))
+        name: (lambda folder=folder, name=name: part.speed(folder, few if name == "teacher" else args.speed_rows))
         for name, folder in folders.items()
     }
     speeds = bench.rounds(f"{part.name} rows a second", candidates, SPEED_ROUNDS)
-    return report(part.name, teacher, found, {name: each.median for name, each in speeds.items()}, args)
+    online = bench.cell(f"{part.name} {args.students[0]} online", lambda: part.online(args.students[0]))
+    good = report(part.name, teacher, found, {name: each.median for name, each in speeds.items()}, args)
+    return online is not None and report_online(part.name, online) and good
 
 
 HEAD = ("alone", "distilled", "difference", "of teacher", "rows/s", "times", "MB")
@@ -282,12 +322,12 @@ def report(name, teacher, found, speeds, args):
     base, best = speeds.get("teacher", 0.0), 100 * teacher["accuracy"]
     print(f"\n{name}: {args.labelled} labelled rows; accuracy in %, mean of seeds ± standard error")
     print(line("", *HEAD))
-    print(line("teacher", f"{best:.2f}", "", "", "", f"{base:,.0f}", "1", f"{teacher['mb']:.1f}"))
+    print(line("teacher", f"{best:.2f}", "", "", "", f"{base:,.0f}" if base else "-", "1", f"{teacher['mb']:.1f}"))
     good, kept = True, []
     for student in args.students:
         alone, taught = (found.get((student, distilled), {}) for distilled in (False, True))
         both = sorted(set(alone) & set(taught))
-        if len(both) < 2:
+        if not both:
             good = False
             continue
         one, other = ([100 * cells[seed]["accuracy"] for seed in both] for cells in (alone, taught))
@@ -295,14 +335,16 @@ def report(name, teacher, found, speeds, args):
         error = (standard_error(one) ** 2 + standard_error(other) ** 2) ** 0.5
         share, times = statistics.mean(other) / best, speeds.get(student, 0.0) / base if base else 0.0
         good, kept = good and gain > 2 * error, [*kept, (share, times)]
-        figures = [f"{statistics.mean(each):.2f} ±{standard_error(each):5.2f}" for each in (one, other)]
-        figures += [
-            f"{gain:.2f} ±{error:5.2f}",
+        figures = [
+            *(with_error(statistics.mean(each), standard_error(each)) for each in (one, other)),
+            with_error(gain, error),
             f"{100 * share:.1f}%",
-            f"{speeds.get(student, 0):,.0f}",
-            f"{times:.1f}",
+            f"{speeds[student]:,.0f}" if student in speeds else "-",
+            f"{times:.1f}" if times else "-",
         ]
-        more = "" if gain > 2 * error else "   not better by two standard errors"
+        more = "" if gain > 2 * error else "   one seed shows nothing"
+        if len(both) > 1 and not gain > 2 * error:
+            more = "   not better by two standard errors"
         print(line(student, *figures, f"{taught[both[0]]['mb']:.1f}") + more)
     for least, faster in KEEPS:
         reached = any(share >= least and times >= faster for share, times in kept)
@@ -314,12 +356,13 @@ def report(name, teacher, found, speeds, args):
 
 def main(args):
     """Exit status: 0 if everything was measured and meets its target."""
-    kinds = {name: asdict(KINDS[name]) for name in args.students}
+    kinds = {name: asdict(kind) for name, kind in KINDS.items()}
     settings = {"labelled": args.labelled, "copies": args.copies, "ratio": args.ratio, "temperature": args.temperature,
-                "kinds": kinds, "teacher": [args.teacher_epochs, args.teacher_rate], "model": args.model}  # fmt: skip
-    bench = Bench("distillation", args, settings)
+                "kinds": kinds, "teacher": [args.teacher_epochs, args.teacher_rate], "model": args.model,
+                "sizes": [args.unlabelled, args.speed_rows]}  # fmt: skip
+    bench = Bench("distillation", args, settings, args.results)
     good = [measure(bench, Part(name, args), args) for name in args.parts]
-    return 0 if all(good) and not bench.out_of_time else 1
+    return 0 if (args.show or all(good)) and not bench.out_of_time else 1
 
 
 if __name__ == "__main__":
@@ -334,5 +377,10 @@ if __name__ == "__main__":
     parser.add_argument("--teacher_epochs", type=int, default=3, help="passes of the teacher over them [3]")
     parser.add_argument("--teacher_rate", type=float, default=1e-4, help="its learning rate [1e-4]")
     parser.add_argument("--model", help="the model that the teacher starts from [the quickstart's encoder]")
-    parser.add_argument("--data", help="the folder that has chnsenticorp/ [../shared/data/zh]")
+    parser.add_argument("--data", help="the folder that has SST-2/ or chnsenticorp/ [fetched; ../shared/data/zh]")
+    parser.add_argument("--unlabelled", type=int, help="rows for the teacher to label at most [all]")
+    parser.add_argument("--speed_rows", type=int, default=20000, help="rows that speed is taken of [20000]")
+    parser.add_argument("--work", default=str(WORK), help="folder of data and models [output/distillation_benchmark]")
+    parser.add_argument("--results", default=str(RESULTS), help="folder of the stored figures [benchmark/results]")
+    parser.add_argument("--show", action="store_true", help="end with status 0 whatever the figures are")
     exit_on_user_error(main, parser.parse_args())

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmark.parts.common import RESULTS, Bench, arguments, say  # noqa: E402
 
-KINDS = ("fine-tuning", "pre-training", "build_data", "embeddings", "prediction", "export")
+KINDS = ("fine-tuning", "pre-training", "build_data", "embeddings", "prediction", "export", "labelling", "distillation")
 
 
 def spread(total, places):

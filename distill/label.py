@@ -6,7 +6,7 @@
 The logits go to ``unlabelled.tsv.teacher`` (see ``distill.soft_labels``), where ``python -m finetune student
 --unlabelled_set unlabelled.tsv`` looks for them. A run that was stopped goes on where it was. The teacher reads the
 columns ``text_a`` and ``text_b``, or ``teacher_a`` and ``teacher_b`` where the file has them: a student's text may be
-segmented.
+segmented. A teacher of tags reads tokens, separated by the byte 0x02 or by blanks, and says something of each.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from distill.rows import open_table, rows_of, teacher_places
+from distill.questions import questions_of
+from distill.rows import open_table
 from distill.soft_labels import SoftLabels, folder_of
 from propeller import log as log_setup
 from propeller import runtime
@@ -59,7 +58,6 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
     from distill.teacher import ModelTeacher, ServerTeacher, open_teacher
 
     table, folder = open_table(path), args.output or folder_of(path)
-    places = teacher_places(table)
     kinds: dict[bool, dict] = {
         True: {"retries": args.retries},
         False: {"batch_size": args.batch_size, "precision": args.precision, "use_cuda": args.use_cuda},
@@ -69,13 +67,14 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
         assert isinstance(teacher, (ModelTeacher, ServerTeacher))
         if args.overwrite:
             shutil.rmtree(folder, ignore_errors=True)
-        with SoftLabels.open_or_make(folder, table.sha256, table.num_rows, teacher.facts, path) as labels:
-            missing = labels.missing()
+        questions = questions_of(table, teacher.facts)
+        with SoftLabels.open_or_make(folder, table.sha256, questions.total, teacher.facts, path) as labels:
+            missing = questions.rows_with(labels.missing())
             log.info("%s: %d rows, %d of them without logits", path, table.num_rows, len(missing))
             begun = told = time.monotonic()
             for begin in range(0, len(missing), CHUNK):
                 numbers = missing[begin : begin + CHUNK]
-                labels.put(numbers, teacher.logits(_texts(table, numbers, places)))
+                labels.put(questions.of_rows(numbers), questions.ask(teacher, numbers))
                 now = time.monotonic()
                 if now - told > TELL_EVERY:
                     told, done = now, begin + len(numbers)
@@ -85,15 +84,6 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
     log.info("labelled %d rows in %.2f s, %.1f rows/s: %s", len(missing), elapsed, len(missing) / max(elapsed, 1e-9),
              folder)  # fmt: skip
     return labels
-
-
-def _texts(table, numbers: np.ndarray, places: Sequence[int]) -> list[list[str]]:
-    """The texts of rows, whose numbers rise."""
-    wanted, found = set(numbers.tolist()), []
-    for number, fields in rows_of(table, int(numbers[0]), int(numbers[-1]) + 1):
-        if number in wanted:
-            found.append([fields[place] for place in places])
-    return found
 
 
 def main(argv: Sequence[str]) -> int:

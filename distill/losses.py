@@ -8,6 +8,8 @@ A row's loss is the sum of the terms that it has, each times its weight:
     soft    T² KL(softmax(teacher / T) || softmax(student / T)) (Hinton et al. 2015, section 2.1)
     mse     squared difference of the logits, mean over the classes (Ba and Caruana 2014; arXiv 1903.12136, section 3.3)
     hard    cross entropy with the teacher's best class, as the offline demonstration of 2019 has it
+
+Of tags the terms are those of each word piece (``tagging_loss``).
 """
 
 from __future__ import annotations
@@ -51,6 +53,38 @@ def distillation_loss(logits: paddle.Tensor, batch: Mapping[str, paddle.Tensor],
         best = teacher.argmax(axis=1, keepdim=True)
         hard = F.cross_entropy(logits, best, reduction="none")
         total = total + settings.hard_weight * (hard * taught)[:, 0]
+    return total
+
+
+def tagging_inputs(columns: int) -> tuple[Input, ...]:
+    """The inputs that distillation of tags adds, for a teacher of so many logits per token."""
+    return (
+        Input("teacher_logits", [None, None, columns], "float32", label=True),
+        Input("is_labelled", [None, 1], "float32", label=True),
+        Input("is_taught", [None, None], "float32", label=True),
+    )
+
+
+def tagging_loss(
+    logits: paddle.Tensor, gold: paddle.Tensor, batch: Mapping[str, paddle.Tensor], settings: Any
+) -> paddle.Tensor:
+    """The loss of each word piece, float32 [batch, seq]; 0 at padding.
+
+    Args:
+        logits: of the student, [batch, seq, classes].
+        gold: cross entropy with the labels, [batch, seq], 0 at padding.
+        batch: the inputs of ``tagging_inputs``.
+        settings: see ``distillation_loss``.
+    """
+    teacher, taught = batch["teacher_logits"], batch["is_taught"]
+    total = settings.gold_weight * gold * batch["is_labelled"]
+    if settings.soft_weight:
+        total = total + settings.soft_weight * soft_loss(logits, teacher, settings.temperature) * taught
+    if settings.mse_weight:
+        total = total + settings.mse_weight * ((logits - teacher) ** 2).mean(axis=-1) * taught
+    if settings.hard_weight:
+        hard = F.cross_entropy(logits, teacher.argmax(axis=-1, keepdim=True), reduction="none").squeeze(-1)
+        total = total + settings.hard_weight * hard * taught
     return total
 
 

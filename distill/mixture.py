@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from distill.rows import COLUMNS
-from distill.sources import Source
+from distill.taught import Taught
 from propeller.errors import UserError
 from reader.survey import Survey
-from reader.task_reader import BatchReader, TaskReader
+from reader.task_reader import BatchReader
 
 FOREVER = 2**31  # epochs of the unlabelled rows: as many as it takes
 
@@ -30,70 +29,30 @@ FOREVER = 2**31  # epochs of the unlabelled rows: as many as it takes
 @dataclass(frozen=True)
 class MixturePosition:
     """Where to continue. epoch, rows: of the mixture, all ranks together; turn: batches of the present group given out;
-    labelled, unlabelled: positions of the two readers, or None."""
+    labelled, unlabelled: positions of the two readers, or None; processes: that share the batches."""
 
     epoch: int = 0
     rows: int = 0
     turn: int = 0
     labelled: Mapping[str, Any] | None = None
     unlabelled: Mapping[str, Any] | None = None
+    processes: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
 
-class TaughtReader(TaskReader):
-    """A TSV each of whose batches has what a teacher says of its rows.
-
-    Args:
-        source: a ``distill.sources.Source``, or None where no teacher says anything: zeros then.
-        columns: of the logits.
-        is_labelled: whether the label column counts; else ``labels`` is the teacher's best class, or number.
-        others: those of ``TaskReader``.
-    """
-
-    known_columns = COLUMNS
-
-    def __init__(self, *args: Any, source: Source | None, columns: int, is_labelled: bool, **others: Any) -> None:
-        self.source, self.columns, self.is_labelled = source, columns, is_labelled
-        self.kept: np.ndarray | None = None  # numbers in the whole file of the rows that are read; None: all
-        super().__init__(*args, **others)
-
-    def leave_out(self, found: Survey) -> None:
-        """Read the file without the bad rows of a survey of it; the teacher's word stays with its row."""
-        self.kept = np.delete(np.arange(self.num_examples), [row.number for row in found.bad])
-        super().leave_out(found)
-
-    def on_batch(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
-        """Add the fields of distillation."""
-        rows = len(numbers)
-        batch["is_labelled"] = np.full((rows, 1), self.is_labelled, np.float32)
-        batch["is_taught"] = np.full((rows, 1), self.source is not None, np.float32)
-        if self.source is None:
-            batch["teacher_logits"] = np.zeros((rows, self.columns), np.float32)
-            return
-        said = self.source.take(numbers if self.kept is None else self.kept[numbers])
-        batch["teacher_logits"] = said
-        if not self.is_labelled:  # scores while training are then how often the student says what the teacher does
-            batch["labels"] = said.argmax(axis=1).reshape(-1, 1) if self.columns > 1 else said
-
-    def fingerprint(self) -> dict[str, Any]:
-        """With what the teacher's word is known by."""
-        known = super().fingerprint()
-        return known if self.source is None else {**known, "teacher": self.source.fingerprint()}
-
-
 class Mixture(BatchReader):
     """See the module.
 
     Args:
-        labelled: a ``TaughtReader`` of the rows with labels.
+        labelled: a ``Taught`` reader of the rows with labels.
         unlabelled: one of the others, with ``epochs`` of ``FOREVER``; or None.
         ratio: its batches for each labelled one.
     """
 
-    def __init__(self, labelled: TaughtReader, unlabelled: TaughtReader | None, ratio: int) -> None:
+    def __init__(self, labelled: Taught, unlabelled: Taught | None, ratio: int) -> None:
         self.labelled, self.unlabelled, self.ratio = labelled, unlabelled, ratio if unlabelled else 0
         self.table, self.encoder, self.tokenizer = labelled.table, labelled.encoder, labelled.tokenizer
         self.max_seq_len, self.task_id, self.batch_size = labelled.max_seq_len, labelled.task_id, labelled.batch_size
@@ -119,6 +78,11 @@ class Mixture(BatchReader):
         mine = self.labelled.stats
         return mine if self.unlabelled is None else {name: mine[name] + self.unlabelled.stats[name] for name in mine}
 
+    def notes(self) -> list[str]:
+        """Lines of the log after training, of both readers."""
+        readers = [self.labelled, *([self.unlabelled] if self.unlabelled else [])]
+        return [line for reader in readers for line in reader.notes()]
+
     @property
     def groups(self) -> int:
         """Labelled batches of an epoch, those of all ranks as one."""
@@ -140,14 +104,23 @@ class Mixture(BatchReader):
         return {"path": known["path"], "size": known["size"], "sha256": digest, "rows": self.num_examples}
 
     def batches(self, start: Any = None) -> Iterator[tuple[dict[str, np.ndarray], Any]]:
-        """(batch, ``MixturePosition`` after it) from ``start`` (None, a position or its dict) on, over all epochs."""
-        given = start.to_dict() if isinstance(start, MixturePosition) else dict(start or {})
+        """(batch, ``MixturePosition`` after it) from ``start`` (None, a position or its dict) on, over all epochs.
+
+        Raises:
+            UserError: the position is of something else, or of another number of processes.
+        """
+        given = start.to_dict() if isinstance(start, MixturePosition) else dict(start or {"processes": self.world_size})
         try:
             place = MixturePosition(**given)
         except TypeError:
             raise UserError(
                 f"reader position {given} is none of labelled and unlabelled rows: start from the beginning"
             ) from None
+        if place.processes != self.world_size:
+            raise UserError(
+                f"this run learns from a teacher in {place.processes} processes, and its steps depend on that: go on "
+                f"in as many, not {self.world_size}"
+            )
         return self._mixed(place)
 
     def _mixed(self, place):
@@ -166,7 +139,7 @@ class Mixture(BatchReader):
                     batch, after = next(labelled)
                     mine, turn = after.to_dict(), 0
                     rows = after.rows + self._groups_before(after.rows) * self.ratio * nominal
-                yield batch, MixturePosition(epoch, rows, turn, mine, theirs)
+                yield batch, MixturePosition(epoch, rows, turn, mine, theirs, self.world_size)
                 if rows >= self.num_examples:
                     epoch, rows = epoch + 1, 0
         finally:

@@ -4,6 +4,9 @@
       labels.json     columns, rows, sha256 of the TSV, the teacher; sha256 of the logits once all rows are there
       logits.npy      float32 [rows, columns]; NaN where the teacher has not been asked
 
+A teacher of tags says something of each token: the rows are then the tokens of the TSV, in its order, and a row of -inf
+is a token that the teacher has no word piece for.
+
     with SoftLabels.open_or_make("unlabelled.tsv.teacher", tsv_sha256, rows, teacher) as labels:
         labels.missing()                            # int64: numbers of the rows without logits
         labels.put(numbers, logits)
@@ -15,6 +18,8 @@ The file has its full size from the start, so a full disk is an error then and n
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +33,7 @@ from propeller.errors import UserError
 from propeller.files import file_digest, write_file
 
 LABELS, LOGITS = "labels.json", "logits.npy"
+TAGGING = ("sequence_label", "student_sequence_label")  # tasks whose rows are tokens
 FORMAT = 1
 BLOCK = 1 << 16  # rows written or looked at together
 
@@ -105,7 +111,7 @@ class SoftLabels:
         Args:
             folder: where they are, or will be.
             sha256: of the TSV.
-            rows: how many it has.
+            rows: how many logits it has: its rows, or its tokens.
             teacher: ``columns``, the number of logits, and what tells it from others, JSON-able.
             source: the TSV, for messages.
 
@@ -113,19 +119,27 @@ class SoftLabels:
             UserError: what is there is of another file or another teacher, or damaged; it cannot be written.
         """
         folder = Path(folder)
-        facts = _read_facts(folder)
-        if facts is None:
-            facts = {"format": FORMAT, "rows": rows, "columns": teacher["columns"], "source": sha256,
-                     "teacher": dict(teacher), "sha256": None}  # fmt: skip
-            _make(folder, facts)
+        with _alone(folder):  # processes that train together come here at one time
+            facts = _read_facts(folder)
+            if facts is None:
+                facts = {"format": FORMAT, "rows": rows, "columns": teacher["columns"], "source": sha256,
+                         "teacher": dict(teacher), "sha256": None}  # fmt: skip
+                _make(folder, facts)
         _check_source(folder, facts, sha256, source)
         if facts["teacher"] != dict(teacher):
             raise UserError(f"{folder}: holds the labels of another teacher: remove it, or name another folder")
-        return cls(folder, facts, writable=True)
+        labels = cls(folder, facts, writable=True)
+        labels.check_rows(rows)
+        return labels
+
+    def check_rows(self, rows: int) -> None:
+        """Raise UserError where the labels are not of so many rows."""
+        if self.rows != rows:
+            raise UserError(f"{self.folder}: has {self.rows} rows, not {rows}: remove it and label the rows again")
 
     def missing(self) -> np.ndarray:
         """int64: the numbers of the rows that have no logits yet."""
-        found = [np.flatnonzero(~np.isfinite(self.logits[begin : begin + BLOCK]).all(axis=1)) + begin
+        found = [np.flatnonzero(np.isnan(self.logits[begin : begin + BLOCK]).any(axis=1)) + begin
                  for begin in range(0, self.rows, BLOCK)]  # fmt: skip
         return np.concatenate(found) if found else np.zeros(0, np.int64)
 
@@ -146,7 +160,10 @@ class SoftLabels:
         logits = np.ascontiguousarray(logits, np.float32)
         if logits.shape != (len(numbers), self.columns):
             raise UserError(f"{self.folder}: the teacher gave {list(logits.shape)} for {[len(numbers), self.columns]}")
-        if not np.isfinite(logits).all():
+        known = np.isfinite(logits).all(axis=1)
+        if self.facts["teacher"].get("task") in TAGGING:
+            known |= (logits == -np.inf).all(axis=1)
+        if not known.all():
             raise UserError(f"{self.folder}: the teacher gave a number that is not finite: see its weights")
         numbers = np.asarray(numbers)
         cuts = np.flatnonzero(np.diff(numbers) != 1) + 1  # runs of neighbours are one write
@@ -212,6 +229,23 @@ def _check_source(folder, facts, sha256, source):
         raise UserError(
             f"{folder}: its labels are of another file than {source} is now: remove it and label the rows again"
         )
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """While no other process makes a folder beside this one, where the file system has locks."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder.parent, os.O_RDONLY)
+    except OSError:  # told when the folder is made
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _make(folder, facts):

@@ -3,6 +3,7 @@
     with open_teacher("output/teacher/best") as teacher:        # or "http://127.0.0.1:8113"
         teacher.facts                                           # task, labels, columns, what tells it from others
         teacher.logits([["a fine film"], ["a pair", "of texts"]])   # float32 [2, columns]
+        teacher.token_logits([["John", "lives"], ["here"]])         # of tags: [float32 [2, columns], [1, columns]]
 
 A teacher gets text and cuts it by its own vocabulary. Both kinds compute a row beside rows of its own length alone:
 what they say of a text does not depend on how it came.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distill.soft_labels import TAGGING
 from propeller.errors import UserError
 from propeller.service.client import ServerError
 
@@ -28,7 +30,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("ernie.distill")
 
 FIRST_WAIT_S = 0.5  # before a request is sent again; doubled each time
-TASKS = ("classify", "regression", "student", "student_regression")
+CLASSES, NUMBERS, TAGS = "classes", "numbers", "tags"  # what a teacher tells, and a student learns
+TASKS = {
+    "classify": CLASSES,
+    "student": CLASSES,
+    "regression": NUMBERS,
+    "student_regression": NUMBERS,
+    **dict.fromkeys(TAGGING, TAGS),
+}
 
 
 class Teacher:
@@ -36,13 +45,18 @@ class Teacher:
 
     Attributes:
         facts: ``task``, ``labels``, ``columns`` (of the logits), ``tokenizer`` (its fingerprint), ``max_seq_len``,
-            ``weights`` (their sha256): the same for a model, its bundle and its server.
+            ``weights`` (their sha256): the same for a model, its bundle and its server; of tags also
+            ``chunk_scheme`` and ``o_label``.
     """
 
     facts: dict[str, Any]
 
     def logits(self, rows: Sequence[Sequence[str]]) -> np.ndarray:
         """float32 [n, columns] of rows, each of one text or two. Raises UserError: the teacher cannot answer."""
+        raise NotImplementedError
+
+    def token_logits(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Of each list of tokens float32 [tokens, columns]. Raises UserError: the teacher cannot answer."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -76,8 +90,14 @@ class ModelTeacher(Teacher):
         self.facts = _facts(str(folder), described["task"], described, spec.num_labels)
 
     def logits(self, rows: Sequence[Sequence[str]]) -> np.ndarray:
+        return self._unless_refused(self.predictor.logits, [_item(row) for row in rows])
+
+    def token_logits(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        return self._unless_refused(self.predictor.token_logits, [list(each) for each in sentences])
+
+    def _unless_refused(self, ask, items):
         try:
-            return self.predictor.logits([_item(row) for row in rows], self.batch_size)
+            return ask(items, self.batch_size)
         except ValueError as error:
             raise UserError(f"the teacher refuses a row: {error}") from None
 
@@ -120,6 +140,9 @@ class ServerTeacher(Teacher):
         others = [item[1] for item in items] if pairs else None
         return self._again(lambda: self.client.logits(texts, others))
 
+    def token_logits(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        return self._again(lambda: self.client.token_logits(sentences))
+
     def _again(self, ask):
         """The answer, after as many tries as it takes; what the server refuses for good is not asked again."""
         wait = FIRST_WAIT_S
@@ -152,7 +175,7 @@ def open_teacher(source: str | Path, **options: Any) -> Teacher:
 def _facts(source, task, described, columns):
     if task not in TASKS:
         raise UserError(f"{source}: is of the task {task!r}; a student learns from one of {', '.join(TASKS)}")
-    return {
+    facts = {
         "task": task,
         "labels": list(described["labels"]),
         "columns": columns,
@@ -160,6 +183,12 @@ def _facts(source, task, described, columns):
         "max_seq_len": described["max_seq_len"],
         "weights": described["weights"],
     }
+    if TASKS[task] == TAGS:
+        try:
+            facts.update({name: described[name] for name in ("chunk_scheme", "o_label")})
+        except KeyError:
+            raise UserError(f"{source}: a server of an earlier version, without logits of tokens: update it") from None
+    return facts
 
 
 def _item(row):

@@ -253,14 +253,40 @@ class Predictor:
             float32 [items, classes].
 
         Raises:
-            ValueError: an item is empty or not of these forms; the task has no logits.
+            ValueError: an item is empty or not of these forms; the task has no logits, or one set per token.
         """
+        if self._handler.logits_of_tokens:
+            raise ValueError(f"the task {self.spec.task!r} has logits of tokens: use token_logits")
+        return np.array(self._taught(items, batch_size), np.float32)
+
+    def token_logits(self, items: Sequence[Any], batch_size: int = 32) -> list[np.ndarray]:
+        """What a student of tagging learns from.
+
+        A token of several word pieces has of each tag the mean of what its pieces say of it, see
+        ``reader.tagging.token_logits``.
+
+        Args:
+            items: lists of tokens, or texts.
+            batch_size: windows of sentences that the network sees together.
+
+        Returns:
+            of each item float32 [tokens, tags]; -inf for all tags of a token without a word piece.
+
+        Raises:
+            ValueError: an item is empty or not of these forms; the task has no logits of tokens.
+        """
+        from finetune.client import token_rows
+
+        if not self._handler.logits_of_tokens:
+            raise ValueError(f"the task {self.spec.task!r} has no logits of tokens: use logits")
+        return [token_rows(rows, self.spec.num_labels) for rows in self._taught(items, batch_size)]
+
+    def _taught(self, items, batch_size):
+        """The ``logits`` of each item's answer."""
         if isinstance(items, str):
             raise ValueError("give a list of texts, not one text")
-        found: list[list[float]] = []
-        for _, answer in self._answers(list(items), batch_size, {"logits": True}, "error"):
-            found += [prediction["logits"] for prediction in answer["predictions"]]
-        return np.array(found, np.float32)
+        answers = self._answers(list(items), batch_size, {"logits": True}, "error")
+        return [prediction["logits"] for _, answer in answers for prediction in answer["predictions"]]
 
     def _made_embedder(self) -> Predictor:
         """A predictor of embeddings by the encoder of this model's checkpoint."""

@@ -134,6 +134,15 @@ class ErnieClient(ServiceClient):
         answers = self._in_parts("texts", texts, "predictions", options={"logits": True})
         return np.array([each["logits"] for each in answers], np.float32)
 
+    def token_logits(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """What a student of tagging learns from: of each sentence float32 [tokens, tags].
+
+        Args:
+            sentences: lists of tokens. A token without a word piece has -inf for all tags.
+        """
+        answers = self._in_parts("tokens", [list(each) for each in sentences], "predictions", options={"logits": True})
+        return [token_rows(each["logits"], len(self.labels)) for each in answers]
+
     def similarity(self, texts_a: Sequence[str], texts_b: Sequence[str]) -> np.ndarray:
         """The cosine of the embeddings of two texts, float32 [n]. Args: lists of str, of one length."""
         return np.array(self._in_parts("pairs", _pairs(texts_a, texts_b), "similarity"), np.float32)
@@ -149,6 +158,11 @@ class ErnieClient(ServiceClient):
                 answers = list(threads.map(lambda part: self.post("/predict", {key: part, **(options or {})}), parts))
         columns = [[entry for answer in answers for entry in answer[name]] for name in wanted]
         return columns[0] if len(columns) == 1 else list(zip(*columns))
+
+
+def token_rows(rows: Sequence[Sequence[float] | None], columns: int) -> np.ndarray:
+    """The ``logits`` of an answer of tagging, float32 [tokens, columns]; -inf for a token without any."""
+    return np.array([[-np.inf] * columns if row is None else row for row in rows], np.float32).reshape(-1, columns)
 
 
 def _texts(texts):

@@ -113,6 +113,10 @@ class FinetuneTask(Model):
         """The layer that turns a batch into vectors, see ``ErnieEncoder``."""
         return ErnieEncoder(config)
 
+    def token_states(self, features: dict[str, Any]) -> Any:
+        """The vector of each token, float32 [batch, seq, hidden]."""
+        return self.encoder(features)
+
     def pooled(self, features: dict[str, Any]) -> Any:
         """The vector of each example, float32 [batch, hidden]."""
         return self.encoder.pool(self.encoder(features))
@@ -173,6 +177,11 @@ class FinetuneTask(Model):
     def known_by(cls, spec: ModelSpec) -> dict[str, Any]:
         """What a run's result depends on besides flags, data and initial weights; JSON-able, {} for nothing."""
         return {}
+
+    @classmethod
+    def tells_waiting(cls, spec: ModelSpec) -> bool:
+        """Whether batches may be long in coming, so that the log is to say how long training waits for them."""
+        return False
 
     @classmethod
     def saves_at_error(cls, spec: ModelSpec) -> bool:

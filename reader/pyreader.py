@@ -2,12 +2,13 @@
 
 with PyReader(reader.batches, capacity=50) as queue:
     for batch, position in queue:
-        ...                             # queue.queue_size() batches are ready
+        ...                             # queue.queue_size() batches are ready, queue.waited() seconds were waited
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Callable
@@ -39,6 +40,11 @@ class PyReader:
         run = self._run
         return 0 if run is None else len(run.queue)
 
+    def waited(self) -> float:
+        """Seconds that the consumer has waited for items since `iter()`."""
+        run = self._run
+        return 0.0 if run is None else run.waited
+
     def close(self) -> None:
         """Ends the thread and waits for it; items not taken are dropped. Safe to call again and from any thread."""
         run, self._run = self._run, None
@@ -60,6 +66,7 @@ class _Run:
         self.queue: deque = deque()
         self.changed = threading.Condition()
         self.finished = self.stopped = False
+        self.waited = 0.0
         self.error = None
         self.thread = threading.Thread(target=self._produce, name="pyreader", daemon=True)
         self.thread.start()
@@ -96,7 +103,9 @@ class _Run:
         try:
             while True:
                 with self.changed:
+                    begun = time.monotonic()
                     self.changed.wait_for(lambda: self.queue or self.finished or self.stopped)
+                    self.waited += time.monotonic() - begun
                     if self.stopped or not self.queue:
                         break
                     item = self.queue.popleft()

@@ -194,6 +194,10 @@ class BatchReader:
     def on_batch(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
         """Called with each batch and the numbers of its rows in the file (int [batch]); may add fields to the batch."""
 
+    def notes(self) -> list[str]:
+        """Lines of the log after training, on what a reader does besides reading."""
+        return []
+
     def on_epoch_read(self, epoch: int) -> None:
         """Called behind the last batch of an epoch."""
         log.debug("%s: epoch %d read, so far %s", self.table.path, epoch, self.stats)

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Film reviews: the quickstart's encoder is fine-tuned on 2,000 of them, labels the others and copies of the first, and
 # students learn from that. Ends with a table: teacher, students alone, students distilled; accuracy over seeds, rows a
-# second on one core, MB. About an hour on two idle cores; run again, it goes on where it was.
+# second on one core, MB. Hours on two idle cores; run again, it goes on where it was.
 #
-#     sh distill/script/demo_films.sh [flags of benchmark/distillation.py]      # such as --students bow --seeds 1 2
-set -eu
-ROOT=$(cd -- "$(dirname -- "$0")/../.." && pwd -P)
-. "$ROOT/script/env.sh"
-make_venv
-install_requirements requirements.txt
-exec "$VENV/bin/python" "$ROOT/benchmark/distillation.py" --parts films --minutes 120 "$@"
+#     sh distill/script/demo_films.sh
+#     ROWS=300 sh distill/script/demo_films.sh --students bow transformer       # a few minutes
+. "$(dirname -- "$0")/demo_common.sh"
+begin "$@"
+fetch encoder "$output/quickstart/model"
+fetch sentiment "$work/data"
+# shellcheck disable=SC2046  # these are words
+demonstrate films --model "$output/quickstart/model" --data "$work/data" $(bounded 4000 3) "$@"

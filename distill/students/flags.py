@@ -12,21 +12,9 @@ PLACE = {**RUN, "place": True}
 
 
 @dataclass(frozen=True)
-class StudentFlags:
+class TeachingFlags:
     """students: small networks that learn alone, or from a teacher too"""
 
-    metric: str | None = flag(
-        None,
-        "score of an evaluation [simple_accuracy; of numbers pearson_and_spearman]",
-        choices=tuple(name for name in METRICS if name not in RANKING),
-        facts=RUN,
-    )
-    f1_average: str | None = flag(
-        None,
-        "F1 of --metric acc_and_f1: binary, macro, micro or weighted [binary for two classes, macro for more]",
-        choices=F1_AVERAGES,
-        facts=RUN,
-    )
     unlabelled_set: str | None = flag(None, "rows that a teacher labels: a TSV without labels", facts=PLACE)
     teacher: str | None = flag(
         None, "who is asked while training: http://host:port, an inference model or a checkpoint", facts=PLACE
@@ -60,6 +48,24 @@ class StudentFlags:
     def distils(self) -> bool:
         """Whether a teacher has a say."""
         return bool(self.unlabelled_set or self.teach_labelled)
+
+
+@dataclass(frozen=True)
+class StudentFlags(TeachingFlags):
+    """students: small networks that learn alone, or from a teacher too"""
+
+    metric: str | None = flag(
+        None,
+        "score of an evaluation [simple_accuracy; of numbers pearson_and_spearman]",
+        choices=tuple(name for name in METRICS if name not in RANKING),
+        facts=RUN,
+    )
+    f1_average: str | None = flag(
+        None,
+        "F1 of --metric acc_and_f1: binary, macro, micro or weighted [binary for two classes, macro for more]",
+        choices=F1_AVERAGES,
+        facts=RUN,
+    )
 
 
 FLAGS = StudentFlags

@@ -10,6 +10,7 @@ from typing import Any
 from distill.losses import number_loss
 from distill.students.base import StudentNetworks
 from distill.students.teaching import Teaching
+from distill.teacher import NUMBERS
 from finetune import metrics
 from finetune.classification.regression import Regression
 from finetune.spec import ModelSpec
@@ -20,6 +21,7 @@ class StudentRegression(Teaching, StudentNetworks, Regression):
     """Regression by a small, fast network: one number per example."""
 
     name = "student_regression"
+    learns = NUMBERS
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean squared error; while training with a teacher the mean of ``number_loss``."""

@@ -5,21 +5,24 @@ class Student(Teaching, StudentNetworks, Classifier): ...
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.layers import LayerTeacher, check_layers, layers_digest, load_layers
 from distill.losses import teaching_inputs
-from distill.mixture import FOREVER, Mixture, TaughtReader
+from distill.mixture import FOREVER, Mixture
 from distill.rows import open_table
 from distill.soft_labels import SoftLabels, folder_of
 from distill.sources import Asked, Source, Stored
 from distill.students.flags import StudentFlags
+from distill.taught import Taught, TaughtReader
+from distill.teacher import CLASSES, NUMBERS, TASKS
 from finetune.spec import ModelSpec, Reading
 from finetune.task import FinetuneTask
 from propeller.errors import UserError
 
 if TYPE_CHECKING:
-    from propeller.train.model import RunMode
+    from propeller.train.model import Input, RunMode
     from reader.task_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
@@ -35,9 +38,16 @@ class Weights(NamedTuple):
 
 
 class Teaching(FinetuneTask):
-    """A task that may learn from a teacher: ``spec.settings`` are ``StudentFlags``."""
+    """A task that may learn from a teacher: ``spec.settings`` are ``TeachingFlags``.
+
+    Attributes:
+        learns: what a teacher of it tells, see ``distill.teacher``.
+        taught_reader: the class of the readers of its training files.
+    """
 
     flags: type = StudentFlags
+    learns = CLASSES
+    taught_reader: type[Taught] = TaughtReader
     # No script of 2019 knows students.
     job = "finetune.prediction.run:PredictionJob"
     script = "python -m finetune.prediction"
@@ -46,17 +56,28 @@ class Teaching(FinetuneTask):
         super().__init__(config, spec, mode, optimizer)
         self.distils = self.training_mode and spec.settings is not None and spec.settings.distils
         if self.distils:
-            self.inputs = (*self.inputs, *teaching_inputs(spec.num_labels))
+            self.inputs = (*self.inputs, *self.teaching_inputs(spec.num_labels))
         learns_layers = self.training_mode and spec.settings is not None and spec.settings.layer_teacher
         self.layers = LayerTeacher(config, spec.settings) if learns_layers else None
 
-    def pooled(self, features: dict[str, Any]) -> Any:
-        """The vector of each example; where layers are learnt, what that costs is kept for ``layer_loss``."""
+    @classmethod
+    def teaching_inputs(cls, columns: int) -> tuple[Input, ...]:
+        """The inputs that a teacher of so many logits adds."""
+        return teaching_inputs(columns)
+
+    def token_states(self, features: dict[str, Any]) -> Any:
+        """The vector of each token; where layers are learnt, what that costs is kept for ``layer_loss``."""
         if self.layers is None:
-            return super().pooled(features)
+            return super().token_states(features)
         states = self.encoder.all_states(features)
         self._layer_loss = self.layers.loss(self.encoder, states, features)
-        return self.encoder.pool(states[-1])
+        return states[-1]
+
+    def pooled(self, features: dict[str, Any]) -> Any:
+        """The vector of each example; see ``token_states``."""
+        if self.layers is None:
+            return super().pooled(features)
+        return self.encoder.pool(self.token_states(features))
 
     def layer_loss(self) -> Any:
         """Of a train Program, the mean over its rows of what layers cost; 0 where none are learnt."""
@@ -65,7 +86,7 @@ class Teaching(FinetuneTask):
     @classmethod
     def weights(cls, spec: ModelSpec) -> Weights:
         """The weights that the flags come to; of a number there is nothing but the squared distance."""
-        given, number = spec.settings, cls.label_kind == "float"
+        given, number = spec.settings, cls.learns == NUMBERS
         return Weights(
             given.gold_weight,
             _first(given.soft_weight, 0.0 if number else 1.0),
@@ -92,7 +113,7 @@ class Teaching(FinetuneTask):
             raise UserError(f"--temperature must be above 0, not {weights.temperature:g}")
         if not weights.soft_weight + weights.mse_weight + weights.hard_weight:
             raise UserError("all weights of the teacher are 0: give --soft_weight, --mse_weight or --hard_weight")
-        if cls.label_kind == "float" and (weights.soft_weight or weights.hard_weight):
+        if cls.learns == NUMBERS and (weights.soft_weight or weights.hard_weight):
             raise UserError("--soft_weight and --hard_weight are for classes: of a number there is --mse_weight alone")
         if given.unlabelled_ratio < 1:
             raise UserError(f"--unlabelled_ratio must be at least 1, not {given.unlabelled_ratio}")
@@ -136,6 +157,11 @@ class Teaching(FinetuneTask):
         return {"layer_teacher": layers_digest(source)} if source else {}
 
     @classmethod
+    def tells_waiting(cls, spec: ModelSpec) -> bool:
+        """A teacher is asked, which takes its time."""
+        return bool(spec.settings.teacher)
+
+    @classmethod
     def saves_at_error(cls, spec: ModelSpec) -> bool:
         """A teacher that does not answer may be started again."""
         return bool(spec.settings.teacher)
@@ -156,27 +182,54 @@ class Teaching(FinetuneTask):
 
     @classmethod
     def _taught(cls, path, tokenizer, spec, reading, source, is_labelled):
-        """A ``TaughtReader`` of one of the files."""
-        batching = reading.batching()
+        """A ``Taught`` reader of one of the files."""
+        others = cls.taught_arguments(spec, reading, is_labelled)
         if not is_labelled:
-            batching["epochs"] = FOREVER
-        return TaughtReader(
-            path,
-            tokenizer,
-            source=source,
-            columns=spec.num_labels,
-            is_labelled=is_labelled,
-            label_map=None if spec.label_map is None else dict(spec.label_map),
-            num_labels=spec.num_labels,
-            label_kind=cls.label_kind if is_labelled else None,
-            token_cache_dir=reading.token_cache_dir,
-            max_seq_len=spec.max_seq_len,
-            task_id=spec.task_id,
-            **batching,
+            others["epochs"] = FOREVER
+        return cls.taught_reader(
+            path, tokenizer, source=source, columns=spec.num_labels, is_labelled=is_labelled, **others
         )
 
+    @classmethod
+    def taught_arguments(cls, spec: ModelSpec, reading: Reading, is_labelled: bool) -> dict[str, Any]:
+        """The keyword arguments of a ``Taught`` reader that its base class takes."""
+        return {
+            "label_map": None if spec.label_map is None else dict(spec.label_map),
+            "num_labels": spec.num_labels,
+            "label_kind": cls.label_kind if is_labelled else None,
+            "token_cache_dir": reading.token_cache_dir,
+            "max_seq_len": spec.max_seq_len,
+            "task_id": spec.task_id,
+            **reading.batching(),
+        }
 
-def _source(path: str, spec: ModelSpec, task: type[FinetuneTask]) -> Source:
+    @classmethod
+    def check_teacher(cls, facts: Mapping[str, Any], where: str, spec: ModelSpec) -> None:
+        """Raise UserError where a student cannot learn from a teacher.
+
+        Args:
+            facts: of the teacher.
+            where: the teacher or its labels, for messages.
+        """
+        if TASKS[facts["task"]] != cls.learns:
+            raise UserError(
+                f"{where}: the teacher is of the task {facts['task']!r}, the student {cls.name!r}: give another"
+            )
+        if facts["columns"] != spec.num_labels:
+            raise UserError(
+                f"{where}: the teacher tells {facts['columns']} classes apart, the student {spec.num_labels}: give "
+                f"--num_labels {facts['columns']}, or another teacher"
+            )
+        theirs, ours = facts["labels"], cls.labels(spec)
+        numbers = [str(number) for number in range(spec.num_labels)]
+        if cls.learns != NUMBERS and theirs != ours and numbers not in (theirs, ours):
+            raise UserError(
+                f"{where}: the teacher's classes are {', '.join(theirs)}, the student's {', '.join(ours)}: give the "
+                "teacher's --label_map_config"
+            )
+
+
+def _source(path: str, spec: ModelSpec, task: type[Teaching]) -> Source:
     """Where the logits of a file come from. Raises UserError: there are none, or of another kind of teacher."""
     given = spec.settings
     folder, table = given.teacher_labels or folder_of(path), open_table(path)
@@ -185,25 +238,8 @@ def _source(path: str, spec: ModelSpec, task: type[FinetuneTask]) -> Source:
         is_server = "://" in given.teacher
         source = Asked(table, given.teacher, folder, **({"retries": given.teacher_retries} if is_server else {}))
     else:
-        source = Stored(SoftLabels.read(folder, table.sha256, path))
-    facts, where = source.facts, given.teacher or folder
-    number = facts["task"] in ("regression", "student_regression")
-    if number != (task.label_kind == "float"):
-        raise UserError(
-            f"{where}: the teacher is of the task {facts['task']!r}, the student {task.name!r}: give another"
-        )
-    if facts["columns"] != spec.num_labels:
-        raise UserError(
-            f"{where}: the teacher tells {facts['columns']} classes apart, the student {spec.num_labels}: give "
-            f"--num_labels {facts['columns']}, or another teacher"
-        )
-    theirs, ours = facts["labels"], spec.labels
-    numbers = [str(number) for number in range(spec.num_labels)]
-    if not number and theirs != ours and numbers not in (theirs, ours):
-        raise UserError(
-            f"{where}: the teacher's classes are {', '.join(theirs)}, the student's {', '.join(ours)}: give the "
-            "teacher's --label_map_config"
-        )
+        source = Stored(table, SoftLabels.read(folder, table.sha256, path))
+    task.check_teacher(source.facts, given.teacher or folder, spec)
     return source
 
 

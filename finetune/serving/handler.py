@@ -88,11 +88,13 @@ class Handler:
         max_length: the longest row that it takes, in tokens.
         quick: see ``propeller.service.handlers``.
         answer_key: what of an answer is one entry per item of the request.
+        logits_of_tokens: whether the ``logits`` of an entry are those of its tokens.
     """
 
     page = PAGE
     quick = True
     answer_key = "predictions"
+    logits_of_tokens = False
 
     def __init__(self, model: InferenceModel) -> None:
         self.model, self.tokenizer = model, model.tokenizer
@@ -166,6 +168,21 @@ class Handler:
         batches = (make_batch(rows.slice(i, i + 1), self.tokenizer.pad_id, self.task_id) for i in range(len(rows)))
         return [{name: batch[name][0] for name in self.input_names} for batch in batches]
 
+    def asks_logits(self, payload: Any) -> tuple[Any, str]:
+        """(the request without ``logits``, the name of the output that it asks for with that, or "").
+
+        Raises:
+            BadRequest: it is neither true nor false, or the task teaches nothing.
+        """
+        if not isinstance(payload, dict) or "logits" not in payload:
+            return payload, ""
+        rest = {key: value for key, value in payload.items() if key != "logits"}
+        if not isinstance(payload["logits"], bool):
+            raise BadRequest(f"logits must be true or false, not {checks.kind(payload['logits'])}")
+        if payload["logits"] and not self.model.task.teaches:
+            raise BadRequest(f"logits: the task {self.model.task.name!r} has none that a student could learn from")
+        return rest, self.model.task.teaches if payload["logits"] else ""
+
     def encode(self, pairs: Sequence[tuple[str, str]]) -> EncodedRows:
         """EncodedRows of (text_a, text_b) pairs, as the reader makes them from a file."""
         first, second = zip(*pairs)
@@ -178,23 +195,12 @@ class TextHandler(Handler):
     """One example is a text or a pair of texts; what is too long is cut, as in training, and the answer says so."""
 
     def parse(self, payload: Any, limits: Limits) -> ParsedRequest:
-        payload, teaches = self._asks_logits(payload)
+        payload, teaches = self.asks_logits(payload)
         pairs = checks.texts_or_pairs(payload, limits)
         rows = self.encode(pairs)
         about = {"pairs": pairs, "truncated": rows.cut.tolist(), "teaches": teaches}
         outputs = (*self.outputs, teaches) if teaches and self.outputs else None
         return ParsedRequest(self.instances(rows), about, outputs, unpadded=bool(teaches))
-
-    def _asks_logits(self, payload):
-        """(the request without ``logits``, the name of the output that it asks for with that, or "")."""
-        if not isinstance(payload, dict) or "logits" not in payload:
-            return payload, ""
-        rest = {key: value for key, value in payload.items() if key != "logits"}
-        if not isinstance(payload["logits"], bool):
-            raise BadRequest(f"logits must be true or false, not {checks.kind(payload['logits'])}")
-        if payload["logits"] and not self.model.task.teaches:
-            raise BadRequest(f"logits: the task {self.model.task.name!r} has none that a student could learn from")
-        return rest, self.model.task.teaches if payload["logits"] else ""
 
     def answer(self, job: ParsedRequest, outputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
         task, spec = self.model.task, self.model.spec

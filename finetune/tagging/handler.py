@@ -8,6 +8,9 @@ Places count characters (Unicode code points), the end exclusive: ``text[start:e
 are its words, punctuation marks and CJK characters. ``{"tokens": [["John", "lives"], ...]}`` gives the tokens
 themselves, as the rows of a file do; places are then those in the tokens end to end. Long texts are read in
 overlapping windows.
+
+With ``"logits": true`` beside them each prediction has ``logits`` too, a list per token of one number per tag, for a
+student to learn from; null for a token without a word piece. See ``reader.tagging.token_logits``.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from finetune.tagging.task import decode_sentence, tag_set, whole_sentences
 from propeller.service.errors import BadRequest
 from reader.batching import encode_rows
 from reader.tagging.reader import SEPARATOR, WHOLE, Parts, Sentence, word_pieces
+from reader.tagging.token_logits import TokenLogits
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
@@ -32,14 +36,18 @@ if TYPE_CHECKING:
 class TaggingHandler(Handler):
     """Tags of tokens, and the entities they make."""
 
+    logits_of_tokens = True
+
     def __init__(self, model: InferenceModel) -> None:
         super().__init__(model)
         self.tags = tag_set(model.spec)
+        self.token_logits = TokenLogits(self.tags)
 
     def describe(self) -> dict[str, Any]:
-        """With the types of the entities."""
+        """With the types of the entities, and how tags make them."""
         types = sorted({kind for _, kind in self.tags.parts if kind})
-        return {**super().describe(), "entity_types": types}
+        how = {"chunk_scheme": self.tags.scheme, "o_label": self.tags.o_label}
+        return {**super().describe(), "entity_types": types, **how}
 
     def payload(self, items: Sequence[Any]) -> dict[str, Any]:
         """The request for texts, or for lists of tokens."""
@@ -48,6 +56,7 @@ class TaggingHandler(Handler):
         return {"tokens": [list(item) if isinstance(item, tuple) else item for item in items]}
 
     def parse(self, payload: Any, limits: Limits) -> ParsedRequest:
+        payload, teaches = self.asks_logits(payload)
         sentences = self._sentences(payload, limits)
         pieces = word_pieces(self.tokenizer, (token for sentence in sentences for token in sentence.tokens))
         for sentence in sentences:
@@ -56,9 +65,9 @@ class TaggingHandler(Handler):
         rows = encode_rows(ids, None, WHOLE, self.tokenizer.cls_id, self.tokenizer.sep_id)
         parts = Parts.windows(rows, self.model.max_seq_len)
         checks.windows(len(parts), limits)
-        return ParsedRequest(
-            self.instances(parts), {"sentences": sentences, "keep": parts.keep, "last_part": parts.last}
-        )
+        about = {"sentences": sentences, "keep": parts.keep, "last_part": parts.last, "teaches": teaches}
+        outputs = (*self.outputs, teaches) if teaches else None
+        return ParsedRequest(self.instances(parts), about, outputs, unpadded=bool(teaches))
 
     def _sentences(self, payload, limits):
         (form, *_) = checks.choose(payload, ("texts",), ("text_a",), ("tokens",))
@@ -73,7 +82,14 @@ class TaggingHandler(Handler):
     def answer(self, job: ParsedRequest, outputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
         probs = whole_sentences([({"probs": [output["probs"] for output in outputs]}, job.about)])
         pairs = zip(job.about["sentences"], probs)
-        return {"predictions": [decode_sentence(self.tags, sentence, part) for sentence, part in pairs]}
+        predictions = [decode_sentence(self.tags, sentence, part) for sentence, part in pairs]
+        teaches = job.about["teaches"]
+        if teaches:
+            found = whole_sentences([({teaches: [output[teaches] for output in outputs]}, job.about)], teaches)
+            for prediction, sentence, logits in zip(predictions, job.about["sentences"], found):
+                rows = self.token_logits.gather(sentence.pieces, logits)
+                prediction["logits"] = [row.tolist() if count else None for row, count in zip(rows, sentence.pieces)]
+        return {"predictions": predictions}
 
 
 def _of_tokens(tokens, where, limits):

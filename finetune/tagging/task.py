@@ -64,6 +64,7 @@ class SequenceLabel(FinetuneTask):
     head_prefix: tuple[str, ...] = ("cls_seq_label_out",)
     flags: type = SequenceLabelArgs
     answer_outputs = ("probs",)
+    teaches = "logits"
     handler = "finetune.tagging.handler:TaggingHandler"
     job = "finetune.tagging.predictions:TaggingJob"
     script = "infer_sequence_labeling.py"
@@ -87,7 +88,7 @@ class SequenceLabel(FinetuneTask):
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         """-> ``logits`` and ``probs``, float32 [batch, seq, num_labels]."""
-        encoded = self.encoder(features)  # [batch, seq, hidden]
+        encoded = self.token_states(features)  # [batch, seq, hidden]
         logits = self.out(F.dropout(encoded, self.spec.dropout, training=self.training))
         return {"logits": logits, "probs": F.softmax(logits)}
 
@@ -96,10 +97,14 @@ class SequenceLabel(FinetuneTask):
 
         The 2019 code does the same, and its hyper-parameters depend on it: a sentence weighs less among longer ones.
         """
+        return self.token_losses(predictions["logits"], label).mean()
+
+    def token_losses(self, logits: Any, label: dict[str, Any]) -> Any:
+        """The cross entropy of each place, float32 [batch, seq]; 0 at padding."""
         labels = label["labels"]
-        losses = F.cross_entropy(predictions["logits"], labels.unsqueeze(-1), reduction="none").squeeze(-1)
+        losses = F.cross_entropy(logits, labels.unsqueeze(-1), reduction="none").squeeze(-1)
         places = paddle.cumsum(paddle.ones_like(labels), axis=1)  # 1, 2, ... [batch, seq]
-        return (losses * (places <= label["seq_lens"]).astype(losses.dtype)).mean()
+        return losses * (places <= label["seq_lens"]).astype(losses.dtype)
 
     def loss_weight(self, batch: dict[str, np.ndarray]) -> int:
         """The number of places in the batch, padding included: the loss is the mean over them."""
@@ -247,11 +252,13 @@ class ChunkScores(Metric):
         return f1_score(self.inferred, self.labelled, self.correct)
 
 
-def whole_sentences(outputs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[np.ndarray]:
-    """Probabilities float32 [pieces, classes] of each sentence, without [CLS] and [SEP], put together from windows."""
+def whole_sentences(
+    outputs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], name: str = "probs"
+) -> Iterator[np.ndarray]:
+    """An output, float32 [pieces, classes], of each sentence, without [CLS] and [SEP], put together from windows."""
     parts = []
     for predicted, batch in outputs:
-        for probs, (begin, end), last in zip(predicted["probs"], batch["keep"], batch["last_part"]):
+        for probs, (begin, end), last in zip(predicted[name], batch["keep"], batch["last_part"]):
             parts.append(probs[begin:end])
             if last:
                 yield np.concatenate(parts)[1:-1]

@@ -77,5 +77,7 @@ class LegacyLogLines(RunHook):
             self.task.training_line(record),
             record["speed"],
         )
+        if "waiting" in record:
+            log.info("waited for batches in %.1f%% of the time", 100.0 * record["waiting"])
         if "loss_scale" in record:
             log.info("loss scale: %g, skipped steps: %d", record["loss_scale"], record["skipped_steps"])

@@ -236,6 +236,7 @@ class Finetuner:
                 bucket_mb=train.fuse_grad_size_mb,
                 names=NAMES,
                 save_at_error=self.task.saves_at_error(self.spec),
+                tell_waiting=self.task.tells_waiting(self.spec),
             ),
         )
 
@@ -363,6 +364,8 @@ class Finetuner:
                 self.spec.max_seq_len,
                 100.0 * stats["padding"] / max(stats["padding"] + stats["tokens"], 1),
             )
+        for line in reader.notes():
+            log.info(line)
 
     def _test_last_and_best(self, learner, saver, state, journal):
         """Predict and, where labelled, score the test sets once: with the last and with the best checkpoint."""

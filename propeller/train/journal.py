@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("propeller.train")
 
-NOT_CURVES = ("event", "step", "epoch", "file", "data_num", "batch_num", "queue_size", "elapsed", "speed", "checkpoint")
+NOT_CURVES = ("event", "step", "epoch", "file", "data_num", "batch_num", "queue_size", "elapsed", "speed", "waiting",
+              "checkpoint")  # fmt: skip
 
 
 class Journal(RunHook):

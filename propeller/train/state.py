@@ -35,6 +35,8 @@ class RunConfig:
         save_at_error: write a checkpoint of the steps before a batch that cannot be read, for runs that may go on
             without it; others have nothing to lose in their folder then, once the data are mended.
         bucket_mb: megabytes of gradients that go to the other processes at once; None: what suits their backend.
+        tell_waiting: report ``waiting``, the share of the time in which no batch was ready; ``open_batches`` then has
+            ``waited()``, in seconds.
         names: what errors call the settings, see ``names``.
     """
 
@@ -54,6 +56,7 @@ class RunConfig:
     ranks: Ranks | None = None
     save_at_error: bool = False
     bucket_mb: float | None = None
+    tell_waiting: bool = False
     names: SettingNames = DEFAULT_NAMES
 
 

@@ -108,7 +108,9 @@ class Learner:
             # it was due after the step of the checkpoint, and the run was stopped before its end
             evaluator.run(state, self._reaches(self.config.save_steps, self.config.save_epochs, state))
         with open_batches(state.position) as batches:
-            self.queue_size, self._reported = batches.queue_size, time.monotonic()
+            self.queue_size = batches.queue_size
+            self._waited = batches.waited if self.config.tell_waiting else None
+            self._begin_window()
             if not self._is_over(state):  # else the checkpoint is that of the last step
                 self._loop(batches, epoch_size, state, checkpoints, evaluator, hooks)
         # at the end: evaluation and checkpoint of the last step
@@ -151,7 +153,7 @@ class Learner:
             # every eval_steps, every epoch: all evaluation sets; a better score makes a checkpoint
             saves = self._is_due(config.save_steps, state, config.save_epochs)
             if self._is_due(config.eval_steps, state, config.eval_epochs) and evaluator.run(state, saves):
-                self._reported = time.monotonic()
+                self._begin_window()
             # every save_steps, every epoch: a checkpoint
             if saves:
                 checkpoints.save(state)
@@ -365,10 +367,17 @@ class Learner:
         }
         if self.config.precision.scaling:
             record.update(loss_scale=self._loss_scale(), skipped_steps=state.skipped)
-        speed = state.window_steps / max(now - self._reported, 1e-9)
+        elapsed = max(now - self._reported, 1e-9)
+        clock = {"speed": state.window_steps / elapsed}
+        if self._waited:
+            clock["waiting"] = min((self._waited() - self._waited_before) / elapsed, 1.0)
         state.clear_window()
-        self.notify(hooks, "on_record", state, {**record, "speed": speed})
-        self._reported = time.monotonic()
+        self.notify(hooks, "on_record", state, {**record, **clock})
+        self._begin_window()
+
+    def _begin_window(self):
+        """From here on time is counted for the next report."""
+        self._reported, self._waited_before = time.monotonic(), self._waited() if self._waited else 0.0
 
     def notify(self, hooks: Sequence[RunHook], event: str, state: TrainState, *facts: Any) -> None:
         """Call one of the methods of every hook."""

@@ -200,7 +200,7 @@ class TaggingReader(TaskReader):
         the others: as TaskReader.
     """
 
-    known_columns = ("text_a", "label")
+    known_columns: tuple[str, ...] = ("text_a", "label")
     encoder: TaggingEncoder
 
     def __init__(

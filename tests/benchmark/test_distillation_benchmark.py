@@ -1,6 +1,7 @@
 """benchmark/distillation.py: its table and its targets, and a live run on a tiny model."""
 
-import functools
+import json
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -8,9 +9,13 @@ from argparse import Namespace
 import pytest
 
 from benchmark import distillation
-from benchmark.parts.common import Bench
+from benchmark.parts.online_teacher import report_online, waits
 from tests.helpers.common import ROOT
+from tests.helpers.shell import clean_environment, executable, shell
 from tests.helpers.tiny import characters, make_model, write_tsv
+
+SCRIPTS = ROOT / "distill" / "script"
+DEMOS = ("demo_films.sh", "demo_reviews.sh")
 
 
 def cells(*scores):
@@ -52,7 +57,42 @@ def test_what_is_missed_is_said(alone, taught, speed, told, capsys):
 
 
 def test_one_seed_proves_nothing(capsys):
-    assert not table(capsys, (80,), (89,), 2500.0)[0]
+    good, out = table(capsys, (80,), (89,), 2500.0)
+    assert not good
+    assert "one seed shows nothing" in out
+    assert "9.00" in out
+    assert "inf" not in out
+
+
+def test_what_is_waited_is_counted_per_epoch(tmp_path):
+    """A record is of the steps since the one before it."""
+    records = [
+        {"event": "train", "step": 10, "epoch": 0, "speed": 5.0, "waiting": 0.5},
+        {"event": "dev", "step": 10, "epoch": 0, "loss": 1.0},
+        {"event": "train", "step": 30, "epoch": 1, "speed": 20.0, "waiting": 0.1},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    assert waits(tmp_path) == {0: (1.0, 2.0), 1: (0.1, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("waited", "later", "good", "told"),
+    [
+        (3.0, 0.2, True, "2.0% of the time is waited, under 10%: reached"),
+        (3.0, 2.0, False, "20.0% of the time is waited, under 10%: not reached"),
+        (5.0, 0.2, False, "5.0 s of the first epoch's 9.0 s were waited: not less than it took"),
+    ],
+    ids=["both", "cached", "first"],
+)
+def test_what_a_student_waits_is_judged(waited, later, good, told, capsys):
+    cell = {
+        "asked": 80,
+        "teacher_s": 4.0,
+        "first": {"waited_s": waited, "total_s": 9.0},
+        "later": {"waited_s": later, "total_s": 10.0},
+    }
+    assert report_online("films", cell) == good
+    assert told in capsys.readouterr().out
 
 
 def test_the_order_of_the_rows_is_always_the_same(tmp_path):
@@ -70,11 +110,50 @@ def test_help_shows_the_command():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "python benchmark/distillation.py" in done.stdout
-    for name in ("demo_films.sh", "demo_reviews.sh"):
-        script = ROOT / "distill" / "script" / name
-        assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
-        for flag in ("--parts", "--minutes", "--labelled", "--copies", "--ratio", "--teacher_epochs", "--teacher_rate"):
-            assert flag in done.stdout
+    named = re.findall(r"--\w+", "".join((SCRIPTS / name).read_text() for name in (*DEMOS, "demo_common.sh")))
+    assert len(set(named)) > 10
+    assert set(named) - {"--help", "--out", "--cache"} <= set(re.findall(r"--\w+", done.stdout))
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_help_of_a_demonstration_installs_nothing(name, tmp_path):
+    env = clean_environment(VENV=tmp_path / "venv")
+    done = shell(["sh", str(SCRIPTS / name), "--help"], env=env)
+    assert done.returncode == 0
+    assert f"sh distill/script/{name}" in done.stdout
+    assert "ROWS=N" in done.stdout
+    assert "--students" in done.stdout
+    assert not (tmp_path / "venv").exists()
+    done = shell(["sh", str(SCRIPTS / name)], env={**env, "ROWS": "few"})
+    assert done.returncode == 2
+    assert "ROWS=few: give a number of rows" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "part"), [("demo_films.sh", "films"), ("demo_reviews.sh", "chnsenticorp")])
+def test_a_demonstration_measures_with_its_sizes(name, part, tmp_path):
+    """ROWS bounds it, and the user's own flags come last."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    executable(venv / "bin" / "python", 'case "$*" in -c*) exit 0 ;; esac; printf "%s\\n" "$*"')
+    stamp = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-gpu.txt").read_text()
+    known = subprocess.run(["cksum"], input=stamp, capture_output=True, text=True, check=True).stdout.strip()
+    (venv / "installed_requirements").write_text(f"{known} cpu\n")
+    env = clean_environment(VENV=venv, ROWS=50, OUTPUT=tmp_path / "out")
+    done = shell(["sh", str(SCRIPTS / name), "--students", "bow"], env=env)
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()[-1].split()
+    work = str(tmp_path / "out" / "distill" / f"{name[:-3]}_50")
+    assert words[1:3] == ["--parts", part]
+    assert words[-2:] == ["--students", "bow"]
+    given = {word: words[number + 1] for number, word in enumerate(words) if word.startswith("--")}
+    assert (given["--labelled"], given["--unlabelled"], given["--work"], given["--results"]) == (
+        "50",
+        "200",
+        work,
+        work,
+    )
+    assert given["--data"] == f"{work}/data"
+    assert given["--teacher_epochs"] == {"films": "80", "chnsenticorp": "180"}[part]
 
 
 @pytest.mark.slow
@@ -87,8 +166,6 @@ def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
         (tmp_path / "data/chnsenticorp").mkdir(parents=True, exist_ok=True)
         write_tsv(tmp_path / "data/chnsenticorp" / f"{name}.tsv", held)
     model = make_model(tmp_path / "model", characters(tmp_path / "data"), max_position_embeddings=128)
-    monkeypatch.setattr(distillation, "WORK", tmp_path / "work")
-    monkeypatch.setattr(distillation, "Bench", functools.partial(Bench, results=tmp_path))
     given = {
         "parts": ["chnsenticorp"],
         "students": ["bow", "transformer"],
@@ -96,14 +173,17 @@ def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
         "minutes": 20,
         "again": False,
     }
-    places = {"model": str(model), "data": str(tmp_path / "data")}
-    numbers = {"labelled": 20, "copies": 2, "ratio": 1, "temperature": 2.0, "teacher_epochs": 1, "teacher_rate": 1e-3}
+    places = {"model": str(model), "data": str(tmp_path / "data"), "work": str(tmp_path / "work"), "results": tmp_path}
+    numbers = {"labelled": 20, "copies": 2, "ratio": 1, "temperature": 2.0, "teacher_epochs": 1, "teacher_rate": 1e-3,
+               "unlabelled": 30, "speed_rows": 40, "show": False}  # fmt: skip
     args = Namespace(**given, **places, **numbers)
     monkeypatch.setitem(distillation.KINDS, "transformer", distillation.Kind({}, keep=1, epochs=1))
     assert distillation.main(args) in (0, 1)
     first = capsys.readouterr().out
     assert "transformer" in first
     assert "not better" in first or "reached" in first
+    assert "chnsenticorp, a teacher that is asked while the student learns" in first
+    assert "for 30 rows" in first
     monkeypatch.setattr(distillation, "run", None)
     distillation.main(args)
     assert capsys.readouterr().out == first

@@ -100,7 +100,7 @@ def test_a_teacher_of_numbers_teaches_no_classes(teacher, model, numbers, data, 
     ("task", "payload", "told"),
     [
         ("classify", {"texts": ["good"], "logits": 1}, "logits must be true or false, not a number"),
-        ("sequence_label", {"texts": ["good"], "logits": True}, "unknown key 'logits'"),
+        ("sequence_label", {"texts": ["good"], "logits": "yes"}, "logits must be true or false, not a string"),
         ("embed", {"texts": ["good"], "logits": True}, "unknown key 'logits'"),
     ],
     ids=["number", "tags", "vectors"],

@@ -1,6 +1,5 @@
 """Students that learn from a teacher: labels on the disk or asked for while training."""
 
-import contextlib
 import json
 import re
 import subprocess
@@ -16,11 +15,10 @@ from distill.rows import open_table
 from distill.soft_labels import SoftLabels, folder_of
 from distill.sources import Asked
 from propeller.errors import UserError
-from propeller.service.limits import Limits
-from propeller.service.server import InferenceServer
 from tests.helpers.common import ROOT
 from tests.helpers.predicting import words
 from tests.helpers.students import (
+    serving,
     stopped_and_whole,
     student_flags,
     train_student,
@@ -45,13 +43,6 @@ def teacher(model, data, tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "last_inference_model"
-
-
-@contextlib.contextmanager
-def serving(bundle, **limits):
-    server = InferenceServer(bundle, handlers="finetune.serving", use_cuda="false", limits=Limits(**limits))
-    with server.listen(0, wait=False) as running:
-        yield running.url
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +198,14 @@ def distil(shape, model, data, folder, unlabelled_set, **changes):
     return train_student(shape, model, data, folder, **changes)
 
 
+def waiting(folder):
+    """The shares of waiting in the training records of a run."""
+    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    found = [record.get("waiting") for record in records if record["event"] == "train"]
+    assert found
+    return [] if found == [None] * len(found) else found
+
+
 def test_offline_and_online_give_the_same_student(teacher, labelled, model, data, tmp_path):
     """Bit for bit; and a second run, or epoch, asks the teacher nothing."""
     shape = write_shape(tmp_path, "bow")
@@ -216,13 +215,15 @@ def test_offline_and_online_give_the_same_student(teacher, labelled, model, data
         online = weights_of(distil(shape, model, data, tmp_path / "online", path, teacher=url))
         asked = Asked(open_table(path), url, folder_of(path))
         assert len(asked.labels.missing()) < 50
-        asked.take(np.setdiff1d(np.arange(50), asked.labels.missing()))
+        asked.prepare(np.setdiff1d(np.arange(50), asked.labels.missing()))
         assert asked.asked == 0
     here = weights_of(distil(shape, model, data, tmp_path / "here", write_unlabelled(tmp_path / "h.tsv"),
                              teacher=teacher))  # fmt: skip
     alone = weights_of(train_student(shape, model, data, tmp_path / "alone", do_test="false", epoch=2))
     assert offline == online == here
     assert offline != alone
+    assert all(0 <= share <= 1 for share in waiting(tmp_path / "online")), "the log says how much is waited"
+    assert waiting(tmp_path / "offline") == []
 
 
 @pytest.mark.parametrize(
@@ -374,6 +375,13 @@ def test_a_bad_unlabelled_row_is_told_before_training(teacher, model, data, tmp_
         distil(write_shape(tmp_path, "bow"), model, data, tmp_path / "run", str(path), teacher=teacher)
 
 
+def test_a_blank_row_is_told_by_its_line(teacher, tmp_path):
+    path = tmp_path / "u.tsv"
+    path.write_text("text_a\tteacher_a\ngood film\tgood\nfilm\t \n")
+    with pytest.raises(UserError, match="u.tsv, line 3: teacher_a is blank"):
+        label.main([str(teacher), str(path), "--use_cuda", "false"])
+
+
 def test_classes_in_another_order_are_refused(teacher, labelled, model, data, tmp_path):
     """Named classes are compared; a teacher of numbers goes with names."""
     facts_path = tmp_path / "u.tsv.teacher" / "labels.json"
@@ -398,6 +406,7 @@ def test_threads_share_a_source(teacher, tmp_path):
     found = {}
 
     def take(number):
+        source.prepare(np.arange(50))
         found[number] = source.take(np.arange(50))
 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
@@ -421,9 +430,10 @@ def test_the_teacher_is_asked_ahead_of_training(data, model, tmp_path, monkeypat
 
     class Counting:
         facts = {"task": "classify", "labels": ["0", "1"], "columns": 2, "tokenizer": "t", "weights": "w"}  # noqa: RUF012
-        asked = threading.Semaphore(0)
+        asked, rows = threading.Semaphore(0), []  # noqa: RUF012
 
         def logits(self, rows):
+            self.rows.append(len(rows))
             self.asked.release()
             return np.zeros((len(rows), 2), np.float32)
 
@@ -436,5 +446,6 @@ def test_the_teacher_is_asked_ahead_of_training(data, model, tmp_path, monkeypat
     with PyReader(reader.batches, 8) as batches:
         items = iter(batches)
         next(items)
-        for _ in range(4):  # of the teacher's batches in the queue; nothing more is taken from it
+        for _ in range(3):  # for 1, 2 and 4 of its batches, to fill the queue; nothing more is taken from it
             assert Counting.asked.acquire(timeout=60)
+    assert Counting.rows[:3] == [7, 14, 28]

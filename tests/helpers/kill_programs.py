@@ -22,10 +22,15 @@ from tests.helpers.killing import KILLED, die_before
 from tests.helpers.predicting import words
 from tests.helpers.pretrain_text import DOCUMENTS, write_text, write_vocab
 from tests.helpers.pretraining import make_shards, pretrain_flags
+from tests.helpers.students import student_flags, write_shape, write_unlabelled
 from tests.helpers.tiny import flags, make_data, make_model
 
-TIMES = ("speed", "elapsed", "queue_size", "time")
+TIMES = ("speed", "elapsed", "queue_size", "waiting", "time")
 IMPORTED = (
+    "distill.label",
+    "distill.students.classifier",
+    "distill.teacher",
+    "finetune.api",
     "finetune.embedding.run",
     "finetune.prediction.run",
     "finetune.training.runner",
@@ -82,6 +87,26 @@ def export(inputs):
     main("infer_classifyer.py", ("classify",), [*words(**given), "--overwrite"])
 
 
+def labelling(inputs):
+    """A teacher's logits of rows, written in two parts."""
+    from distill import label
+
+    label.CHUNK = 8
+    label.main(
+        [str(inputs / "bundle"), str(inputs / "unlabelled.tsv"), *words(output=RUN / "labels", use_cuda="false")]
+    )
+
+
+def distillation(inputs):
+    """A student that learns from these logits."""
+    from finetune.training.main import main
+
+    changes = {"epoch": 1, "batch_size": 20, "save_steps": 1, "validation_steps": 2, "keep_checkpoints": 1}
+    taught = {"unlabelled_set": inputs / "unlabelled.tsv", "teacher_labels": inputs / "labels", "do_test": "false"}
+    given = student_flags(inputs / "bow.json", inputs / "model", inputs / "data", RUN, **changes, **taught)
+    main("python -m finetune student", "student", given)
+
+
 KINDS = {
     "fine-tuning": fine_tuning,
     "pre-training": pre_training,
@@ -89,6 +114,8 @@ KINDS = {
     "embeddings": embeddings,
     "prediction": prediction,
     "export": export,
+    "labelling": labelling,
+    "distillation": distillation,
 }
 
 
@@ -118,10 +145,20 @@ class Programs:
         write_vocab(self.inputs / "vocab.txt")
         write_text(self.inputs / "one.txt", DOCUMENTS[:2])
         write_text(self.inputs / "two.txt", DOCUMENTS[2:])
-        if {"prediction", "export"} & set(kinds):
-            status, said, _ = self.run("fine-tuning", "tuned")
-            assert status == 0, _last(said)
-            (self.folder / "tuned" / RUN / "last").resolve().rename(self.inputs / "tuned")
+        write_shape(self.inputs, "bow")
+        write_unlabelled(self.inputs / "unlabelled.tsv", 24)
+        if set(kinds) & {"prediction", "export", "labelling", "distillation"}:
+            self._make("fine-tuning", "last", "tuned")
+        if set(kinds) & {"labelling", "distillation"}:
+            self._make("export", "tuned_inference_model", "bundle")
+        if "distillation" in kinds:
+            self._make("labelling", "labels", "labels")
+
+    def _make(self, kind, result, name):
+        """Run a program, and put a folder that it wrote among the inputs."""
+        status, said, _ = self.run(kind, name)
+        assert status == 0, _last(said)
+        (self.folder / name / RUN / result).resolve().rename(self.inputs / name)
 
     def run(self, kind, name, number=None):
         """Run in FOLDER/NAME, in a child that is killed before its file operation of that number.

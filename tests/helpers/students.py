@@ -1,5 +1,6 @@
 """What the tests of distillation share: tiny students, their flags, a teacher."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -98,3 +99,14 @@ def weights_of(folder):
     from ernie.checkpoint import read_params
 
     return {name: array.tobytes() for name, array in sorted(read_params(folder).items())}
+
+
+@contextlib.contextmanager
+def serving(bundle, **limits):
+    """The address of a server of a bundle in this process."""
+    from propeller.service.limits import Limits
+    from propeller.service.server import InferenceServer
+
+    server = InferenceServer(bundle, handlers="finetune.serving", use_cuda="false", limits=Limits(**limits))
+    with server.listen(0, wait=False) as running:
+        yield running.url

@@ -3,9 +3,11 @@
 import itertools
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from reader import pyreader
 from reader.pyreader import PyReader
 
 
@@ -57,6 +59,29 @@ def test_the_producer_is_at_most_capacity_ahead_and_queue_size_says_the_fill():
         assert next(items) == 0
         wait_until(lambda: queue.queue_size() == 4)
         assert source.made <= 6
+
+
+def test_the_seconds_that_a_consumer_waits_are_counted(monkeypatch):
+    """By a clock that goes on only while the consumer waits for the second item."""
+    clock = [0.0]
+    monkeypatch.setattr(pyreader, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def items():
+        yield 0
+        wait_until(lambda: taken.is_set() and queue._run.changed._waiters)
+        clock[0] = 3.0
+        yield 1
+
+    taken = threading.Event()
+    with PyReader(items, capacity=2) as queue:
+        assert queue.waited() == 0
+        given = iter(queue)
+        assert next(given) == 0
+        taken.set()
+        assert next(given) == 1
+        assert queue.waited() == 3.0
+        assert list(given) == []
+        assert queue.waited() == 3.0
 
 
 def test_an_error_comes_behind_the_items_before_it():
