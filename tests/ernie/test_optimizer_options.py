@@ -110,7 +110,9 @@ def train_graph(packed, **frozen):
     paddle.enable_static()
 
     def make(mode):
-        model = Classifier(ErnieConfig(CONFIG), ModelSpec(num_labels=2), mode, AdamW(OptimizationConfig(0.1, 9), packed))
+        model = Classifier(
+            ErnieConfig(CONFIG), ModelSpec(num_labels=2), mode, AdamW(OptimizationConfig(0.1, 9), packed)
+        )
         model.encoder.packed = packed
         freeze(model.encoder, **frozen)
         return model

@@ -16,7 +16,6 @@ from finetune.training.fgm import FGM
 from finetune.training.rdrop import AGAIN, RDrop
 from propeller.train import program
 from propeller.train.model import Input, Model, RunMode
-from tests.finetune.test_losses import softmax
 from tests.helpers.tiny import CONFIG
 
 LENGTHS = (6, 4, 2)
@@ -51,10 +50,16 @@ def batch_of(task):
 def spec_of(name):
     task, tags = task_class(name), {"B-A": 0, "I-A": 1, "O": 2}
     metric = {"is_regression": True, "metric": "pearson_and_spearman"} if name == "regression" else {}
+    labels = {"regression": 1, "sequence_label": 3}.get(name, 2)
     return ModelSpec(
-        task=name, settings=settings_of(task.flags, {}, metric), num_labels={"regression": 1, "sequence_label": 3}.get(name, 2),
+        task=name, settings=settings_of(task.flags, {}, metric), num_labels=labels,
         label_map=tags if name == "sequence_label" else None, metric=metric.get("metric", "simple_accuracy"),
     )  # fmt: skip
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
 
 
 def kl(one, other):
@@ -118,7 +123,6 @@ class Words(Model):
 
     def __init__(self, epsilon):
         super().__init__()
-        self.encoder = paddle.nn.Layer()
         self.encoder = _Sum()
         random = np.random.RandomState(4)
         weight = paddle.ParamAttr(name="out_w", initializer=paddle.nn.initializer.Assign(random.randn(3, 2)))

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 import tests.helpers.trainer as toy
 from ernie.checkpoint import read_variable
+from propeller.train import amp
 from propeller.train.averaging import MEAN, TRAINED, Averaged, ema_rate, swa_rate
 from propeller.train.hooks import EarlyStopping, RunHook
 from propeller.train.model import RunMode
@@ -89,6 +90,23 @@ def test_a_run_that_was_cut_goes_on_exactly(averaged, tmp_path):
     assert_same(whole[1], again[1])
     last = [line for line in whole[2] if line["step"] > 6]
     assert [line for line in again[2] if line["step"] > 6] == last
+
+
+@pytest.mark.parametrize("averaged", ["ema"], indirect=True)
+def test_a_skipped_step_changes_no_mean(averaged, tmp_path):
+    """With a loss scale, a batch of infinities makes no step: the means are those of a run without it."""
+    scaling = amp.Precision(scaling=amp.LossScaling(initial=8.0, dynamic=False))
+    means = []
+
+    class Watch(RunHook):
+        def after_step(self, learner, state):
+            means.append((state.step, learner.read([f"toy_w{MEAN}"])[f"toy_w{MEAN}"]))
+
+    hook = Weights()
+    train(tmp_path, batches=toy.Batches(spoil=(1, 6)), hooks=[hook, Watch()], precision=scaling, evaluations=[])
+    assert len(hook.seen) == 11, "one of the 12 batches made no step"
+    for count, (_, mean) in enumerate(means, start=1):
+        np.testing.assert_allclose(mean, mean_by_hand(averaged, hook.seen[:count]), rtol=1e-5)
 
 
 def test_rates():
