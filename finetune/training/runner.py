@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ernie.checkpoint import load_params, read_variable, write_variable
@@ -30,7 +31,7 @@ from propeller.flags import split
 from propeller.train import distribution
 from propeller.train.args import by_strategy, explain_difference, flag_names
 from propeller.train.faults import guarded
-from propeller.train.hooks import EarlyStopping, ProgressBar
+from propeller.train.hooks import EarlyStopping, ProgressBar, RunHook
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
 from propeller.train.saver import Saver
@@ -57,13 +58,20 @@ def start(task_name: str, args: Args) -> int:
     return 0
 
 
-def run(task: type[FinetuneTask], args: Args, bar: bool = False) -> RunResult:
-    """Train, or evaluate and predict, as the flags say; the log and the process group are set up."""
+def run(task: type[FinetuneTask], args: Args, bar: bool = False, hooks: Sequence[RunHook] = ()) -> RunResult:
+    """Train, or evaluate and predict, as the flags say; the log and the process group are set up.
+
+    Args:
+        task: the class of the task.
+        args: the flags.
+        bar: whether to show a progress bar.
+        hooks: what is hung into the training besides.
+    """
     model = settle_run(task, args)
     args = with_settled_flags(args, model)
     log_arguments(args)
     model.config.print_config()
-    finetuner = Finetuner(model, args, bar)
+    finetuner = Finetuner(model, args, bar, hooks)
     return finetuner.train() if args.run.do_train else finetuner.evaluate_and_predict()
 
 
@@ -74,12 +82,13 @@ class Finetuner:
         model: ``finetune.training.settled.RunModel``.
         args: ``Args``.
         bar: whether to show a progress bar.
+        hooks: ``RunHook`` objects of others.
     """
 
-    def __init__(self, model: RunModel, args: Args, bar: bool = False) -> None:
+    def __init__(self, model: RunModel, args: Args, bar: bool = False, hooks: Sequence[RunHook] = ()) -> None:
         self.task, self.spec, self.config, self.tokenizer = model.task, model.spec, model.config, model.tokenizer
         self.vocab_path = model.vocab_path
-        self.args, self.bar, self.ranks = args, bar, args.ranks
+        self.args, self.bar, self.ranks, self.hooks = args, bar, args.ranks, hooks
         self.place = runtime.place(args.run.use_cuda)
         self.precision = args.train.precision(self.place)
         self._surveys: dict[tuple[str, bool], Survey] = {}  # (path, whether labels are read) -> what is in the file
@@ -122,7 +131,7 @@ class Finetuner:
             self.task.prepare(learner, self.spec)
             journal = Journal(run.checkpoints) if self.ranks.first else None
             lines = LegacyLogLines(self.task, self.spec, reader.num_examples, run.verbose)
-            hooks = [lines, *([journal] if journal else [])]
+            hooks = [lines, *([journal] if journal else []), *self.hooks]
             hooks.append(ProgressBar(num_steps(args, self.spec, reader.num_examples, whole=True), self.bar))
             if args.train.early_stop:
                 hooks.append(EarlyStopping(args.train.early_stop))
