@@ -101,6 +101,8 @@ class Sweep:
     def run(self) -> str:
         """Run the trials that are left; returns the best one in words."""
         optuna = self.optuna
+        if not task_class(self.task).trains:
+            raise UserError(f"the task {self.task!r} has nothing to train")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
         study = self._open()

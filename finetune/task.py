@@ -71,7 +71,8 @@ class FinetuneTask(Model):
             ``finetune.training.fingerprint.FORMER`` says.
         script: the command that predicts with models of the task, for messages.
         loss_flags: the flags of ``finetune.training.options.LossArgs`` that the task knows. Those of the cross entropy
-            reach ``loss`` as ``train_loss``; ``--rdrop_alpha`` needs ``divergence``.
+            reach ``loss`` as ``train_loss``; ``--rdrop_alpha`` needs ``divergence``. A class with a ``loss`` of its own
+            does not inherit them: it says which it knows.
     """
 
     name: str = ""
@@ -96,6 +97,11 @@ class FinetuneTask(Model):
         super().__init__()
         self.config, self.spec, self.mode, self.optimizer = config, spec, mode, optimizer
         self.encoder = self.make_encoder(config)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "loss" in vars(cls) and "loss_flags" not in vars(cls):
+            cls.loss_flags = FinetuneTask.loss_flags
 
     @classmethod
     def read_config(

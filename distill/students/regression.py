@@ -20,6 +20,7 @@ class StudentRegression(Teaching, StudentNetworks, Regression):
     """Regression by a small, fast network: one number per example."""
 
     name = "student_regression"
+    loss_flags = Regression.loss_flags
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean squared error; while training with a teacher the mean of ``number_loss``."""

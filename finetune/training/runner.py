@@ -109,7 +109,8 @@ class Finetuner:
                 verify=run.verify_checkpoints,
             ),
         )
-        with contextlib.closing(saver):
+        with contextlib.ExitStack() as stack:
+            stack.callback(saver.close)
             reader = self._reader(args.data.train_set, training=True)
             evaluations = self._evaluations()
             self._check_tests()
@@ -127,6 +128,7 @@ class Finetuner:
             survey = self._surveys[args.data.train_set, True]
             self.spec = with_balanced_weights(self.spec, self.task, args, self.tokenizer, survey)
             learner = self._learner(num_steps(args, self.spec, reader.num_examples))
+            stack.callback(learner.close)
             self._load_initial(learner)
             self.task.prepare(learner, self.spec)
             journal = Journal(run.checkpoints) if self.ranks.first else None

@@ -255,6 +255,10 @@ class Learner:
         """name -> array of variables in the scope."""
         return {name: program.read(self.scope, name) for name in names}
 
+    def close(self) -> None:
+        """Free the weights and what else training keeps, in a process that goes on to do something else."""
+        self.graphs.clear()
+
     def export(
         self,
         folder: str | Path,

@@ -164,6 +164,18 @@ def test_every_task_says_which_losses_it_knows():
         assert ("rdrop_alpha" in names) == (task.divergence is not task_class("embed").divergence)
 
 
+def test_a_loss_of_its_own_inherits_no_flags():
+    class Other(task_class("classify")):
+        def loss(self, predictions, label):
+            return predictions["logits"].mean()
+
+    class Same(task_class("classify")):
+        pass
+
+    assert Other.loss_flags == ("fgm_epsilon",)
+    assert Same.loss_flags == task_class("classify").loss_flags
+
+
 def test_balanced_weights_count_what_the_loss_counts():
     labels = np.array([[[2, 0, 1, 2, 2, 2]], [[2, 0, 2, 2, 2, 2]]], "int64").reshape([2, 6])
     task, spec = task_class("sequence_label"), type("Spec", (), {"num_labels": 3})
