@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
     from finetune.sources import Scratch
     from finetune.spec import ModelSpec
-    from finetune.training.runner import RunResult
+    from finetune.training.result import RunResult
 
 log = logging.getLogger("ernie.finetune")
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ernie.config import ErnieConfig
 from ernie.facts import read_facts
+from finetune.losses import PLAIN, LossOptions
 from propeller.bundle import MANIFEST, find_bundle
 from propeller.errors import UserError
 from reader.reading import Reading
@@ -35,7 +36,7 @@ __all__ = ["ModelSpec", "Reading", "check_same", "read_record", "settings_of", "
 RECORD, CONFIG, VOCAB = "checkpoint.json", "ernie_config.json", "vocab.txt"
 SAME = ("num_labels", "tokenizer", "do_lower_case", "for_cn", "task_id")  # must be as they were in training
 DEFAULTS = {"tokenizer": "FullTokenizer", "do_lower_case": True, "for_cn": True, "task_id": 0, "max_seq_len": 128}
-NOT_STORED = {"settings", "network", "facts", "dropout", "label_map_source"}  # under their own name
+NOT_STORED = {"settings", "network", "facts", "dropout", "loss", "label_map_source"}  # under their own name
 ELSEWHERE = {
     "flags",
     "ernie_config",
@@ -65,6 +66,7 @@ class ModelSpec:
         network: content of ``ernie_config.json``, or None.
         facts: what else the record holds, such as the layer and pooling of embeddings.
         dropout: dropout rate before the head's output layer while training; not stored.
+        loss: how the loss of a class is changed while training; not stored.
         label_map_source: the file of the label map, for messages; not stored.
     """
 
@@ -82,6 +84,7 @@ class ModelSpec:
     network: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     dropout: float = 0.1
+    loss: LossOptions = PLAIN
     label_map_source: str = "label map"
 
     @classmethod

@@ -17,6 +17,7 @@ from paddle import nn
 from ernie.config import ErnieConfig
 from ernie.memory import training_line
 from ernie.modeling import ErnieEncoder
+from finetune.losses import PLAIN, LossOptions
 from finetune.prediction.formats import TableFormat, table_rows
 from finetune.spec import ModelSpec, Reading
 from propeller.files import atomic_text
@@ -69,6 +70,9 @@ class FinetuneTask(Model):
         former_flags: flags that came after version 0.1, with what its runs of the task did, where that is not what
             ``finetune.training.fingerprint.FORMER`` says.
         script: the command that predicts with models of the task, for messages.
+        loss_flags: the flags of ``finetune.training.options.LossArgs`` that the task knows. Those of the cross entropy
+            reach ``loss`` as ``train_loss``; ``--rdrop_alpha`` needs ``divergence``. A class with a ``loss`` of its own
+            does not inherit them: it says which it knows.
     """
 
     name: str = ""
@@ -86,12 +90,18 @@ class FinetuneTask(Model):
     job = "finetune.prediction.run:PredictionJob"
     script = "python -m finetune.prediction"
     former_flags: Mapping[str, Any] = {}
+    loss_flags: tuple[str, ...] = ("fgm_epsilon",)
     inputs: tuple[Input, ...] = ENCODER_INPUTS
 
     def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
         super().__init__()
         self.config, self.spec, self.mode, self.optimizer = config, spec, mode, optimizer
         self.encoder = self.make_encoder(config)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "loss" in vars(cls) and "loss_flags" not in vars(cls):
+            cls.loss_flags = FinetuneTask.loss_flags
 
     @classmethod
     def read_config(
@@ -134,6 +144,25 @@ class FinetuneTask(Model):
     def training_mode(self) -> bool:
         """Whether this copy belongs to the train Program."""
         return self.mode is RunMode.TRAIN
+
+    @property
+    def train_loss(self) -> LossOptions:
+        """How the loss of a class is changed; only while training."""
+        return self.spec.loss if self.training_mode else PLAIN
+
+    def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
+        """How far two predictions of ``forward`` are apart, a scalar, the mean over what ``loss`` is the mean over."""
+        raise NotImplementedError
+
+    @classmethod
+    def knows_loss_flag(cls, name: str, spec: ModelSpec) -> bool:
+        """Whether a flag of ``loss_flags`` has an effect with these settings."""
+        return name in cls.loss_flags
+
+    @classmethod
+    def count_classes(cls, batch: Mapping[str, np.ndarray], spec: ModelSpec) -> np.ndarray:
+        """How often each class is the label of a place that the loss counts: int [num_labels]."""
+        return np.bincount(batch["labels"].ravel(), minlength=spec.num_labels)
 
     @classmethod
     def variant(cls, settings: Any) -> type[FinetuneTask]:

@@ -24,6 +24,7 @@ class Student(Teaching, StudentNetworks, Classifier):
     """Single-label classification by a small, fast network."""
 
     name = "student"
+    loss_flags = Classifier.loss_flags
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean cross entropy; while training with a teacher the mean of ``distillation_loss``."""

@@ -22,6 +22,7 @@ class StudentRegression(Teaching, StudentNetworks, Regression):
 
     name = "student_regression"
     learns = NUMBERS
+    loss_flags = Regression.loss_flags
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean squared error; while training with a teacher the mean of ``number_loss``."""

@@ -84,6 +84,11 @@ class Teaching(FinetuneTask):
         return 0.0 if self.layers is None else self._layer_loss.mean()
 
     @classmethod
+    def knows_loss_flag(cls, name: str, spec: ModelSpec) -> bool:
+        """Not where a teacher has a say: its part of the loss is of another form."""
+        return super().knows_loss_flag(name, spec) and not (spec.settings.distils or spec.settings.layer_teacher)
+
+    @classmethod
     def weights(cls, spec: ModelSpec) -> Weights:
         """The weights that the flags come to; of a number there is nothing but the squared distance."""
         given, number = spec.settings, cls.learns == NUMBERS

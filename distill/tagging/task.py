@@ -32,6 +32,7 @@ class StudentSequenceLabel(Teaching, StudentNetworks, SequenceLabel):
     head_prefix = ("cls_seq_label_out", *StudentNetworks.head_prefix)
     flags: type = StudentTaggingArgs
     learns = TAGS
+    loss_flags = SequenceLabel.loss_flags
     taught_reader = TaughtTaggingReader
     job = SequenceLabel.job
     former_flags = {entry.name: entry.default for entry in fields(TeachingFlags)}  # its first runs had no teacher

@@ -98,6 +98,7 @@ def adamw(
     learning_rate: Any,
     epsilon: Any,
     decay: Sequence[float],
+    factors: Sequence[float],
     beta1: float,
     beta2: float,
     clip_norm: float,
@@ -108,12 +109,14 @@ def adamw(
         parameters, gradients, first_moments, second_moments: float32 of one shape each, a list entry a parameter.
         beta1_powers, beta2_powers: float32 [1] a parameter, ``beta ** t`` of step t; multiplied by beta afterwards.
         learning_rate, epsilon: float32 [1].
-        decay: decoupled weight decay of each parameter, times the learning rate.
+        decay: decoupled weight decay of each parameter, times its learning rate.
+        factors: what the learning rate is multiplied by for each parameter.
         beta1, beta2: of the moments.
-        clip_norm: the largest global norm of the gradients.
+        clip_norm: the largest global norm of the gradients; infinity: they are not clipped.
     """
     paddle._C_ops._run_custom_op(
         "ernie_adamw", list(parameters), list(gradients), list(first_moments), list(second_moments),
         list(beta1_powers), list(beta2_powers), learning_rate, epsilon,
-        [float(each) for each in decay], float(beta1), float(beta2), float(clip_norm),
+        [float(each) for each in decay], [float(each) for each in factors],
+        float(beta1), float(beta2), float(clip_norm),
     )  # fmt: skip

@@ -44,12 +44,12 @@ float clip_factor(const std::vector<paddle::Tensor>& gradients, const std::vecto
   return norm > limit ? static_cast<float>(limit / norm) : (norm == norm ? 1.0f : static_cast<float>(norm));
 }
 
-// decay: of each parameter, times the learning rate; beta*_power: beta^t of the step t that is made, then of the next.
+// decay: of each parameter, times its learning rate; factors: of the rate, one a parameter; beta*_power: beta^t of the step t that is made, then of the next.
 void adamw(std::vector<paddle::Tensor>& parameters, const std::vector<paddle::Tensor>& gradients,
            std::vector<paddle::Tensor>& first_moments, std::vector<paddle::Tensor>& second_moments,
            std::vector<paddle::Tensor>& beta1_powers, std::vector<paddle::Tensor>& beta2_powers,
            const paddle::Tensor& learning_rate, const paddle::Tensor& epsilon, const std::vector<float>& decay,
-           float beta1, float beta2, float clip_norm) {
+           const std::vector<float>& factors, float beta1, float beta2, float clip_norm) {
   const std::vector<Block> blocks = blocks_of(gradients);
   const float factor = clip_factor(gradients, blocks, clip_norm);
   const float rate = learning_rate.data<float>()[0];
@@ -62,7 +62,7 @@ void adamw(std::vector<paddle::Tensor>& parameters, const std::vector<paddle::Te
     squares.push_back(second_moments[i].data<float>());
     float *power1 = beta1_powers[i].data<float>(), *power2 = beta2_powers[i].data<float>();
     const float root = std::sqrt(1.0f - *power2);
-    rates.push_back(rate * root / (1.0f - *power1));
+    rates.push_back(rate * factors[i] * root / (1.0f - *power1));
     epsilons.push_back(epsilon.data<float>()[0] * root);
     *power1 *= beta1;
     *power2 *= beta2;
@@ -72,7 +72,7 @@ void adamw(std::vector<paddle::Tensor>& parameters, const std::vector<paddle::Te
     const Block& block = blocks[i];
     const float* gradient = gradients[block.tensor].data<float>();
     float *value = values[block.tensor], *mean = means[block.tensor], *square = squares[block.tensor];
-    const float kept = 1.0f - rate * decay[block.tensor], step = rates[block.tensor], least = epsilons[block.tensor];
+    const float kept = 1.0f - rate * factors[block.tensor] * decay[block.tensor], step = rates[block.tensor], least = epsilons[block.tensor];
 #pragma omp simd
     for (int64_t j = block.first; j < block.last; ++j) {
       const float slope = gradient[j] * factor;
@@ -91,7 +91,7 @@ PD_BUILD_OP(ernie_adamw)
              "epsilon"})
     .Outputs({paddle::Vec("parameters_out"), paddle::Vec("first_moments_out"), paddle::Vec("second_moments_out"),
               paddle::Vec("beta1_powers_out"), paddle::Vec("beta2_powers_out")})
-    .Attrs({"decay: std::vector<float>", "beta1: float", "beta2: float", "clip_norm: float"})
+    .Attrs({"decay: std::vector<float>", "factors: std::vector<float>", "beta1: float", "beta2: float", "clip_norm: float"})
     .SetInplaceMap({{paddle::Vec("parameters"), paddle::Vec("parameters_out")},
                     {paddle::Vec("first_moments"), paddle::Vec("first_moments_out")},
                     {paddle::Vec("second_moments"), paddle::Vec("second_moments_out")},

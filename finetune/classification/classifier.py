@@ -16,6 +16,7 @@ import paddle.nn.functional as F
 from ernie.modeling import Linear
 from finetune import metrics, task_class
 from finetune.classification.flags import ClassificationFlags
+from finetune.losses import divergence, mean_class_loss
 from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qid
 from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
@@ -39,6 +40,7 @@ class Classifier(FinetuneTask):
     not_in_table = ("label_id",)
     job = "finetune.classification.predictions:ClassifyJob"
     script = "infer_classifyer.py"
+    loss_flags = ("class_weights", "label_smoothing", "focal_gamma", "rdrop_alpha", "fgm_epsilon")
     inputs: tuple[Input, ...] = (*ENCODER_INPUTS, Input("labels", [None, 1], "int64", label=True))
 
     def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
@@ -54,8 +56,11 @@ class Classifier(FinetuneTask):
         return {"logits": logits, "probs": F.softmax(logits)}
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
-        """Mean cross entropy."""
-        return F.cross_entropy(predictions["logits"], label["labels"])
+        """Mean cross entropy; while training as ``spec.loss`` changes it."""
+        return mean_class_loss(predictions["logits"], label["labels"], self.train_loss)
+
+    def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
+        return divergence(one["logits"], other["logits"]).mean()
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """Accuracy while training, as the log has it; the chosen metric in evaluation."""

@@ -40,6 +40,7 @@ class Regression(FinetuneTask):
     teaches = "logits"
     job = "finetune.classification.predictions:ClassifyJob"
     script = "infer_classifyer.py"
+    loss_flags = ("rdrop_alpha", "fgm_epsilon")
     inputs = (*ENCODER_INPUTS, Input("labels", [None, 1], "float32", label=True))
 
     def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
@@ -54,6 +55,10 @@ class Regression(FinetuneTask):
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean squared error."""
         return F.mse_loss(predictions["logits"], label["labels"])
+
+    def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
+        """Of numbers the squared difference."""
+        return F.mse_loss(one["logits"], other["logits"])
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """None while training, as in 2019; the correlations in evaluation."""

@@ -14,6 +14,7 @@ import numpy as np
 import paddle.nn.functional as F
 
 from ernie.modeling import Linear
+from finetune.losses import divergence
 from finetune.mrc import answers as mrc_answers
 from finetune.mrc.flags import MrcArgs
 from finetune.mrc.scores import SCRIPTS, language_of, score
@@ -69,6 +70,7 @@ class ReadingComprehension(FinetuneTask):
     handler = "finetune.mrc.handler:MrcHandler"
     job = "finetune.mrc.predictions:MrcJob"
     script = "infer_mrc.py"
+    loss_flags = ("rdrop_alpha", "fgm_epsilon")
     former_flags = {"head_dropout": 0.0}  # version 0.1 had none there
     inputs = (
         *ENCODER_INPUTS,
@@ -99,6 +101,12 @@ class ReadingComprehension(FinetuneTask):
         """
         start = F.cross_entropy(predictions["start_logits"], label["start"])
         return (start + F.cross_entropy(predictions["end_logits"], label["end"])) / 2
+
+    def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
+        """The mean of those of the starts and of the ends."""
+        names = ("start_logits", "end_logits")
+        start, end = (divergence(one[name], other[name]).mean() for name in names)
+        return (start + end) / 2
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """The logits, in evaluation; nothing while training, as in 2019."""

@@ -22,6 +22,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ernie.modeling import Linear
+from finetune.losses import class_losses, divergence
 from finetune.metrics import f1_score
 from finetune.tagging.flags import SequenceLabelArgs
 from finetune.task import ENCODER_INPUTS, FinetuneTask
@@ -57,6 +58,12 @@ def tag_set(spec: ModelSpec) -> TagSet:
     )
 
 
+def _at_tokens(values, label):
+    """[batch, seq] with 0 at padding."""
+    places = paddle.cumsum(paddle.ones_like(label["labels"]), axis=1)  # 1, 2, ... [batch, seq]
+    return values * (places <= label["seq_lens"]).astype(values.dtype)
+
+
 class SequenceLabel(FinetuneTask):
     """One tag per token: softmax over the vector of every word piece."""
 
@@ -68,6 +75,7 @@ class SequenceLabel(FinetuneTask):
     handler = "finetune.tagging.handler:TaggingHandler"
     job = "finetune.tagging.predictions:TaggingJob"
     script = "infer_sequence_labeling.py"
+    loss_flags = ("class_weights", "label_smoothing", "focal_gamma", "rdrop_alpha", "fgm_epsilon")
     inputs = (
         *ENCODER_INPUTS,
         Input("labels", [None, None], "int64", label=True),
@@ -96,15 +104,24 @@ class SequenceLabel(FinetuneTask):
         """The sum of the cross entropies over the tokens, divided by the number of places, padding included.
 
         The 2019 code does the same, and its hyper-parameters depend on it: a sentence weighs less among longer ones.
+        While training they are as ``spec.loss`` changes them.
         """
         return self.token_losses(predictions["logits"], label).mean()
 
     def token_losses(self, logits: Any, label: dict[str, Any]) -> Any:
-        """The cross entropy of each place, float32 [batch, seq]; 0 at padding."""
-        labels = label["labels"]
-        losses = F.cross_entropy(logits, labels.unsqueeze(-1), reduction="none").squeeze(-1)
-        places = paddle.cumsum(paddle.ones_like(labels), axis=1)  # 1, 2, ... [batch, seq]
-        return losses * (places <= label["seq_lens"]).astype(losses.dtype)
+        """The loss of each place, float32 [batch, seq]; 0 at padding."""
+        losses = class_losses(logits, label["labels"].unsqueeze(-1), self.train_loss).squeeze(-1)
+        return _at_tokens(losses, label)
+
+    def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
+        return _at_tokens(divergence(one["logits"], other["logits"]), label).mean()
+
+    @classmethod
+    def count_classes(cls, batch: Mapping[str, np.ndarray], spec: ModelSpec) -> np.ndarray:
+        """Padding has labels, and does not count."""
+        labels = batch["labels"]
+        counted = np.arange(labels.shape[1]) < batch["seq_lens"]
+        return np.bincount(labels[counted], minlength=spec.num_labels)
 
     def loss_weight(self, batch: dict[str, np.ndarray]) -> int:
         """The number of places in the batch, padding included: the loss is the mean over them."""

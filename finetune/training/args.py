@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from finetune import legacy_flags
 from finetune.checks import CheckArgs
+from finetune.training.options import AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
 from propeller.train.args import STRATEGIES, EngineArgs
@@ -103,14 +104,19 @@ class TrainArgs(EngineArgs):
     predict_batch_size: int | None = flag(None, "batch of evaluation and prediction (default: --batch_size)")
     learning_rate: float = flag(5e-5, "peak learning rate")
     lr_scheduler: str = flag(
-        "linear_warmup_decay", "how the rate changes", choices=("linear_warmup_decay", "noam_decay")
+        "linear_warmup_decay",
+        "how the rate changes; the first two as in 2019, the others from the end of the warm-up on",
+        choices=("linear_warmup_decay", "noam_decay", "cosine", "polynomial", "constant"),
     )
-    warmup_proportion: float = flag(0.1, "part of the steps the rate rises in; 0: the rate is constant")
+    warmup_proportion: float = flag(
+        0.1, "part of the steps the rate rises in; 0: the schedules of 2019 have a constant rate"
+    )
     weight_decay: float = flag(0.01, "decoupled decay; not for biases and layer norms")
     head_dropout: float | None = flag(
         None, "dropout between the encoder's output and the head, as in 2019 [0.1, or what the run to continue has]"
     )
     early_stop: int = flag(0, "new: stop after so many evaluations without a better score; 0: never")
+    early_stop_min_gain: float = flag(0.0, "for --early_stop a score is better if it is by more than this")
 
 
 @dataclass(frozen=True)
@@ -162,10 +168,16 @@ class Args(NamedTuple):
     task: object
     ignored: list[str]
     checks: CheckArgs = CheckArgs()
+    optimizer: OptimizerArgs = OptimizerArgs()
+    loss: LossArgs = LossArgs()
+    averaging: AveragingArgs = AveragingArgs()
     ranks: Ranks = Ranks()  # the processes that share the work; no flag, the launcher's environment says
 
 
-GROUPS = {"model": ModelArgs, "data": DataArgs, "checks": CheckArgs, "train": TrainArgs, "run": RunArgs}
+GROUPS = {
+    "model": ModelArgs, "data": DataArgs, "checks": CheckArgs, "train": TrainArgs, "optimizer": OptimizerArgs,
+    "loss": LossArgs, "averaging": AveragingArgs, "run": RunArgs,
+}  # fmt: skip
 
 
 def ignored_flags(task_flags: type | None) -> dict[str, str]:
@@ -283,3 +295,4 @@ def _check(args):
         raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
     if data.queue_size < 1:
         raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
+    check_options(args)

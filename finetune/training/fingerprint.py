@@ -14,6 +14,7 @@ from ernie.checkpoint import params_digest
 from ernie.config import ErnieConfig
 from finetune import legacy_flags, task_class
 from finetune.spec import ModelSpec
+from finetune.training import options
 from finetune.training.args import Args
 from finetune.training.log_lines import all_flags
 from propeller.files import file_digest
@@ -38,7 +39,7 @@ NOT_IN_FINGERPRINT = {
 SETTLED = ("tokenizer", "do_lower_case", "for_cn", "num_labels")
 # Flags that came after version 0.1, with what its runs did: a record without them means that.
 FORMER = {"eval_strategy": "steps", "head_dropout": 0.1, "f1_average": None, "on_bad": "error", "allow_blank": False,
-          "fused_encoder": "false"}  # fmt: skip
+          "fused_encoder": "false", **options.DEFAULTS}  # fmt: skip
 
 
 def places_of(settings: Any) -> set[str]:

@@ -24,7 +24,7 @@ def reading_of(args: Args, training: bool = False, labelled: bool = True) -> Rea
         batch_size=train.batch_size if training else train.predict_batch_size or train.batch_size,
         in_tokens=train.in_tokens,
         seed=train.random_seed,
-        epochs=train.epoch,
+        epochs=args.optimizer.max_steps or train.epoch,  # an epoch has at least a step
         shuffle=data.shuffle,
         bucket_window=data.bucket_window,
         num_workers=data.num_workers,

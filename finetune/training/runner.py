@@ -6,15 +6,12 @@ python -m finetune classify --train_set train.tsv --dev_set dev.tsv ...
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from ernie.checkpoint import load_params, read_variable, write_variable
-from ernie.optimization import AdamW, OptimizationConfig
 from finetune import task_class
 from finetune.checks import check_file, other_readings
 from finetune.prediction.export import load_weights
@@ -23,7 +20,10 @@ from finetune.training.args import Args
 from finetune.training.fingerprint import fingerprint, former_record, is_of_dev_set
 from finetune.training.log_lines import LegacyLogLines, log_arguments
 from finetune.training.reading import reading_of
+from finetune.training.result import RunResult, numbers_of, result_of
+from finetune.training.schedule import log_plan, make_optimizer, num_steps
 from finetune.training.settled import RunModel, check_checkpoint, settle_run, text_files, with_settled_flags
+from finetune.training.train_model import train_model, with_balanced_weights
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
@@ -31,10 +31,10 @@ from propeller.flags import split
 from propeller.train import distribution
 from propeller.train.args import by_strategy, explain_difference, flag_names
 from propeller.train.faults import guarded
-from propeller.train.hooks import EarlyStopping, ProgressBar
+from propeller.train.hooks import EarlyStopping, ProgressBar, RunHook
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
-from propeller.train.saver import Saver, read_json
+from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
 from propeller.train.trainer import Evaluation, Learner, RunConfig
 from reader.pyreader import PyReader
@@ -58,41 +58,21 @@ def start(task_name: str, args: Args) -> int:
     return 0
 
 
-def run(task: type[FinetuneTask], args: Args, bar: bool = False) -> RunResult:
-    """Train, or evaluate and predict, as the flags say; the log and the process group are set up."""
+def run(task: type[FinetuneTask], args: Args, bar: bool = False, hooks: Sequence[RunHook] = ()) -> RunResult:
+    """Train, or evaluate and predict, as the flags say; the log and the process group are set up.
+
+    Args:
+        task: the class of the task.
+        args: the flags.
+        bar: whether to show a progress bar.
+        hooks: what is hung into the training besides.
+    """
     model = settle_run(task, args)
     args = with_settled_flags(args, model)
     log_arguments(args)
     model.config.print_config()
-    finetuner = Finetuner(model, args, bar)
+    finetuner = Finetuner(model, args, bar, hooks)
     return finetuner.train() if args.run.do_train else finetuner.evaluate_and_predict()
-
-
-class RunResult(NamedTuple):
-    """How a run ended. scores: of the best evaluation (the latest without training), name -> number, or {}; folder: of
-    the run; step: the last one; best_step: the one with the best score, or None."""
-
-    scores: dict[str, Any]
-    folder: Path
-    step: int
-    best_step: int | None
-
-
-def dev_scores(folder: Path, step: int) -> dict[str, float]:
-    """The scores of the first dev set at a step, from the run's ``metrics.jsonl``; {} where there was no evaluation."""
-    path = folder / "metrics.jsonl"
-    for line in path.read_text(encoding="utf8").splitlines() if path.is_file() else []:
-        record = json.loads(line)
-        if record.get("event") == "dev" and record.get("step") == step:
-            return numbers_of(record)
-    return {}
-
-
-def numbers_of(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a record of scores, but for where and when it was made."""
-    places = ("step", "epoch", "elapsed", "time")
-    return {name: value for name, value in record.items()
-            if isinstance(value, (int, float)) and name not in places}  # fmt: skip
 
 
 class Finetuner:
@@ -102,12 +82,13 @@ class Finetuner:
         model: ``finetune.training.settled.RunModel``.
         args: ``Args``.
         bar: whether to show a progress bar.
+        hooks: ``RunHook`` objects of others.
     """
 
-    def __init__(self, model: RunModel, args: Args, bar: bool = False) -> None:
+    def __init__(self, model: RunModel, args: Args, bar: bool = False, hooks: Sequence[RunHook] = ()) -> None:
         self.task, self.spec, self.config, self.tokenizer = model.task, model.spec, model.config, model.tokenizer
         self.vocab_path = model.vocab_path
-        self.args, self.bar, self.ranks = args, bar, args.ranks
+        self.args, self.bar, self.ranks, self.hooks = args, bar, args.ranks, hooks
         self.place = runtime.place(args.run.use_cuda)
         self.precision = args.train.precision(self.place)
         self._surveys: dict[tuple[str, bool], Survey] = {}  # (path, whether labels are read) -> what is in the file
@@ -128,7 +109,8 @@ class Finetuner:
                 verify=run.verify_checkpoints,
             ),
         )
-        with contextlib.closing(saver):
+        with contextlib.ExitStack() as stack:
+            stack.callback(saver.close)
             reader = self._reader(args.data.train_set, training=True)
             evaluations = self._evaluations()
             self._check_tests()
@@ -142,13 +124,17 @@ class Finetuner:
                     (Path(run.checkpoints) / "last").resolve().name,
                 )
                 return self._result()
-            learner = self._learner(self._optimization(reader))
+            log_plan(args, self.task, self.spec, self.config, self.place, reader.num_examples)
+            survey = self._surveys[args.data.train_set, True]
+            self.spec = with_balanced_weights(self.spec, self.task, args, self.tokenizer, survey)
+            learner = self._learner(num_steps(args, self.spec, reader.num_examples))
+            stack.callback(learner.close)
             self._load_initial(learner)
             self.task.prepare(learner, self.spec)
             journal = Journal(run.checkpoints) if self.ranks.first else None
             lines = LegacyLogLines(self.task, self.spec, reader.num_examples, run.verbose)
-            hooks = [lines, *([journal] if journal else [])]
-            hooks.append(ProgressBar(self._steps(reader, whole=True), self.bar))
+            hooks = [lines, *([journal] if journal else []), *self.hooks]
+            hooks.append(ProgressBar(num_steps(args, self.spec, reader.num_examples, whole=True), self.bar))
             if args.train.early_stop:
                 hooks.append(EarlyStopping(args.train.early_stop))
             with guarded(learner, run.hang_timeout):
@@ -193,29 +179,26 @@ class Finetuner:
     def _result(self):
         """How the run ended, from its folder."""
         folder = Path(self.args.run.checkpoints)
-        if not self.ranks.first:
-            return RunResult({}, folder, 0, None)
-        record = read_json(folder / "run.json")
-        steps, best = record.get("steps", 0), record.get("best_step")
-        return RunResult(dev_scores(folder, steps if best is None else best), folder, steps, best)
+        return result_of(folder) if self.ranks.first else RunResult({}, folder, 0, None)
 
     def _load_checkpoint(self):
         """(a learner with the weights of --init_checkpoint, what its checkpoint.json says)."""
         checkpoint = Path(self.args.model.init_checkpoint)
         described = check_checkpoint(checkpoint, self.spec)
-        learner = self._learner(None)
+        learner = self._learner()
         load_weights(learner, checkpoint)
         return learner, described
 
-    def _learner(self, optimization):
+    def _learner(self, steps=0):
+        """What runs the Programs; steps: how many the schedule is for."""
+
         def make_model(mode):
-            optimizer = AdamW(optimization, fused) if mode is RunMode.TRAIN else None
-            model = self.task(self.config, self.spec, mode, optimizer)
-            model.encoder.packed = fused
-            return model
+            if mode is not RunMode.TRAIN:
+                return self.task(self.config, self.spec, mode)
+            optimizer = make_optimizer(self.args, steps, self.config)
+            return train_model(self.task, self.config, self.spec, self.args, optimizer)
 
         train, run = self.args.train, self.args.run
-        fused = train.fused_encoder == "true"
         evals, saves = (run.eval_strategy, run.validation_steps), (run.save_strategy, run.save_steps)
         (eval_steps, eval_epochs), (save_steps, save_epochs) = by_strategy(*evals), by_strategy(*saves)
         return Learner(
@@ -229,6 +212,8 @@ class Finetuner:
                 eval_epochs=eval_epochs,
                 save_epochs=save_epochs,
                 best_by=run.best_metric,
+                least_gain=train.early_stop_min_gain,
+                max_steps=self.args.optimizer.max_steps or None,
                 precision=self.precision,
                 recompute=train.use_recompute,
                 place=self.place,
@@ -312,47 +297,6 @@ class Finetuner:
         """The ``Evaluation`` of a labelled test set."""
         paths = split(self.args.data.test_set)
         return self._evaluation("test", path, paths.index(path) if path in paths else 0)
-
-    def _steps(self, reader, whole=False):
-        """Steps of the run by the 2019 formula, which the schedule uses; with ``whole``, as many as there will be."""
-        train = self.args.train
-        group = train.gradient_accumulation_steps * self.ranks.size
-        if train.in_tokens:
-            return max(train.epoch * reader.num_examples // (train.batch_size // self.spec.max_seq_len) // group, 1)
-        if whole:
-            return train.epoch * -(-reader.num_examples // (train.batch_size * group))
-        return max(train.epoch * reader.num_examples // train.batch_size // group, 1)
-
-    def _optimization(self, reader):
-        train = self.args.train
-        steps = self._steps(reader)
-        warmup = int(steps * train.warmup_proportion)
-        log.info("Device count: %d (%s)", self.ranks.size, self.place)
-        log.info("Num train examples: %d", reader.num_examples)
-        log.info("Max train steps: %d", steps)
-        log.info("Num warmup steps: %d", warmup)
-        if train.gradient_accumulation_steps > 1:
-            log.info("Batches a step: %d", train.gradient_accumulation_steps)
-        line = self.task.memory_line(
-            self.config,
-            batch_size=train.batch_size,
-            max_seq_len=self.spec.max_seq_len,
-            in_tokens=train.in_tokens,
-            half=train.use_fp16 or train.use_bf16,
-            on_gpu="gpu" in str(self.place).lower(),
-            accumulate=train.gradient_accumulation_steps > 1,
-            recompute=train.use_recompute,
-            fused=train.fused_encoder == "true",
-        )
-        if line:
-            log.info(line)
-        return OptimizationConfig(
-            learning_rate=train.learning_rate,
-            num_train_steps=steps,
-            warmup_steps=warmup,
-            weight_decay=train.weight_decay,
-            scheduler=train.lr_scheduler,
-        )
 
     def _log_reader(self, reader):
         stats = distribution.add_numbers(self.ranks.all_gather(reader.stats))

@@ -20,6 +20,7 @@ from finetune.spec import DEFAULTS, RECORD, ModelSpec, read_record, settle, sett
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.fingerprint import SETTLED, former_flags
+from finetune.training.train_model import check_model_options, loss_options
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.train.checkpoints import recorded_run
@@ -77,7 +78,8 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     )
     task.check(spec)
     settled = _run_flags(args, task, spec, begun, config)
-    spec = spec.replace(dropout=settled["head_dropout"])
+    check_model_options(args, task, spec, config)
+    spec = spec.replace(dropout=settled["head_dropout"], loss=loss_options(args.loss))
     spec.check_limits(config)
     tokenizer = spec.build_tokenizer(task, given.vocab_path, given.sp_model)
     check_vocab(max(tokenizer.vocab.values()) + 1, config, {})

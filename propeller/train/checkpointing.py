@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from propeller.errors import UserError
 from propeller.files import is_full
+from propeller.train import averaging
 from propeller.train.model import RunMode
 from propeller.train.saver import DiskFull, contiguous
 from propeller.train.state import TrainState
@@ -51,7 +52,7 @@ class Checkpointer:
         state = begin or TrainState()
         if restored:
             parameters, optimizer_state, stored = restored
-            learner.write({**parameters, **optimizer_state})
+            learner.write(averaging.restored(parameters, optimizer_state))
             state = TrainState(**stored)
             log.info("continue from step %d, epoch %d, %d rows read in it", state.step, state.epoch, state.rows)
         learner.graphs.initialise()
@@ -140,10 +141,12 @@ class Checkpointer:
         learner, saver = self.learner, self.saver
         if self.ranks.first:
             try:
+                weights = learner.read(learner.graphs.parameters(RunMode.TRAIN))
+                weights, moments = averaging.stored(weights, learner.read(learner.graphs.optimizer_variables()))
                 saver.save(
                     state.step,
-                    learner.read(learner.graphs.parameters(RunMode.TRAIN)),
-                    contiguous(learner.read(learner.graphs.optimizer_variables())),
+                    weights,
+                    contiguous(moments),
                     {**dataclasses.asdict(state), "stop": None, "saved_step": before if held else state.step},
                     logging.DEBUG if held else logging.INFO,
                 )

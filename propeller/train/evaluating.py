@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from propeller.errors import UserError
+from propeller.train.averaging import averaged
 from propeller.train.faults import Stopped
 
 if TYPE_CHECKING:
@@ -87,19 +88,27 @@ class Evaluator:
             self.checkpoints.save_alone(state)
             raise
         state.evaluated_step = state.step
-        improved = state.best_score is None or score > state.best_score
-        state.waited = 0 if improved else state.waited + 1
+        improved, gained_before = state.best_score is None or score > state.best_score, state.gained_score
+        self._count_waiting(state, score)
         if improved:
             before = state.best_score, state.best_step, state.best_epoch
             state.best_score, state.best_step, state.best_epoch = score, state.step, state.epoch
             if self.checkpoints.save(state):
                 self.checkpoints.saver.link("best", state.step)
             else:  # the disk is full: the best one is the best of those that are there
-                state.best_score, state.best_step, state.best_epoch = before
+                (state.best_score, state.best_step, state.best_epoch), state.gained_score = before, gained_before
         if not kept:
             self.checkpoints.let_go(state)
         learner.notify(self.hooks, "after_evaluation", state, score, improved)
         return True
+
+    def _count_waiting(self, state, score):
+        """How many evaluations in a row had no better score, by more than the least gain."""
+        before = state.best_score if state.gained_score is None else state.gained_score
+        if before is None or score > before + self.learner.config.least_gain:
+            state.waited, state.gained_score = 0, score
+        else:
+            state.waited += 1
 
     def _scores(self, state):
         """Evaluate on all sets; the score that picks the best checkpoint, the higher the better."""
@@ -107,7 +116,8 @@ class Evaluator:
         for entry in self.evaluations:
             begin = time.monotonic()
             self.learner.notify(self.hooks, "before_evaluation", state, entry)
-            scores = self.learner.score(entry, state.step)
+            with averaged(self.learner):
+                scores = self.learner.score(entry, state.step)
             record = {"event": entry.kind, "step": state.step, "epoch": state.epoch, "file": entry.file, **scores}
             if entry.task is not None:
                 record["task"] = entry.task

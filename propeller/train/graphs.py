@@ -119,6 +119,18 @@ class Graphs:
             names.update((name, None) for name, (_, is_parameter) in variables.items() if not is_parameter)
         return list(names)
 
+    def clear(self) -> None:
+        """Free the values of all variables; nothing can be run after that.
+
+        Paddle keeps a scope that a Program has run over, and would keep the values too.
+        """
+        for graph in self._built.values():
+            parts = (graph.gradient, graph.update) if isinstance(graph, program.TrainGraph) else (graph,)
+            for part in filter(None, parts):
+                for name in program.persistables(part.main):
+                    if program.has(self.scope, name):
+                        self.scope.find_var(name).get_tensor()._clear()
+
     def initialise(self) -> None:
         """Give a first value to all that training needs and the scope lacks."""
         for graph in map(self.train, self.tasks):

@@ -44,10 +44,13 @@ class Model(nn.Layer):
         inputs: tuple of ``Input``: what a batch holds.
         optimizer: in train mode, an object with ``apply(params_grads, skip=None)`` (``skip``: a bool [1], no update if
             true), ``feed(step)`` and ``learning_rate(step)``.
+        adversary: None, or in train mode an object with ``backward(loss, again)``, which is taken in place of
+            ``backward``; ``again()`` runs the network once more on the batch and returns its loss.
     """
 
     inputs: tuple[Input, ...] = ()
     optimizer: Any = None
+    adversary: Any = None
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         """features: dict of the inputs that are no labels -> dict of named predictions, first axis the batch."""

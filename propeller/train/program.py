@@ -114,16 +114,22 @@ def build_train(
         values = _declare(model.inputs)
         label = {entry.name: values[entry.name] for entry in model.inputs if entry.label}
         segments = model.segments() if recompute else ()
-        with precision.autocast(), recomputation.marked(segments, main):
-            predictions = model({name: value for name, value in values.items() if name not in label})
-        predictions, scaler = precision.widened(predictions), precision.scaler()
-        loss = model.loss(predictions, label)
+        scaler, reduces = precision.scaler(), None if accumulate else reducer
+        weight = paddle.static.data("loss_weight", [1], "float32") if reduces else None
+
+        def run() -> tuple[Any, Any, Any]:
+            """The network on the batch: predictions, loss, and what the backward pass begins from."""
+            with precision.autocast(), recomputation.marked(segments, main):
+                predictions = model({name: value for name, value in values.items() if name not in label})
+            predictions = precision.widened(predictions)
+            loss = model.loss(predictions, label)
+            return predictions, loss, scaler.scaled(reduces.share(loss, weight) if reduces else loss)
+
+        predictions, loss, scaled = run()
         metrics = model.metrics(predictions, label)
-        reduces = None if accumulate else reducer
-        shared = reduces.share(loss, paddle.static.data("loss_weight", [1], "float32")) if reduces else loss
-        scaled = scaler.scaled(shared)
         forward_ops = len(main.global_block().ops)
-        params_grads = [(p, g) for p, g in model.backward(scaled) if g is not None]
+        pairs = model.adversary.backward(scaled, lambda: run()[2]) if model.adversary else model.backward(scaled)
+        params_grads = [(p, g) for p, g in pairs if g is not None]
         if segments:
             recomputation.recompute(main, startup, forward_ops)
         precision.check_backward(main)

@@ -27,6 +27,7 @@ class RunConfig:
         skip_steps: nothing is reported, evaluated or saved in the first so many steps of a call, but at its end.
         best_by: the score of the first evaluation set that picks the best checkpoint: the higher the better, but for
             losses, perplexities and errors (``evaluating.lower_is_better``).
+        least_gain: an evaluation counts as better, for ``TrainState.waited``, if its score is by more than this.
         max_steps: end after this step; None: when the batches end.
         precision: of training, see ``amp.Precision``.
         recompute: compute the model's segments twice and keep little of them, see ``recompute``.
@@ -49,6 +50,7 @@ class RunConfig:
     save_epochs: bool = False
     skip_steps: int = 0
     best_by: str = "loss"
+    least_gain: float = 0.0
     max_steps: int | None = None
     precision: amp.Precision = amp.FP32
     recompute: bool = False
@@ -91,7 +93,8 @@ class TrainState:
     best_epoch: int | None = None
     evaluated_step: int | None = None
     saved_step: int | None = None
-    waited: int = 0
+    waited: int = 0  # evaluations since the last one with a gain
+    gained_score: float | None = None  # its score; None: the best one
     stop: str | None = None
     skipped: int = 0  # steps without an update, since a gradient was no number
     skipped_in_a_row: int = 0

@@ -21,7 +21,7 @@ import paddle
 
 from propeller.bundle import write_bundle
 from propeller.errors import UserError
-from propeller.train import amp, program
+from propeller.train import amp, averaging, program
 from propeller.train.batches import Outcome, blank, ends_epoch, groups_of, metric_arrays, size_of
 from propeller.train.checkpointing import Checkpointer
 from propeller.train.distribution import Ranks
@@ -116,6 +116,7 @@ class Learner:
         # at the end: evaluation and checkpoint of the last step
         evaluator.run(state, kept=True)
         checkpoints.save(state, last=True)
+        averaging.settle(self)
         self.notify(hooks, "after_train", state)
         if self.stop_reason:
             raise Stopped(self.stop_reason, state)
@@ -255,6 +256,10 @@ class Learner:
     def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
         """name -> array of variables in the scope."""
         return {name: program.read(self.scope, name) for name in names}
+
+    def close(self) -> None:
+        """Free the weights and what else training keeps, in a process that goes on to do something else."""
+        self.graphs.clear()
 
     def export(
         self,

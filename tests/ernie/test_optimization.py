@@ -161,7 +161,7 @@ def test_torch_epsilon_is_inside_the_bias_correction():
         assert first_step(gradient, epsilon_form="torch") == pytest.approx(expected, rel=1e-4)
 
 
-BAD = [{"scheduler": "cosine"}, {"learning_rate": 0.0}, {"learning_rate": -1.0}, {"epsilon_form": "inside"}]
+BAD = [{"scheduler": "sine"}, {"learning_rate": 0.0}, {"learning_rate": -1.0}, {"epsilon_form": "inside"}]
 
 
 @pytest.mark.parametrize("bad", BAD)

@@ -142,6 +142,17 @@ ELSEWHERE = {
     "eval_strategy": "test_strategies.py: test_when_it_is_evaluated",
     "save_strategy": "test_strategies.py: test_when_it_is_saved",
     "best_metric": "test_strategies.py: test_the_metric_of_the_best_checkpoint",
+    "early_stop_min_gain": "propeller/test_averaging.py: test_a_least_gain",
+    **dict.fromkeys(("lr_end", "lr_power"), "ernie/test_optimizer_options.py: test_schedules"),
+    **dict.fromkeys(
+        ("beta1", "beta2", "adam_epsilon", "max_grad_norm", "layer_lr_decay"),
+        "ernie/test_optimizer_options.py: test_the_update",
+    ),
+    **dict.fromkeys(("freeze_layers", "freeze_embeddings"), "ernie/test_optimizer_options.py: test_what_is_frozen"),
+    "max_steps": "finetune/test_training_options.py: test_a_run_of_so_many_steps",
+    **dict.fromkeys(("class_weights", "label_smoothing", "focal_gamma"), "finetune/test_losses.py: test_losses"),
+    **dict.fromkeys(("rdrop_alpha", "fgm_epsilon"), "finetune/test_two_passes.py"),
+    **dict.fromkeys(("ema_decay", "swa_start", "swa_every"), "propeller/test_averaging.py"),
 }
 
 

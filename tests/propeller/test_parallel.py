@@ -291,6 +291,20 @@ def test_classification_equals_one_process(steady, tmp_path):
 
 
 @pytest.mark.slow
+def test_classification_with_options_equals_one_process(steady, tmp_path):
+    """What a row's loss, its adversarial step and the mean of the weights are does not depend on who computes them."""
+    data = make_data(tmp_path / "data")
+    write_tsv(data / "train.tsv", sentences(109, 1))
+    given = {
+        "epoch": 4, "skip_steps": 1, "learning_rate": 1e-3, "predict_batch_size": 3, "do_test": "false",
+        "class_weights": "balanced", "label_smoothing": 0.1, "focal_gamma": 1.0, "rdrop_alpha": 1.0,
+        "fgm_epsilon": 0.1, "ema_decay": 0.9, "layer_lr_decay": 0.9,
+    }  # fmt: skip
+    both("classify", tmp_path, lambda folder, size: flags(steady, data, folder / "run", batch_size=size, **given))
+    assert_alike(tmp_path, 16)
+
+
+@pytest.mark.slow
 def test_tagging_equals_one_process(steady, tmp_path):
     """Its loss is a mean over places: numerator and denominator are those of all ranks. Long sentences in windows."""
     random = np.random.RandomState(3)

@@ -9,9 +9,11 @@ import pytest
 
 from ernie.checkpoint import read_variable, write_variable
 from propeller.errors import UserError
+from propeller.train import program
 from propeller.train.distribution import Ranks
 from propeller.train.faults import Stopped
 from propeller.train.hooks import EarlyStopping, RunHook
+from propeller.train.model import RunMode
 from propeller.train.saver import Saver, first_difference
 from propeller.train.shared import SharedSaver
 from tests.helpers.trainer import ROWS, Batches, assert_same, records, train
@@ -155,6 +157,23 @@ def test_accumulated_steps_close_at_the_end_of_an_epoch(tmp_path):
     state, _, _ = train(tmp_path, accumulate=3)
     assert state.step == 6, "4 batches an epoch: a step of 3 and a step of 1"
     assert state.batches == 12
+
+
+def test_a_closed_learner_holds_no_values(tmp_path):
+    """Paddle keeps scopes, so a process with many runs would keep the weights and moments of all of them."""
+    kept = []
+
+    class Keep(RunHook):
+        def before_train(self, learner, state):
+            kept.append(learner)
+
+    train(tmp_path, hooks=[Keep()], max_steps=2, accumulate=2, evaluations=[])
+    (learner,) = kept
+    names = [*learner.parameter_shapes(RunMode.TRAIN), *learner.graphs.optimizer_variables()]
+    assert len(names) > 4
+    assert all(program.has(learner.scope, name) for name in names)
+    learner.close()
+    assert not any(program.has(learner.scope, name) for name in [*names, "toy_w@GRADIENT_SUM"])
 
 
 def test_max_steps_ends_the_run(tmp_path):
