@@ -57,13 +57,7 @@ class TaughtReader(TaskReader):
 
     def __init__(self, *args: Any, source: Source | None, columns: int, is_labelled: bool, **others: Any) -> None:
         self.source, self.columns, self.is_labelled = source, columns, is_labelled
-        self.kept: np.ndarray | None = None  # numbers in the whole file of the rows that are read; None: all
         super().__init__(*args, **others)
-
-    def leave_out(self, found: Survey) -> None:
-        """Read the file without the bad rows of a survey of it; the teacher's word stays with its row."""
-        self.kept = np.delete(np.arange(self.num_examples), [row.number for row in found.bad])
-        super().leave_out(found)
 
     def on_batch(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
         """Add the fields of distillation."""
@@ -73,7 +67,8 @@ class TaughtReader(TaskReader):
         if self.source is None:
             batch["teacher_logits"] = np.zeros((rows, self.columns), np.float32)
             return
-        said = self.source.take(numbers if self.kept is None else self.kept[numbers])
+        kept = self.table.kept  # the teacher's word stays with its row
+        said = self.source.take(numbers if kept is None else kept[numbers])
         batch["teacher_logits"] = said
         if not self.is_labelled:  # scores while training are then how often the student says what the teacher does
             batch["labels"] = said.argmax(axis=1).reshape(-1, 1) if self.columns > 1 else said

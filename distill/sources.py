@@ -21,7 +21,7 @@ import numpy as np
 from distill.rows import fields_of, teacher_places
 from distill.soft_labels import SoftLabels
 from distill.teacher import Teacher, open_teacher
-from reader.tsv import TsvFile, read_lines
+from reader.row_file import RowFile
 
 
 class Source:
@@ -64,11 +64,11 @@ class Asked(Source):
         UserError: see ``open_teacher`` and ``SoftLabels``.
     """
 
-    def __init__(self, table: TsvFile, teacher: str, folder: str, **options: Any) -> None:
+    def __init__(self, table: RowFile, teacher: str, folder: str, **options: Any) -> None:
         self.table, self.places = table, teacher_places(table)
         self.teacher: Teacher = open_teacher(teacher, **options)
         self.facts = self.teacher.facts
-        self.labels = SoftLabels.open_or_make(folder, table.sha256, table.num_rows, self.facts, table.path)
+        self.labels = SoftLabels.open_or_make(folder, table.identity, table.num_rows, self.facts, table.path)
         self.asked = 0  # rows so far
         self._lock = threading.Lock()
 
@@ -89,7 +89,7 @@ class Asked(Source):
 
     def _texts(self, numbers) -> list[Sequence[str]]:
         with self.table.open() as file:
-            lines = read_lines(file, *self.table.bounds(numbers))
+            lines = self.table.read(file, numbers)
         rows = [fields_of(self.table, int(number), line) for number, line in zip(numbers, lines)]
         return [[fields[place] for place in self.places] for fields in rows]
 

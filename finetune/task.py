@@ -22,8 +22,9 @@ from finetune.spec import ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
 from reader.survey import is_placeholder, label_fields
+from reader.tables.form import PLAIN, TableForm
+from reader.tables.opening import open_table
 from reader.task_reader import BatchReader, TaskReader
-from reader.tsv import TsvFile
 
 if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
@@ -54,7 +55,7 @@ class FinetuneTask(Model):
         head_prefix: what the names of the head's parameters begin with; a pre-trained model does not provide those.
         flags: a frozen dataclass of the task's own flags (made with ``propeller.flags.flag``), or None. They reach
             every method as ``spec.settings``.
-        label_kind: how the label column of a TSV is read, see ``reader.row_encoder.LabelRule``.
+        label_kind: how the label column is read, see ``reader.row_encoder.LabelRule``.
         num_labels: the number of classes where neither a flag, the model nor a label map says it.
         trains: whether there is something to train.
         run_files: glob patterns of what ``finish_scores`` writes into --checkpoints; --overwrite removes them.
@@ -64,7 +65,7 @@ class FinetuneTask(Model):
         not_in_table: keys of ``decode`` that TSV files leave out.
         handler: ``module:class`` that turns requests into rows and outputs into answers. The default takes texts and
             pairs of texts and answers with ``decode``.
-        job: ``module:class`` of batch prediction. The default reads TSV rows and writes TSV or JSON lines of
+        job: ``module:class`` of batch prediction. The default reads rows and writes TSV or JSON lines of
             ``decode``.
         former_flags: flags that came after version 0.1, with what its runs of the task did, where that is not what
             ``finetune.training.fingerprint.FORMER`` says.
@@ -180,9 +181,9 @@ class FinetuneTask(Model):
         return False
 
     @classmethod
-    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
-        """Whether a test file has labels to score against; placeholders (-1, nothing) are none."""
-        fields = label_fields(TsvFile(path))
+    def is_labelled(cls, path: str, spec: ModelSpec, form: TableForm = PLAIN) -> bool:
+        """Whether a test file, stored in a form, has labels to score against; placeholders (-1, nothing) are none."""
+        fields = label_fields(open_table(path, form=form))
         return any(not is_placeholder(word, spec.label_map or ()) for word in fields)
 
     @classmethod

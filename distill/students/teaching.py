@@ -17,6 +17,7 @@ from distill.students.flags import StudentFlags
 from finetune.spec import ModelSpec, Reading
 from finetune.task import FinetuneTask
 from propeller.errors import UserError
+from reader.tables.form import TableForm
 
 if TYPE_CHECKING:
     from propeller.train.model import RunMode
@@ -146,11 +147,11 @@ class Teaching(FinetuneTask):
         if not (reading.training and reading.labelled and spec.settings.distils):
             return super().open_reader(path, tokenizer, spec, reading)
         given = spec.settings
-        source = _source(path, spec, cls) if given.teach_labelled else None
+        source = _source(path, spec, cls, reading.form) if given.teach_labelled else None
         labelled = cls._taught(path, tokenizer, spec, reading, source, True)
         unlabelled = None
         if given.unlabelled_set:
-            source = _source(given.unlabelled_set, spec, cls)
+            source = _source(given.unlabelled_set, spec, cls, reading.form)
             unlabelled = cls._taught(given.unlabelled_set, tokenizer, spec, reading, source, False)
         return Mixture(labelled, unlabelled, given.unlabelled_ratio)
 
@@ -159,7 +160,7 @@ class Teaching(FinetuneTask):
         """A ``TaughtReader`` of one of the files."""
         batching = reading.batching()
         if not is_labelled:
-            batching["epochs"] = FOREVER
+            batching.update(epochs=FOREVER, max_rows=None)
         return TaughtReader(
             path,
             tokenizer,
@@ -176,16 +177,16 @@ class Teaching(FinetuneTask):
         )
 
 
-def _source(path: str, spec: ModelSpec, task: type[FinetuneTask]) -> Source:
+def _source(path: str, spec: ModelSpec, task: type[FinetuneTask], form: TableForm) -> Source:
     """Where the logits of a file come from. Raises UserError: there are none, or of another kind of teacher."""
     given = spec.settings
-    folder, table = given.teacher_labels or folder_of(path), open_table(path)
+    folder, table = given.teacher_labels or folder_of(path), open_table(path, form=form)
     source: Source
     if given.teacher:
         is_server = "://" in given.teacher
         source = Asked(table, given.teacher, folder, **({"retries": given.teacher_retries} if is_server else {}))
     else:
-        source = Stored(SoftLabels.read(folder, table.sha256, path))
+        source = Stored(SoftLabels.read(folder, table.identity, path))
     facts, where = source.facts, given.teacher or folder
     number = facts["task"] in ("regression", "student_regression")
     if number != (task.label_kind == "float"):

@@ -23,6 +23,7 @@ from propeller.metrics import Metric
 from propeller.train.model import Input, RunMode
 from reader.squad.file import SquadFile
 from reader.squad.reader import Document, SquadReader, Window
+from reader.tables.form import PLAIN, TableForm
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
@@ -133,7 +134,7 @@ class ReadingComprehension(FinetuneTask):
         )
 
     @classmethod
-    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
+    def is_labelled(cls, path: str, spec: ModelSpec, form: TableForm = PLAIN) -> bool:
         """Whether any question has an answer that stands in its context; placeholders are none."""
         return SquadFile(path, on_bad="skip").has_answers
 

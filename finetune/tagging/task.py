@@ -23,6 +23,7 @@ import paddle.nn.functional as F
 
 from ernie.modeling import Linear
 from finetune.metrics import f1_score
+from finetune.prediction.formats import on_one_line
 from finetune.tagging.flags import SequenceLabelArgs
 from finetune.task import ENCODER_INPUTS, FinetuneTask
 from propeller.errors import UserError
@@ -30,9 +31,10 @@ from propeller.files import atomic_text
 from propeller.metrics import Metric
 from propeller.train.model import Input, RunMode
 from reader.survey import is_placeholder, label_fields
+from reader.tables.form import PLAIN, TableForm
+from reader.tables.opening import open_table
 from reader.tagging.reader import Sentence, TaggingReader, find_separator, split_tokens
 from reader.tagging.tags import TagSet
-from reader.tsv import TsvFile
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
@@ -128,11 +130,11 @@ class SequenceLabel(FinetuneTask):
         return TaggingReader(path, tokenizer, labelled=reading.labelled, **cls.reader_arguments(spec, reading))
 
     @classmethod
-    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
+    def is_labelled(cls, path: str, spec: ModelSpec, form: TableForm = PLAIN) -> bool:
         """Whether any tag of a test file is more than a placeholder or O."""
         tags = tag_set(spec)
         known, outside = set(tags.names), tags.names[tags.outside]
-        table = TsvFile(path, known=TaggingReader.known_columns)
+        table = open_table(path, known=TaggingReader.known_columns, form=form, lists=True)
         separator = find_separator(table)
         return any(
             word != outside and not is_placeholder(word, known)
@@ -331,8 +333,10 @@ class SentenceLines:
         columns.append([f"{token['probability']:.5f}" for token in decoded["tokens"]])
         if running:
             columns.insert(0, sentence.tokens)
-        joined = [sentence.separator.join(column) for column in columns]
-        return "\t".join([sentence.text, *joined, json.dumps(decoded["entities"], ensure_ascii=False)]) + "\n"
+        joined = [on_one_line(sentence.separator.join(column)) for column in columns]
+        return (
+            "\t".join([on_one_line(sentence.text), *joined, json.dumps(decoded["entities"], ensure_ascii=False)]) + "\n"
+        )
 
     def json(self, sentence: Sentence, decoded: Mapping[str, Any]) -> str:
         """A JSON object: ``text``, ``tokens``, ``tags``, ``probabilities``, ``entities``."""

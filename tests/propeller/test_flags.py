@@ -141,6 +141,11 @@ ELSEWHERE = {
     "f1_average": "test_finetune_metrics.py: test_the_flag_chooses_the_average",
     "eval_strategy": "test_strategies.py: test_when_it_is_evaluated",
     "save_strategy": "test_strategies.py: test_when_it_is_saved",
+    "format": "test_rows_in_any_form.py",
+    "text_column": "test_rows_in_any_form.py",
+    "text_pair_column": "test_rows_in_any_form.py",
+    "label_column": "test_rows_in_any_form.py",
+    "max_train_rows": "test_rows_in_any_form.py",
     "best_metric": "test_strategies.py: test_the_metric_of_the_best_checkpoint",
 }
 
