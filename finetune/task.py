@@ -7,7 +7,7 @@ the Python API are made of that, and know no task by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,13 @@ from paddle import nn
 from ernie.config import ErnieConfig
 from ernie.memory import training_line
 from ernie.modeling import ErnieEncoder
+from finetune.labels import in_order
 from finetune.prediction.formats import TableFormat, table_rows
 from finetune.spec import ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
 from reader.survey import is_placeholder, label_fields
-from reader.tables.form import PLAIN, TableForm
+from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 from reader.tables.opening import open_table
 from reader.task_reader import BatchReader, TaskReader
 
@@ -57,6 +58,8 @@ class FinetuneTask(Model):
             every method as ``spec.settings``.
         label_kind: how the label column is read, see ``reader.row_encoder.LabelRule``.
         num_labels: the number of classes where neither a flag, the model nor a label map says it.
+        tags_tokens: whether a row has a label for each of its tokens.
+        more_columns: columns of training files beside those of every task.
         trains: whether there is something to train.
         run_files: glob patterns of what ``finish_scores`` writes into --checkpoints; --overwrite removes them.
         drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.
@@ -77,6 +80,8 @@ class FinetuneTask(Model):
     flags: type | None = None
     label_kind: str | None = "class"
     num_labels = 2
+    tags_tokens = False
+    more_columns: tuple[str, ...] = ()
     trains = True
     run_files: tuple[str, ...] = ()
     drops_blanks = True
@@ -185,6 +190,19 @@ class FinetuneTask(Model):
         """Whether a test file, stored in a form, has labels to score against; placeholders (-1, nothing) are none."""
         fields = label_fields(open_table(path, form=form))
         return any(not is_placeholder(word, spec.label_map or ()) for word in fields)
+
+    @classmethod
+    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+        """The labels of a training file as they stand there, "" in a row without; nothing where they are no words."""
+        if cls.label_kind in ("class", "set"):
+            table = open_table(path, ("text_a", "label"), (*KNOWN_COLUMNS, *cls.more_columns), form)
+            for word in label_fields(table):
+                yield from map(str.strip, word.split(",")) if cls.label_kind == "set" else [word]
+
+    @classmethod
+    def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:
+        """The labels that were found, in the order of their classes, see ``finetune.labels``."""
+        return in_order(words)
 
     @classmethod
     def more_tests(cls, settings: Any) -> list[tuple[str, str]]:

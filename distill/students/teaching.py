@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distill.layers import LayerTeacher, check_layers, layers_digest, load_layers
 from distill.losses import teaching_inputs
 from distill.mixture import FOREVER, Mixture, TaughtReader
-from distill.rows import open_table
+from distill.rows import TEACHER_COLUMNS, open_table
 from distill.soft_labels import SoftLabels, folder_of
 from distill.sources import Asked, Source, Stored
 from distill.students.flags import StudentFlags
@@ -39,6 +39,7 @@ class Teaching(FinetuneTask):
     """A task that may learn from a teacher: ``spec.settings`` are ``StudentFlags``."""
 
     flags: type = StudentFlags
+    more_columns = tuple(TEACHER_COLUMNS.values())
     # No script of 2019 knows students.
     job = "finetune.prediction.run:PredictionJob"
     script = "python -m finetune.prediction"

@@ -6,7 +6,7 @@ python run_mrc.py --train_set cmrc2018/train.json --dev_set cmrc2018/dev.json --
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -137,6 +137,11 @@ class ReadingComprehension(FinetuneTask):
     def is_labelled(cls, path: str, spec: ModelSpec, form: TableForm = PLAIN) -> bool:
         """Whether any question has an answer that stands in its context; placeholders are none."""
         return SquadFile(path, on_bad="skip").has_answers
+
+    @classmethod
+    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+        """Answers are no labels."""
+        return iter(())
 
     @classmethod
     def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:

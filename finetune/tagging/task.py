@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from propeller.train.model import Input, RunMode
 from reader.survey import is_placeholder, label_fields
 from reader.tables.form import PLAIN, TableForm
 from reader.tables.opening import open_table
-from reader.tagging.reader import Sentence, TaggingReader, find_separator, split_tokens
+from reader.tagging.reader import BLANK, Sentence, TaggingReader, find_separator, split_tokens
 from reader.tagging.tags import TagSet
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class SequenceLabel(FinetuneTask):
     name = "sequence_label"
     head_prefix: tuple[str, ...] = ("cls_seq_label_out",)
     flags: type = SequenceLabelArgs
+    tags_tokens = True
     answer_outputs = ("probs",)
     handler = "finetune.tagging.handler:TaggingHandler"
     job = "finetune.tagging.predictions:TaggingJob"
@@ -141,6 +142,21 @@ class SequenceLabel(FinetuneTask):
             for field in label_fields(table)
             for word in split_tokens(field, separator)
         )
+
+    @classmethod
+    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+        """The tags of all tokens."""
+        table = open_table(path, ("text_a", "label"), TaggingReader.known_columns, form, lists=True)
+        separator = find_separator(table)
+        for field in label_fields(table):
+            yield from (tag.strip(BLANK) for tag in split_tokens(field, separator))
+
+    @classmethod
+    def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:
+        """By type and prefix, ``--o_label`` the last; it is there whether a token has it or not, for padding."""
+        outside = settings.o_label
+        rest = sorted({*words} - {outside}, key=lambda tag: (tag.partition("-")[2], "BIMES".find(tag[0]), tag))
+        return [*rest, outside]
 
     @classmethod
     def reader_arguments(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:

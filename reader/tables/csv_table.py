@@ -13,6 +13,7 @@ import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -158,7 +159,7 @@ def separator_of(header: str, wanted: Collection[str]) -> str:
     return max(SEPARATORS, key=found)
 
 
-def records(file, separator, at, digest, table) -> Iterator[tuple[int, int, int]]:
+def records(file: BinaryIO, separator: str, at: int, digest: Any, table: CsvFile) -> Iterator[tuple[int, int, int]]:
     """(byte where it begins, line, lines; 0 for a blank one) of every record after the header.
 
     The bytes are read as Latin-1: the parser looks at ASCII alone, and no byte of a longer character is of it.

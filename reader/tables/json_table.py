@@ -15,7 +15,7 @@ import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -224,7 +224,7 @@ class _Window:
         return self.line
 
 
-def objects(file, path: str, digest) -> Iterator[tuple[int, int, int]]:
+def objects(file: BinaryIO, path: str, digest: Any) -> Iterator[tuple[int, int, int]]:
     """(byte where it begins, byte where it ends, line) of every value of a JSON array.
 
     Raises:
