@@ -72,6 +72,8 @@ class FinetuneTask(Model):
             ``decode``.
         former_flags: flags that came after version 0.1, with what its runs of the task did, where that is not what
             ``finetune.training.fingerprint.FORMER`` says.
+        report: ``module:function`` of ``finetune.report``, called with the inference model, the reader of a labelled
+            file and its path; "": the task has none.
         script: the command that predicts with models of the task, for messages.
     """
 
@@ -90,6 +92,7 @@ class FinetuneTask(Model):
     not_in_table: tuple[str, ...] = ()
     handler = "finetune.serving.handler:TextHandler"
     job = "finetune.prediction.run:PredictionJob"
+    report = ""
     script = "python -m finetune.prediction"
     former_flags: Mapping[str, Any] = {}
     inputs: tuple[Input, ...] = ENCODER_INPUTS

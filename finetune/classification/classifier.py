@@ -38,6 +38,7 @@ class Classifier(FinetuneTask):
     teaches = "logits"
     not_in_table = ("label_id",)
     job = "finetune.classification.predictions:ClassifyJob"
+    report = "finetune.reporting.classes:report"
     script = "infer_classifyer.py"
     inputs: tuple[Input, ...] = (*ENCODER_INPUTS, Input("labels", [None, 1], "int64", label=True))
 

@@ -69,6 +69,7 @@ class ReadingComprehension(FinetuneTask):
     answer_outputs = ("start_logits", "end_logits")
     handler = "finetune.mrc.handler:MrcHandler"
     job = "finetune.mrc.predictions:MrcJob"
+    report = "finetune.reporting.answers:report"
     script = "infer_mrc.py"
     former_flags = {"head_dropout": 0.0}  # version 0.1 had none there
     inputs = (

@@ -69,6 +69,7 @@ class SequenceLabel(FinetuneTask):
     answer_outputs = ("probs",)
     handler = "finetune.tagging.handler:TaggingHandler"
     job = "finetune.tagging.predictions:TaggingJob"
+    report = "finetune.reporting.tags:report"
     script = "infer_sequence_labeling.py"
     inputs = (
         *ENCODER_INPUTS,

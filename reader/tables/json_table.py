@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from array import array
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -145,7 +146,7 @@ class _JsonFile(RowFile):
             names = list(parse(self.layout.decode(record)))
         except ValueError as problem:
             raise UserError(f"{place}: {problem}") from None
-        found = form.choose(place, names, required, known)
+        found = form.choose(place, names, required, known, lambda: self._hint(names))
         self.facts.update(form.facts(names, found))
         self.columns = [ours for ours, _ in found]
         wanted = {name: form.chosen.get(name, name) for name in known}
@@ -153,6 +154,12 @@ class _JsonFile(RowFile):
         others = [wanted[ours] for ours in ("text_b", "qid") if ours in wanted and ours not in self.columns]
         self.layout = JsonLayout(self.path, self.columns, keys, others, lists)
         self.layout.numbers = self.numbers
+
+    def _hint(self, names):
+        if {"annotations", "data"} <= {*names} or "entities" in names:
+            path = shlex.quote(self.path)
+            return f"it looks like an export of label-studio or doccano: python script/convert_tagged.py {path} OUT.tsv"
+        return None
 
 
 class JsonLinesFile(_JsonFile):
