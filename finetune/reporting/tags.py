@@ -142,7 +142,10 @@ def type_table(counts: Counts) -> tuple[Table, dict[str, Any]]:
         "types": {row[0]: dict(zip(("precision", "recall", "f1", "entities"), row[1:5])) for row in rows[:-2]},
     }  # fmt: skip
     header = ["type", "precision", "recall", "f1", "entities", "predicted", "other borders"]
-    about = "An entity is right where its type and both borders are; other borders: of the right type, but overlapping."
+    about = (
+        "An entity is right where its type and both borders are; other borders: of the right type, but overlapping. "
+        "Entities are of tokens, as finetune.score counts them; the evaluation of a run counts word pieces, as in 2019."
+    )
     return Table("Entities by type", about, header, rows), facts
 
 

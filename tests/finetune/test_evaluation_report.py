@@ -13,6 +13,7 @@ from finetune.reporting.classes import class_table, confusion, suspects
 from finetune.reporting.parts import Matrix, Report, Table, bands
 from finetune.reporting.tags import Counts, type_table
 from finetune.reporting.writing import as_page, as_text, as_tsv, chosen_classes, draw, in_columns, matrix_table
+from finetune.scoring.tags import score_tags
 from propeller.errors import UserError
 from tests.helpers.predicting import train
 from tests.helpers.row_files import write_as
@@ -129,7 +130,7 @@ def test_text_and_tsv():
     text = as_text(made)
     assert "a<b>.tsv: classify" in text
     lines = in_columns(matrix_table(made.matrix))
-    assert [line.rstrip() for line in lines] == ["label  <u>  水$", "<u>      3     1", "水$      0     2"]
+    assert [line.rstrip() for line in lines] == ["label  <u>  水$", "<u>      3    1", "水$      0    2"]
     assert len({len(line) for line in as_tsv(made.wrong).splitlines()[1:2]}) == 1
     assert as_tsv(made.wrong).count("\n") == 1201, "a line per row whatever is in the texts"
     many = Matrix([f"c{n}" for n in range(50)], np.eye(50, dtype=np.int64) + np.eye(50, k=7, dtype=np.int64))
@@ -168,17 +169,20 @@ def test_a_classifier(model, data, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_tagger(model, tmp_path):
-    """Its F1 is that of the evaluation, windows over long sentences among them."""
+    """Its F1 is that of finetune.score, windows over long sentences among them."""
     write_tagged(tmp_path / "train.tsv", tagged(120, 1, 15))
     path = write_tagged(tmp_path / "dev.tsv", tagged(40, 4, 60))
     (tmp_path / "map.json").write_text(json.dumps(IOB))
-    train("run_sequence_labeling.py", "sequence_label", model, tmp_path, tmp_path / "run", dev_set=path, do_val="true",
+    train("run_sequence_labeling.py", "sequence_label", model, tmp_path, tmp_path / "run", test_set=path, do_test="true",
           learning_rate=1e-2, epoch=3, label_map_config=tmp_path / "map.json", num_labels=5)  # fmt: skip
     report([str(tmp_path / "run" / "last"), path, "--output_dir", str(tmp_path / "report"), "--use_cuda", "false"])
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
-    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    last = [each for each in events if each.get("event") == "dev"][-1]
-    assert facts["f1"] == pytest.approx(last["f1"], abs=0.02), "entities of tokens, there of pieces"
+    (predictions,) = (tmp_path / "run").glob("test_out.tsv.*")
+    scores = score_tags(predictions, path)
+    assert (facts["f1"], facts["precision"], facts["tag_accuracy"]) == pytest.approx(
+        (scores["f1"], scores["precision"], scores["tag_acc"])
+    )
+    assert facts["entities"] == scores["entities"]
     assert facts["types"].keys() == {"LOC", "PER"}
     assert facts["sentences"] == 40
     assert len(rows_of(tmp_path / "report" / "wrong.tsv")) == facts["wrong"]
