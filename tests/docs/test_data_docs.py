@@ -18,6 +18,7 @@ from reader.squad.file import SquadFile
 from reader.tables.form import PLAIN, TableForm
 from reader.tables.opening import open_table
 from reader.tsv import TsvFile
+from script import tagged_exports
 from script.conversion_check import check_table, check_tagged
 from tests.helpers.common import ROOT
 from tokenization import build_tokenizer
@@ -44,6 +45,11 @@ def texts_of(path, form=CHOSEN, lists=False):
     return [table.layout.fields(record)[place] for _, record in table.records()]
 
 
+def tagged_in(path):
+    """The tags of each text of an export."""
+    return [" ".join(each.tags) for each in tagged_exports.sentences(path) if each.problem is None]
+
+
 TOKENS = functools.partial(build_tokenizer, "FullTokenizer")
 READ = {
     "train.tsv": lambda path: check_table(path, LabelRule("class")) == 2,
@@ -52,6 +58,8 @@ READ = {
     "tagged.jsonl": lambda path: texts_of(path, PLAIN, lists=True) == ["New York\x02is\x02far", "far"],
     "tagging.tsv": lambda path: check_tagged(path, {"B-LOC": 0, "I-LOC": 1, "O": 2}, "IOB") == 2,
     "train.bio": lambda path: pytest.raises(UserError, TsvFile, path).match("looks like tagged text"),
+    "studio.json": lambda path: tagged_in(path) == ["B-PER O B-LOC O"],
+    "doccano.jsonl": lambda path: tagged_in(path) == ["B-PER O B-LOC O", "B-PER O O"],
     "squad.json": lambda path: [each.answer for each in SquadFile(path, "train").questions] == ["1850"],
     "rows.jsonl": lambda path: [each.answer for each in SquadFile(path, "train").questions] == ["1850", "The mill"],
     "first_release.json": lambda path: SquadFile(path, "train").questions[0].answers == ("1850年", "1850"),

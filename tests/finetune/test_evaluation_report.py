@@ -173,8 +173,9 @@ def test_a_tagger(model, tmp_path):
     write_tagged(tmp_path / "train.tsv", tagged(120, 1, 15))
     path = write_tagged(tmp_path / "dev.tsv", tagged(40, 4, 60))
     (tmp_path / "map.json").write_text(json.dumps(IOB))
-    train("run_sequence_labeling.py", "sequence_label", model, tmp_path, tmp_path / "run", test_set=path, do_test="true",
-          learning_rate=1e-2, epoch=3, label_map_config=tmp_path / "map.json", num_labels=5)  # fmt: skip
+    given = {"test_set": path, "do_test": "true", "learning_rate": 1e-2, "epoch": 3, "num_labels": 5}
+    given["label_map_config"] = tmp_path / "map.json"
+    train("run_sequence_labeling.py", "sequence_label", model, tmp_path, tmp_path / "run", **given)
     report([str(tmp_path / "run" / "last"), path, "--output_dir", str(tmp_path / "report"), "--use_cuda", "false"])
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
     (predictions,) = (tmp_path / "run").glob("test_out.tsv.*")
