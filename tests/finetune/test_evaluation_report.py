@@ -170,10 +170,10 @@ def test_a_classifier(model, data, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_tagger(model, tmp_path):
     """Its F1 is that of finetune.score, windows over long sentences among them."""
-    write_tagged(tmp_path / "train.tsv", tagged(120, 1, 15))
-    path = write_tagged(tmp_path / "dev.tsv", tagged(40, 4, 60))
+    write_tagged(tmp_path / "train.tsv", tagged(60, 1, 15))
+    path = write_tagged(tmp_path / "dev.tsv", tagged(20, 4, 60))
     (tmp_path / "map.json").write_text(json.dumps(IOB))
-    given = {"test_set": path, "do_test": "true", "learning_rate": 1e-2, "epoch": 3, "num_labels": 5}
+    given = {"test_set": path, "do_test": "true", "learning_rate": 1e-2, "epoch": 2, "num_labels": 5}
     given["label_map_config"] = tmp_path / "map.json"
     train("run_sequence_labeling.py", "sequence_label", model, tmp_path, tmp_path / "run", **given)
     report([str(tmp_path / "run" / "last"), path, "--output_dir", str(tmp_path / "report"), "--use_cuda", "false"])
@@ -185,7 +185,7 @@ def test_a_tagger(model, tmp_path):
     )
     assert facts["entities"] == scores["entities"]
     assert facts["types"].keys() == {"LOC", "PER"}
-    assert facts["sentences"] == 40
+    assert facts["sentences"] == 20
     assert len(rows_of(tmp_path / "report" / "wrong.tsv")) == facts["wrong"]
 
 
@@ -198,7 +198,7 @@ def test_reading_comprehension(model, tmp_path):
         words.insert(random.randint(len(words)), answer)
         paragraphs.append((" ".join(words), [(f"q{number}", "the cast ?", answer, answer)]))
     path = squad(tmp_path / "train.json", *paragraphs)
-    own = {"doc_stride": 8, "max_answer_length": 4, "n_best_size": 5, "test_set": None, "do_val": "true", "epoch": 3}
+    own = {"doc_stride": 8, "max_answer_length": 4, "n_best_size": 5, "test_set": None, "do_val": "true", "epoch": 1}
     train("run_mrc.py", "mrc", model, tmp_path, tmp_path / "run", train_set=path, dev_set=path, **own)
     report([str(tmp_path / "run" / "last"), path, "--output_dir", str(tmp_path / "report"), "--use_cuda", "false"])
     facts = json.loads((tmp_path / "report" / "report.json").read_text())

@@ -11,7 +11,7 @@ from finetune.prediction.main import main as predict
 from finetune.training.main import main
 from propeller.errors import UserError
 from tests.helpers.embedding import embed
-from tests.helpers.row_files import FORMS, write_as
+from tests.helpers.row_files import write_as
 from tests.helpers.tagged import tagged
 from tests.helpers.tiny import flags, make_data, sentences, write_tsv
 
@@ -47,9 +47,7 @@ def plain(model, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "form", [form if form == "csv" else pytest.param(form, marks=SLOW) for form in ("tsv", *FORMS)]
-)
+@pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=SLOW) for form in ("jsonl", "parquet"))])
 def test_a_run_is_that_of_a_tsv(model, plain, tmp_path, form):
     paths = write_parts(tmp_path / "data", form)
     given = {**SHORT, **paths, **NAMES}
@@ -93,6 +91,7 @@ def test_reading_comprehension_has_no_columns(model, tmp_path):
         main("run_mrc.py", "mrc", flags(model, tmp_path, tmp_path / "run", **given))
 
 
+@pytest.mark.slow
 def test_tagged_tokens_in_lists_by_the_python_api(model, tmp_path):
     rows = [tuple(map(list, row)) for row in tagged(12, 1)]
     for name in ("train", "dev"):
