@@ -36,11 +36,14 @@ from typing import IO, Any
 import numpy as np
 
 from distill.rows import open_table, rows_of
+from finetune.prediction.formats import on_one_line
+from finetune.tables import LabelledTableFlags
 from pretrain.corpus.segment import build_segmenter
 from propeller import log as log_setup
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text
 from propeller.flags import FlagParser, add_flags, flag, read_flags, split
+from reader.tables.form import PLAIN, TableForm
 from reader.tagging.reader import find_separator, split_tokens
 
 log = logging.getLogger("ernie.distill")
@@ -53,7 +56,7 @@ BATCH = 256  # rows that a segmenter gets at once
 
 
 @dataclass(frozen=True)
-class AugmentArgs:
+class AugmentArgs(LabelledTableFlags):
     """augmentation: how often, and in which ways"""
 
     copies: int = flag(10, "changed copies of each row")
@@ -146,11 +149,11 @@ def held_out_beside(path: Path) -> list[Path]:
                 found += sorted(entry.iterdir())
             elif HELD_OUT.fullmatch(entry.name):
                 found.append(entry)
-    tables = ("", ".tsv", ".txt")
+    tables = ("", ".tsv", ".txt", path.suffix)
     return [entry for entry in found if entry.is_file() and (entry.suffix in tables or entry.suffix[1:].isdigit())]
 
 
-def held_out_rows(paths: Sequence[Path], columns: Sequence[str]) -> set[int]:
+def held_out_rows(paths: Sequence[Path], columns: Sequence[str], form: TableForm = PLAIN) -> set[int]:
     """What is remembered of the rows that must not be used: a hash of their texts each, 8 bytes.
 
     Raises:
@@ -158,7 +161,7 @@ def held_out_rows(paths: Sequence[Path], columns: Sequence[str]) -> set[int]:
     """
     seen: set[int] = set()
     for path in paths:
-        table = open_table(str(path))
+        table = open_table(str(path), form=form)
         places = [table.columns.index(name) for name in columns if name in table.columns]
         seen.update(_key([fields[place] for place in places]) for _, fields in rows_of(table))
     return seen
@@ -186,14 +189,14 @@ class Augmenter:
                 f"{path}: is a dev or test set by its name: give the training set, or rename it if it is one"
             )
         self.path, self.args = path, args
-        self.table = open_table(path, ("text_a", "label") if args.tags else ("text_a",))
+        self.table = open_table(path, ("text_a", "label") if args.tags else ("text_a",), args.form())
         self.columns = [name for name in ("text_a", "text_b") if name in self.table.columns]
         self.places = [self.table.columns.index(name) for name in self.columns]
         if args.tags and len(self.columns) > 1:
             raise UserError(f"{path}: has text_b: tagged text has one column of tokens: give --tags false")
         self.segmenter = None if args.tags else build_segmenter(args.segmenter)
         others = [*held_out_beside(source.resolve()), *map(Path, split(args.held_out))]
-        self.held_out = held_out_rows(others, self.columns)
+        self.held_out = held_out_rows(others, self.columns, args.form())
         for other in others:
             log.info("%s: its rows are not used", other)
         self.rows = self.left_out = 0
@@ -250,7 +253,7 @@ class Augmenter:
             return
         waiting: list[list[str]] = []
         for _, fields in rows_of(self.table):
-            texts = [fields[place] for place in self.places]
+            texts = [on_one_line(fields[place]) for place in self.places]
             self.rows += 1
             if _key(texts) in self.held_out:
                 self.left_out += 1
@@ -272,11 +275,11 @@ class Augmenter:
         separator, tag = find_separator(self.table), self.table.columns.index("label")
         self.separator = separator
         for number, fields in rows_of(self.table):
-            words, tags = (split_tokens(fields[place], separator) for place in (self.places[0], tag))
+            words, tags = (split_tokens(on_one_line(fields[place]), separator) for place in (self.places[0], tag))
             self.rows += 1
             if len(words) != len(tags):
                 raise UserError(
-                    f"{self.path}, line {number + 2}: {len(words)} tokens and {len(tags)} tags: mend the row"
+                    f"{self.table.layout.where(number)}: {len(words)} tokens and {len(tags)} tags: mend the row"
                 )
             if _key([fields[self.places[0]]]) in self.held_out:
                 self.left_out += 1
@@ -305,7 +308,7 @@ def main(argv: Sequence[str]) -> int:
     parser = FlagParser(
         prog="python -m distill.augment", description=__doc__.split("\n", maxsplit=1)[0], allow_abbrev=False
     )
-    parser.add_argument("file", metavar="TRAIN", help="TSV with a column text_a, and text_b if it has one")
+    parser.add_argument("file", metavar="TRAIN", help="rows with a column text_a, and text_b if it has one")
     parser.add_argument("output", metavar="OUTPUT", help="the TSV to write")
     add_flags(parser, AugmentArgs)
     values = read_flags(parser, argv)

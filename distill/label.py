@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from distill.questions import questions_of
 from distill.rows import open_table
 from distill.soft_labels import SoftLabels, folder_of
+from finetune.tables import TableFlags
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
@@ -32,7 +33,7 @@ TELL_EVERY = 10.0  # seconds
 
 
 @dataclass(frozen=True)
-class LabelArgs:
+class LabelArgs(TableFlags):
     """labels: by which means"""
 
     output: str | None = flag(None, "folder of the logits [FILE.teacher]")
@@ -48,7 +49,7 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
 
     Args:
         source: the teacher: a folder or an address.
-        path: the TSV.
+        path: the file of rows.
 
     Raises:
         UserError: the teacher, the file or the folder cannot be used.
@@ -57,7 +58,7 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
 
     from distill.teacher import ModelTeacher, ServerTeacher, open_teacher
 
-    table, folder = open_table(path), args.output or folder_of(path)
+    table, folder = open_table(path, form=args.form()), args.output or folder_of(path)
     kinds: dict[bool, dict] = {
         True: {"retries": args.retries},
         False: {"batch_size": args.batch_size, "precision": args.precision, "use_cuda": args.use_cuda},
@@ -68,7 +69,7 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
         if args.overwrite:
             shutil.rmtree(folder, ignore_errors=True)
         questions = questions_of(table, teacher.facts)
-        with SoftLabels.open_or_make(folder, table.sha256, questions.total, teacher.facts, path) as labels:
+        with SoftLabels.open_or_make(folder, table.identity, questions.total, teacher.facts, path) as labels:
             missing = questions.rows_with(labels.missing())
             log.info("%s: %d rows, %d of them without logits", path, table.num_rows, len(missing))
             begun = told = time.monotonic()
@@ -92,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m distill.label", description=__doc__.split("\n", maxsplit=1)[0], allow_abbrev=False
     )
     parser.add_argument("teacher", metavar="TEACHER", help="a checkpoint, an inference model, or http://host:port")
-    parser.add_argument("file", metavar="FILE", help="TSV with a column text_a, and text_b if it has one")
+    parser.add_argument("file", metavar="FILE", help="rows with a column text_a, and text_b if it has one")
     add_flags(parser, LabelArgs)
     values = read_flags(parser, argv)
     source, path = values.pop("teacher"), values.pop("file")
@@ -101,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
         if getattr(args, name) < least:
             raise UserError(f"--{name} must be at least {least}, not {getattr(args, name)}")
     log_setup.setup(None, bar=False)
-    open_table(path)  # what is wrong with it is told before a model is loaded
+    open_table(path, form=args.form())  # what is wrong with it is told before a model is loaded
     runtime.prepare()
     label(source, path, args)
     log.info("next: python -m finetune student --unlabelled_set %s ...", path)

@@ -1,4 +1,4 @@
-"""What a teacher is asked of a TSV: logits of rows, or of the tokens of rows.
+"""What a teacher is asked of a file of rows: logits of rows, or of the tokens of rows.
 
     questions = questions_of(table, teacher.facts)
     questions.total                                 # how many logits the file has: its rows, or its tokens
@@ -18,9 +18,9 @@ import numpy as np
 from distill.rows import fields_of, rows_of, teacher_places
 from distill.soft_labels import TAGGING
 from propeller.errors import UserError
+from reader.row_file import RowFile
 from reader.tagging.reader import find_separator, split_tokens
 from reader.tagging.token_logits import NOTHING
-from reader.tsv import TsvFile, read_lines, where
 
 if TYPE_CHECKING:
     from distill.teacher import Teacher
@@ -33,7 +33,7 @@ class Questions:
         table: the rows.
     """
 
-    def __init__(self, table: TsvFile) -> None:
+    def __init__(self, table: RowFile) -> None:
         self.table, self.places = table, teacher_places(table)
         self.total = table.num_rows
 
@@ -57,14 +57,14 @@ class Questions:
             if not texts[-1][0].strip():
                 name = self.table.columns[self.places[0]]
                 raise UserError(
-                    f"{where(self.table.path, number)}: {name} is blank: put its text there or remove the row"
+                    f"{self.table.layout.where(number)}: {name} is blank: put its text there or remove the row"
                 )
         return teacher.logits(texts)
 
     def fields(self, rows: np.ndarray) -> Iterator[tuple[int, list[str]]]:
         """(number, fields) of rows. Raises UserError: see ``distill.rows.fields_of``."""
         with self.table.open() as file:
-            lines = read_lines(file, *self.table.bounds(rows))
+            lines = self.table.read(file, rows)
         for number, line in zip(rows.tolist(), lines):
             yield number, fields_of(self.table, number, line)
 
@@ -81,7 +81,7 @@ class TokenQuestions(Questions):
         UserError: a row without a token, or with more or fewer for the teacher than for the student.
     """
 
-    def __init__(self, table: TsvFile) -> None:
+    def __init__(self, table: RowFile) -> None:
         super().__init__(table)
         if len(self.places) != 1:
             raise UserError(f"{table.path}: has text_b, and a teacher of tags reads one text: remove that column")
@@ -90,10 +90,10 @@ class TokenQuestions(Questions):
         for number, fields in rows_of(table):
             tokens, theirs = (split_tokens(fields[place], self.separator) for place in (self.own, self.places[0]))
             if not any(token.strip() for token in theirs):
-                raise UserError(f"{where(table.path, number)}: no tokens: remove the row")
+                raise UserError(f"{table.layout.where(number)}: no tokens: remove the row")
             if len(tokens) != len(theirs):
                 raise UserError(
-                    f"{where(table.path, number)}: {len(tokens)} tokens in text_a, {len(theirs)} in teacher_a: the "
+                    f"{table.layout.where(number)}: {len(tokens)} tokens in text_a, {len(theirs)} in teacher_a: the "
                     "teacher's tags go to tokens one for one: mend the row"
                 )
             counts[number] = len(tokens)
@@ -125,7 +125,7 @@ class TokenQuestions(Questions):
         return np.concatenate(parts)
 
 
-def questions_of(table: TsvFile, teacher: Mapping[str, Any]) -> Questions:
+def questions_of(table: RowFile, teacher: Mapping[str, Any]) -> Questions:
     """What to ask of a table.
 
     Args:

@@ -22,7 +22,7 @@ import numpy as np
 from distill.questions import Questions, questions_of
 from distill.soft_labels import SoftLabels
 from distill.teacher import Teacher, open_teacher
-from reader.tsv import TsvFile
+from reader.row_file import RowFile
 
 AHEAD = 8  # batches that a teacher is asked for together
 
@@ -69,7 +69,7 @@ class Stored(Source):
         UserError: see ``questions_of``; the labels are not as many.
     """
 
-    def __init__(self, table: TsvFile, labels: SoftLabels) -> None:
+    def __init__(self, table: RowFile, labels: SoftLabels) -> None:
         self.labels, self.facts = labels, labels.facts["teacher"]
         self.questions = questions_of(table, self.facts)
         labels.check_rows(self.questions.total)
@@ -100,11 +100,11 @@ class Asked(Source):
 
     ahead = AHEAD
 
-    def __init__(self, table: TsvFile, teacher: str, folder: str, **options: Any) -> None:
+    def __init__(self, table: RowFile, teacher: str, folder: str, **options: Any) -> None:
         self.teacher: Teacher = open_teacher(teacher, **options)
         self.facts = self.teacher.facts
         self.questions = questions_of(table, self.facts)
-        self.labels = SoftLabels.open_or_make(folder, table.sha256, self.questions.total, self.facts, table.path)
+        self.labels = SoftLabels.open_or_make(folder, table.identity, self.questions.total, self.facts, table.path)
         self.asked, self.known, self.seconds = 0, 0, 0.0
         self._lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""Readers of a TSV each of whose batches has what a teacher says of its rows.
+"""Readers of rows each of whose batches has what a teacher says of its rows.
 
     reader = TaughtReader("unlabelled.tsv", tokenizer, source=source, columns=2, is_labelled=False, ...)
     for batch, position in reader.batches(): batch["teacher_logits"]        # float32 [batch, 2]
@@ -18,7 +18,6 @@ import numpy as np
 from distill.rows import COLUMNS
 from distill.sources import Source
 from propeller.errors import UserError
-from reader.survey import Survey
 from reader.task_reader import ReaderPosition, TaskReader
 
 
@@ -34,14 +33,8 @@ class Taught(TaskReader):
 
     def __init__(self, *args: Any, source: Source | None, columns: int, is_labelled: bool, **others: Any) -> None:
         self.source, self.columns, self.is_labelled = source, columns, is_labelled
-        self.kept: np.ndarray | None = None  # numbers in the whole file of the rows that are read; None: all
         self._numbers: np.ndarray | None = None  # of the rows of the latest batch
         super().__init__(*args, **others)
-
-    def leave_out(self, found: Survey) -> None:
-        """Read the file without the bad rows of a survey of it; the teacher's word stays with its row."""
-        self.kept = np.delete(np.arange(self.num_examples), [row.number for row in found.bad])
-        super().leave_out(found)
 
     def teach(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
         """Add the fields of distillation. Args: numbers: of the batch's rows in the whole file, int [batch]."""
@@ -49,7 +42,8 @@ class Taught(TaskReader):
 
     def on_batch(self, batch: dict[str, np.ndarray], numbers: np.ndarray) -> None:
         """Remember the numbers: ``batches`` has the rows of several batches asked for."""
-        self._numbers = numbers if self.kept is None else self.kept[numbers]
+        kept = self.table.kept  # the teacher's word stays with its row
+        self._numbers = numbers if kept is None else kept[numbers]
 
     def batches(
         self, start: ReaderPosition | dict[str, Any] | None = None

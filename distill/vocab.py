@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.rows import open_table, rows_of
+from finetune.tables import TableFlags
 from pretrain.corpus.segment import Segmenter, build_segmenter
 from propeller import log as log_setup
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import write_file
 from propeller.flags import FlagParser, add_flags, flag, read_flags
+from reader.tables.form import PLAIN, TableForm
 from tokenization import BasicTokenizer, build_tokenizer
 from tokenization_basic import char_kind
 
@@ -36,7 +38,7 @@ BLANKS = "blanks"
 
 
 @dataclass(frozen=True)
-class VocabArgs:
+class VocabArgs(TableFlags):
     """vocabulary: what it holds"""
 
     output: str = flag(None, "the vocabulary to write", required=True)
@@ -49,27 +51,30 @@ class VocabArgs:
     min_count: int = flag(1, "how often a word has to occur; single Chinese characters are kept all the same")
 
 
-def _texts(path: str) -> Iterator[str]:
-    table = open_table(path)
+def _texts(path: str, form: TableForm) -> Iterator[str]:
+    table = open_table(path, form=form)
     places = [table.columns.index(name) for name in ("text_a", "text_b") if name in table.columns]
     for _, fields in rows_of(table):
         for place in places:
             yield fields[place]
 
 
-def count_words(paths: Sequence[str], segmenter: Segmenter | None = None, do_lower_case: bool = True) -> Counter:
+def count_words(
+    paths: Sequence[str], segmenter: Segmenter | None = None, do_lower_case: bool = True, form: TableForm = PLAIN
+) -> Counter:
     """How often each word is in the texts; Chinese characters count as words too.
 
     Args:
-        paths: TSV files.
+        paths: files of rows.
         segmenter: what cuts Chinese; None: blanks do.
         do_lower_case: see ``BasicTokenizer``.
+        form: how the files are stored, and which columns count.
     """
     basic = BasicTokenizer(do_lower_case)
     counts: Counter = Counter()
     chinese: Counter = Counter()
     for path in paths:
-        for text in _texts(path):
+        for text in _texts(path, form):
             for word in segmenter.batch([text])[0].words if segmenter else text.split():
                 parts = basic.tokenize(word)
                 cjk = [part for part in parts if char_kind(part[0]) == "cjk"]
@@ -84,12 +89,12 @@ def count_words(paths: Sequence[str], segmenter: Segmenter | None = None, do_low
     return counts
 
 
-def count_pieces(paths: Sequence[str], vocab_path: str, do_lower_case: bool = True) -> Counter:
+def count_pieces(paths: Sequence[str], vocab_path: str, do_lower_case: bool = True, form: TableForm = PLAIN) -> Counter:
     """How often each piece of a vocabulary is in the texts."""
     tokenizer = build_tokenizer("FullTokenizer", vocab_path, do_lower_case, for_cn=False)
     counts: Counter = Counter()
     for path in paths:
-        for text in _texts(path):
+        for text in _texts(path, form):
             counts.update(tokenizer.tokenize(text))
     return counts
 
@@ -113,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
     parser = FlagParser(
         prog="python -m distill.vocab", description=__doc__.split("\n", maxsplit=1)[0], allow_abbrev=False
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="TSV with a column text_a, and text_b if it has one")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="rows with a column text_a, and text_b if it has one")
     add_flags(parser, VocabArgs)
     values = read_flags(parser, argv)
     files = values.pop("files")
@@ -126,10 +131,10 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(
                 "--pieces with --segmenter: pieces are cut by the teacher's vocabulary: leave one of them out"
             )
-        counts = count_pieces(files, args.pieces, args.do_lower_case)
+        counts = count_pieces(files, args.pieces, args.do_lower_case, args.form())
     else:
         segmenter = None if args.segmenter == BLANKS else build_segmenter(args.segmenter)
-        counts = count_words(files, segmenter, args.do_lower_case)
+        counts = count_words(files, segmenter, args.do_lower_case, args.form())
     words = vocabulary(counts, args.max_words, args.min_count)
     seen = sum(counts.values())
     known = sum(counts[word] for word in words)

@@ -171,6 +171,11 @@ class Predictor:
         """What the model says of itself."""
         return self._model.spec
 
+    @property
+    def model(self) -> InferenceModel:
+        """The inference model that predicts."""
+        return self._model
+
     def describe(self) -> dict[str, Any]:
         """What the server of the model would say of it: ``task``, ``labels``, ``max_seq_len``, ``tokenizer``, …"""
         return self._handler.describe()

@@ -104,7 +104,8 @@ def check_file(
     reader.leave_out(found)
     if bad and bad[0].line:  # of questions the reader says it
         lines = ", ".join(str(row.line) for row in bad[:SHOWN_LINES]) + (", ..." if len(bad) > SHOWN_LINES else "")
-        say("%s: %d of %d rows left out, lines %s; the first: %s", path, len(bad), found.rows, lines, bad[0].message)
+        say("%s: %d of %d rows left out, %ss %s; the first: %s",
+            path, len(bad), found.rows, found.place, lines, bad[0].message)  # fmt: skip
     for share in _shares(found, reader, alternatives or {}):
         _check_share(path, share, checks, say)
     _warn(found, reader, say)

@@ -7,7 +7,7 @@ the Python API are made of that, and know no task by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,16 @@ from paddle import nn
 from ernie.config import ErnieConfig
 from ernie.memory import training_line
 from ernie.modeling import ErnieEncoder
-from finetune.losses import PLAIN, LossOptions
+from finetune.labels import in_order
+from finetune.losses import LossOptions
 from finetune.prediction.formats import TableFormat, table_rows
 from finetune.spec import ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
 from reader.survey import is_placeholder, label_fields
+from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
+from reader.tables.opening import open_table
 from reader.task_reader import BatchReader, TaskReader
-from reader.tsv import TsvFile
 
 if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
@@ -55,8 +57,10 @@ class FinetuneTask(Model):
         head_prefix: what the names of the head's parameters begin with; a pre-trained model does not provide those.
         flags: a frozen dataclass of the task's own flags (made with ``propeller.flags.flag``), or None. They reach
             every method as ``spec.settings``.
-        label_kind: how the label column of a TSV is read, see ``reader.row_encoder.LabelRule``.
+        label_kind: how the label column is read, see ``reader.row_encoder.LabelRule``.
         num_labels: the number of classes where neither a flag, the model nor a label map says it.
+        tags_tokens: whether a row has a label for each of its tokens.
+        more_columns: columns of training files beside those of every task.
         trains: whether there is something to train.
         run_files: glob patterns of what ``finish_scores`` writes into --checkpoints; --overwrite removes them.
         drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.
@@ -65,10 +69,12 @@ class FinetuneTask(Model):
         not_in_table: keys of ``decode`` that TSV files leave out.
         handler: ``module:class`` that turns requests into rows and outputs into answers. The default takes texts and
             pairs of texts and answers with ``decode``.
-        job: ``module:class`` of batch prediction. The default reads TSV rows and writes TSV or JSON lines of
+        job: ``module:class`` of batch prediction. The default reads rows and writes TSV or JSON lines of
             ``decode``.
         former_flags: flags that came after version 0.1, with what its runs of the task did, where that is not what
             ``finetune.training.fingerprint.FORMER`` says.
+        report: ``module:function`` of ``finetune.report``, called with the inference model, the reader of a labelled
+            file and its path; "": the task has none.
         script: the command that predicts with models of the task, for messages.
         loss_flags: the flags of ``finetune.training.options.LossArgs`` that the task knows. Those of the cross entropy
             reach ``loss`` as ``train_loss``; ``--rdrop_alpha`` needs ``divergence``. A class with a ``loss`` of its own
@@ -80,6 +86,8 @@ class FinetuneTask(Model):
     flags: type | None = None
     label_kind: str | None = "class"
     num_labels = 2
+    tags_tokens = False
+    more_columns: tuple[str, ...] = ()
     trains = True
     run_files: tuple[str, ...] = ()
     drops_blanks = True
@@ -88,6 +96,7 @@ class FinetuneTask(Model):
     not_in_table: tuple[str, ...] = ()
     handler = "finetune.serving.handler:TextHandler"
     job = "finetune.prediction.run:PredictionJob"
+    report = ""
     script = "python -m finetune.prediction"
     former_flags: Mapping[str, Any] = {}
     loss_flags: tuple[str, ...] = ("fgm_epsilon",)
@@ -148,7 +157,7 @@ class FinetuneTask(Model):
     @property
     def train_loss(self) -> LossOptions:
         """How the loss of a class is changed; only while training."""
-        return self.spec.loss if self.training_mode else PLAIN
+        return self.spec.loss if self.training_mode else PLAIN_LOSS
 
     def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
         """How far two predictions of ``forward`` are apart, a scalar, the mean over what ``loss`` is the mean over."""
@@ -218,10 +227,23 @@ class FinetuneTask(Model):
         return False
 
     @classmethod
-    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
-        """Whether a test file has labels to score against; placeholders (-1, nothing) are none."""
-        fields = label_fields(TsvFile(path))
+    def is_labelled(cls, path: str, spec: ModelSpec, form: TableForm = PLAIN) -> bool:
+        """Whether a test file, stored in a form, has labels to score against; placeholders (-1, nothing) are none."""
+        fields = label_fields(open_table(path, form=form))
         return any(not is_placeholder(word, spec.label_map or ()) for word in fields)
+
+    @classmethod
+    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+        """The labels of a training file as they stand there, "" in a row without; nothing where they are no words."""
+        if cls.label_kind in ("class", "set"):
+            table = open_table(path, ("text_a", "label"), (*KNOWN_COLUMNS, *cls.more_columns), form)
+            for word in label_fields(table):
+                yield from map(str.strip, word.split(",")) if cls.label_kind == "set" else [word]
+
+    @classmethod
+    def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:
+        """The labels that were found, in the order of their classes, see ``finetune.labels``."""
+        return in_order(words)
 
     @classmethod
     def more_tests(cls, settings: Any) -> list[tuple[str, str]]:

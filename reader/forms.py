@@ -118,13 +118,20 @@ def header_hint(path: str, data: bytes, known: Collection[str]) -> str | None:
         )
     bare = [name.strip(QUOTES) for name in first.split("\t")]
     if '"' in first and any(name in known for name in bare):
-        return f"its fields are in quotes, which are text here like any other; take them off: {command}"
+        return (
+            "its fields are in quotes, which are text here like any other; read it with --format csv, or take them "
+            f"off: {command}"
+        )
     if "\t" not in first:
         for separator, name in SEPARATORS.items():
             names = next(csv.reader([first], delimiter=separator), [])
             table = table_columns(lines, separator)
             if len(names) > 1 and (any(part.strip() in known for part in names) or table):
-                return f"its fields are separated by {name}, not by tabs; convert it: {command}{_renamed(names, known)}"
+                flags, columns = _renamed([name.strip() for name in names], known)
+                return (
+                    f"its fields are separated by {name}, not by tabs; read it with --format csv{flags}, or convert "
+                    f"it: {command}{columns}"
+                )
     if first.split("\t")[0] in ("", "Unnamed: 0") and any(name in known for name in first.split("\t")):
         return (
             "its first column has no name, as pandas writes its index; write it with index=False, or have it left out: "
@@ -134,10 +141,15 @@ def header_hint(path: str, data: bytes, known: Collection[str]) -> str | None:
 
 
 def _renamed(names, known):
-    """The flag that names the columns, where none has a known name: the longer text is for the user to choose."""
-    if any(name.strip() in known for name in names):
-        return ""
-    return f" --columns text_a={names[0]} label={names[-1]} (name the columns that they are)"
+    """The flags of readers and of the converter that name the columns, where none has a known name.
+
+    The longer text is for the user to choose.
+    """
+    if any(name in known for name in names):
+        return "", ""
+    first, last = shlex.quote(names[0]), shlex.quote(names[-1])
+    columns = f" --columns text_a={first} label={last} (name the columns that they are)"
+    return f" --text_column {first} --label_column {last}", columns
 
 
 def _json_hint(lines, form, command):
@@ -145,4 +157,8 @@ def _json_hint(lines, form, command):
     if '"paragraphs"' in text or '"qas"' in text or ('"context"' in text and '"question"' in text):
         return "it looks like questions over contexts in JSON; run_mrc.py and infer_mrc.py read it"
     what = "JSON lines" if form == "jsonl" else "JSON"
-    return f"it looks like {what}; convert it, naming the fields: {command} --columns text_a=FIELD label=FIELD"
+    kind = "jsonl" if form == "jsonl" else "json"
+    return (
+        f"it looks like {what}; read it with --format {kind}, or convert it, naming the fields: {command} --columns "
+        "text_a=FIELD label=FIELD"
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from reader.tables.form import PLAIN, TableForm
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -23,6 +25,8 @@ class Reading:
         token_cache_dir: folder where ids are kept for later epochs and runs, or None.
         training: rows are repeated, shuffled and bucketed as set; otherwise read once, in the file's order.
         labelled: whether labels are read; they are not for prediction.
+        form: how the file is stored, and which of its columns count.
+        max_rows: rows to read while training, drawn by the seed; None: all.
         on_bad: what becomes of what cannot be used in a file that is held whole: "error", or "skip" to leave it out.
     """
 
@@ -39,6 +43,8 @@ class Reading:
     training: bool = False
     labelled: bool = True
     on_bad: str = "error"
+    form: TableForm = PLAIN
+    max_rows: int | None = None
 
     def batching(self) -> dict[str, Any]:
         """The keyword arguments of a ``BatchReader``; order and repetition only while training."""
@@ -53,4 +59,6 @@ class Reading:
             "rank": self.rank,
             "world_size": self.world_size,
             "even": self.training,
+            "form": self.form,
+            "max_rows": self.max_rows if self.training else None,
         }

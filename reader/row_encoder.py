@@ -1,4 +1,4 @@
-"""Lines of a TSV -> rows of ids, labels and qids; strict about every field.
+"""Records of a file -> rows of ids, labels and qids; strict about every field.
 
     encoder = RowEncoder("train.tsv", ["text_a", "label"], tokenizer, max_seq_len=128, labels=LabelRule("class"))
     rows = encoder.encode([b"a fine film\\t1"], np.array([0]))
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from propeller.encoding import not_utf8, remedy
+from propeller.encoding import remedy
 from propeller.errors import UserError
 from reader.batching import EncodedRows, encode_rows
-from reader.tsv import LONE_CR, shorten, where
+from reader.row_file import Layout, shorten
+from reader.tsv import TsvLayout
 
 if TYPE_CHECKING:
     from reader.survey import Survey
@@ -141,7 +142,8 @@ class RowEncoder:
     """Turns lines into EncodedRows. Can be pickled, so that a worker process gets a copy.
 
     Args: path: named in messages; columns: names in file order; tokenizer: has encode_batch, cls_id, sep_id;
-    max_seq_len: longest row in ids, special tokens counted; labels: a LabelRule (kind None: a label column is ignored).
+    max_seq_len: longest row in ids, special tokens counted; labels: a LabelRule (kind None: a label column is ignored);
+    layout: how records become fields, None: as those of a TSV.
 
     Attributes: tagged: whether rows have `tags`; cache_facts: what else decides the ids and tags of a row, JSON-able.
 
@@ -152,9 +154,16 @@ class RowEncoder:
     cache_facts: list[Any] | None = None
 
     def __init__(
-        self, path: str, columns: list[str], tokenizer: Tokenizer, max_seq_len: int, labels: LabelRule
+        self,
+        path: str,
+        columns: list[str],
+        tokenizer: Tokenizer,
+        max_seq_len: int,
+        labels: LabelRule,
+        layout: Layout | None = None,
     ) -> None:
-        self.path, self.num_columns = path, len(columns)
+        self.path = path
+        self.layout = layout or TsvLayout(path, columns)
         self.tokenizer, self.max_seq_len, self.labels = tokenizer, max_seq_len, labels
         at = {name: columns.index(name) for name in columns}
         self.text_a, self.text_b = at["text_a"], at.get("text_b")
@@ -170,7 +179,7 @@ class RowEncoder:
     def encode(self, lines: list[bytes], rows: np.ndarray) -> EncodedRows:
         """EncodedRows of the lines up to the first bad one.
 
-        Args: lines: bytes without line end; rows: int [n], the number of each in the file (for messages).
+        Args: lines: records as ``layout.read`` gives them; rows: int [n], the number of each in the file, for messages.
         """
         fields, labels, qids, error = [], [], [], None
         for line, row in zip(lines, rows):
@@ -181,7 +190,7 @@ class RowEncoder:
                 if self.qid is not None:
                     qids.append(self._read_qid(values[self.qid]))
             except ValueError as problem:
-                error = f"{where(self.path, int(row))}: {problem}"
+                error = f"{self.layout.where(int(row))}: {problem}"
                 break
             fields.append(values)
         good = len(fields)
@@ -231,24 +240,7 @@ class RowEncoder:
         return [values[place] for place in (self.text_a, self.text_b) if place is not None]
 
     def _fields(self, line):
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(not_utf8(self.path, error)) from None
-        if "\r" in text:
-            text = text[:-1] if text.endswith("\r") else text
-            if "\r" in text:
-                raise ValueError(LONE_CR)
-        values = text.split("\t")
-        if len(values) != self.num_columns:
-            if not text:
-                raise ValueError("the line is blank; remove it")
-            raise ValueError(
-                f"{len(values)} fields where the header has {self.num_columns}; mend the row (tabs part fields)"
-            )
-        if not text:  # one column: a blank line would be a row without text, which nobody means
-            raise ValueError("the line is blank; remove it")
-        return values
+        return self.layout.fields(line)
 
     @staticmethod
     def _read_qid(text):

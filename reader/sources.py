@@ -14,14 +14,13 @@ import numpy as np
 
 from reader.batching import with_places
 from reader.token_cache import TokenCache
-from reader.tsv import read_lines
 from reader.workers import WorkerPool
 
 if TYPE_CHECKING:
     from reader.batching import EncodedRows
     from reader.row_encoder import RowEncoder
+    from reader.row_file import RowFile
     from reader.task_reader import TaskReader
-    from reader.tsv import TsvFile
 
 
 CHUNK_ROWS = 1024  # tokenised at once in this process: enough for numpy to be quick, little enough to start at once
@@ -34,7 +33,7 @@ class Source:
 
     def __init__(
         self,
-        table: TsvFile,
+        table: RowFile,
         encoder: RowEncoder,
         num_workers: int,
         cache: TokenCache | None,
@@ -74,7 +73,7 @@ class Source:
         with self.table.open() as fd:
             for places in chunks:
                 rows = order[places]
-                yield places, self.encoder.encode(read_lines(fd, *self.table.bounds(rows)), rows)
+                yield places, self.encoder.encode(self.table.read(fd, rows), rows)
 
     def _in_workers(self, chunks, order):
         if self.pool is None:

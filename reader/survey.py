@@ -18,13 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reader.tsv import read_lines, where
-
 if TYPE_CHECKING:
     from reader.batching import EncodedRows
+    from reader.row_file import RowFile
     from reader.task_reader import TaskReader
     from reader.tokenizer import Tokenizer
-    from reader.tsv import TsvFile
 
 
 log = logging.getLogger("ernie.reader")
@@ -40,8 +38,8 @@ PLACEHOLDERS = frozenset(
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be used. number: in the file, from 0; line: in the file, from 1; message: file, line, what is
-    wrong and the remedy."""
+    """A row that cannot be used. number: in the file, from 0; line: in the file, from 1 (of a Parquet file the row);
+    message: file, line, what is wrong and the remedy."""
 
     number: int
     line: int
@@ -62,6 +60,7 @@ class Survey:
         tags, outside: tags of all good rows of a tagged file, and how many of them mean "no entity".
         answered, lost: questions with answers, and how many of them have none that stands in its context.
         labels: the different labels of the good rows, as the first few of them stand.
+        place: what the place of a row is called.
     """
 
     path: str
@@ -77,29 +76,28 @@ class Survey:
     answered: int = 0
     lost: int = 0
     labels: set[str] = field(default_factory=set)
+    place: str = "line"
 
 
 def survey(reader: TaskReader, allow_blank: bool = False) -> Survey:
-    """Look at every row of a TSV.
+    """Look at every row of a file.
 
     Args:
         reader: of the file.
         allow_blank: whether a row may have a blank ``text_a``.
     """
     table, encoder = reader.table, reader.encoder
-    found = Survey(table.path, rows=table.num_rows)
+    layout = table.layout
+    found = Survey(table.path, place=layout.unit, rows=table.num_rows)
     begun = told = time.monotonic()
-    with table.open() as fd:
-        for begin in range(0, table.num_rows, CHUNK_ROWS):
-            rows = np.arange(begin, min(begin + CHUNK_ROWS, table.num_rows))
-            for row, line in zip(rows.tolist(), read_lines(fd, *table.bounds(rows))):
-                try:
-                    encoder.examine(line, found, allow_blank)
-                except ValueError as problem:
-                    found.bad.append(BadRow(row, row + 2, f"{where(table.path, row)}: {problem}"))
-            if time.monotonic() - told > TELL_EVERY:
-                told = time.monotonic()
-                log.info("checking %s: %d of %d rows", table.path, rows[-1] + 1, table.num_rows)
+    for row, record in table.records():
+        try:
+            encoder.examine(record, found, allow_blank)
+        except ValueError as problem:
+            found.bad.append(BadRow(row, layout.number(row), f"{layout.where(row)}: {problem}"))
+        if row % CHUNK_ROWS == 0 and time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            log.info("checking %s: %d of %d rows", table.path, row, table.num_rows)
     if told > begun:
         log.info("checked %s in %.0f s", table.path, time.monotonic() - begun)
     bad = np.array([row.number for row in found.bad], np.int64)
@@ -118,7 +116,7 @@ def sample(reader: TaskReader, rows: np.ndarray) -> EncodedRows | None:
     if not len(rows):
         return None
     with reader.table.open() as fd:
-        return reader.encoder.encode(read_lines(fd, *reader.table.bounds(rows)), rows)
+        return reader.encoder.encode(reader.table.read(fd, rows), rows)
 
 
 def count_pieces(found: Survey, rows: EncodedRows | None, tokenizer: Tokenizer) -> None:
@@ -153,21 +151,20 @@ def texts_of(reader: Any) -> Iterator[str]:
     table, encoder = reader.table, reader.encoder
     with table.open() as fd:
         rows = spread_rows(np.arange(table.num_rows))
-        for line in read_lines(fd, *table.bounds(rows)):
+        for line in table.read(fd, rows):
             yield from encoder.texts(line)
 
 
-def label_fields(table: TsvFile) -> Iterator[str]:
-    """The label column of a TSV, row by row; nothing where there is none, "" in a row that ends before it."""
+def label_fields(table: RowFile) -> Iterator[str]:
+    """The label column of a file, row by row; nothing where there is none, "" in a row that cannot be read."""
     if "label" not in table.columns:
         return
     place = table.columns.index("label")
-    with table.open() as fd:
-        for begin in range(0, table.num_rows, CHUNK_ROWS):
-            rows = np.arange(begin, min(begin + CHUNK_ROWS, table.num_rows))
-            for line in read_lines(fd, *table.bounds(rows)):
-                fields = line.decode("utf-8", "replace").rstrip("\r").split("\t")
-                yield fields[place] if place < len(fields) else ""
+    for _, record in table.records():
+        try:
+            yield table.layout.fields(record)[place]
+        except ValueError:
+            yield ""
 
 
 def is_placeholder(word: str, known: Collection[str] = ()) -> bool:

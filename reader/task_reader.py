@@ -1,4 +1,4 @@
-"""The streaming reader of TSV files for fine-tuning and prediction.
+"""The streaming reader of files of rows for fine-tuning and prediction.
 
     reader = TaskReader("train.tsv", tokenizer, max_seq_len=128, batch_size=32, shuffle=True, seed=1, epochs=3)
     for batch, position in reader.batches():            # batch["src_ids"]: int64 [batch, seq]
@@ -25,9 +25,11 @@ import numpy as np
 from propeller.errors import UserError
 from reader.batching import EncodedRows, all_cuts, concat_rows, first_cut, make_batch
 from reader.row_encoder import LabelRule, RowEncoder
+from reader.row_stream import RowStream
 from reader.sources import open_source
 from reader.survey import Survey, survey
-from reader.tsv import KNOWN_COLUMNS, TsvFile
+from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
+from reader.tables.opening import open_table
 
 if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
@@ -101,7 +103,10 @@ class BatchReader:
         world_size: int = 1,
         even: bool = False,
         num_workers: int = 0,
+        form: TableForm = PLAIN,
+        max_rows: int | None = None,
     ) -> None:
+        self.form, self.max_rows = form, max_rows
         self.tokenizer, self.max_seq_len, self.task_id = tokenizer, max_seq_len, task_id
         self.batch_size, self.in_tokens, self.bucket_window = batch_size, in_tokens, bucket_window
         self.shuffle, self.seed, self.epochs = shuffle, seed, epochs
@@ -307,10 +312,10 @@ class BatchReader:
 
 
 class TaskReader(BatchReader):
-    """Named batches of a TSV file, in an order that depends on (seed, epoch) alone; every row once an epoch.
+    """Named batches of a file of rows, in an order that depends on (seed, epoch) alone; every row once an epoch.
 
     Args:
-        path: TSV with a header naming text_a, and of text_b, label, qid what is there, in any order.
+        path: rows with the columns text_a, and of text_b, label, qid what is there, see ``open_table``.
         tokenizer: encode_batch(texts) -> lists of ids; pad_id, cls_id, sep_id; fingerprint.
         max_seq_len: longest row in tokens, special ones counted; longer rows are cut and counted in `stats`.
         batch_size: examples, or with in_tokens the most that rows * longest row may reach.
@@ -324,12 +329,14 @@ class TaskReader(BatchReader):
         rank, world_size: of each group of world_size batches, batch `rank` is given out here.
         even: where a rank has no batch, give out None in its place: for training.
         num_workers: 0: tokenise in the calling thread; n: in n processes.
+        form: how the file is stored, and which columns count; max_rows: read so many rows, drawn by the seed.
         token_cache_dir: where ids are kept for later epochs and runs; see reader/token_cache.py.
 
     Raises UserError: for a bad file or argument here, for a bad row where the batch with it would come.
     """
 
     known_columns: tuple[str, ...] = KNOWN_COLUMNS
+    lists = False  # whether JSON and Parquet may have lists of tokens and tags
 
     def __init__(
         self,
@@ -345,7 +352,10 @@ class TaskReader(BatchReader):
         labels = LabelRule(label_kind, label_map, num_labels)
         super().__init__(tokenizer, **batching)
         self.token_cache_dir = token_cache_dir
-        self.table = TsvFile(path, ("text_a",) if label_kind is None else ("text_a", "label"), self.known_columns)
+        required = ("text_a",) if label_kind is None else ("text_a", "label")
+        self.table = open_table(path, required, self.known_columns, self.form, self.lists)
+        if self.max_rows is not None and self.max_rows < self.num_examples:
+            self.table.keep(drawn(self.num_examples, self.max_rows, self.seed))
         self.encoder = self.make_encoder(labels)
 
     def survey(self, allow_blank: bool = False) -> Survey:
@@ -358,44 +368,14 @@ class TaskReader(BatchReader):
 
     def make_encoder(self, labels: LabelRule) -> RowEncoder:
         """What turns the lines of `table` into rows."""
-        return RowEncoder(self.table.path, self.table.columns, self.tokenizer, self.max_seq_len, labels)
+        table = self.table
+        return RowEncoder(table.path, table.columns, self.tokenizer, self.max_seq_len, labels, table.layout)
 
     def open_source(self) -> AbstractContextManager[Any]:
         """Rows from the token cache, from worker processes or from this one."""
         return open_source(self)
 
 
-class RowStream:
-    """Rows taken in any number from a stream of chunks of rows; the error of a chunk is raised when its row is due."""
-
-    def __init__(self, chunks: Iterator[EncodedRows]) -> None:
-        self.chunks = chunks
-        self.held: EncodedRows | None = None  # rows not taken yet
-
-    def pull(self, count: int) -> EncodedRows:
-        """The next `count` rows."""
-        parts: list[EncodedRows] = [] if self.held is None else [self.held]
-        have = sum(map(len, parts))
-        while have < count:
-            parts.append(self._next(parts))
-            have += len(parts[-1])
-        rows = concat_rows(parts)
-        taken = rows.slice(0, count)
-        self.held = rows.slice(count, len(rows))
-        self.held.error = rows.error
-        return taken
-
-    def more(self) -> bool:
-        """Takes up one more chunk; False if there is none."""
-        parts = [] if self.held is None else [self.held]
-        try:
-            parts.append(self._next(parts))
-        except StopIteration:
-            return False
-        self.held = concat_rows(parts)
-        return True
-
-    def _next(self, parts):
-        if parts and parts[-1].error is not None:
-            raise UserError(parts[-1].error)
-        return next(self.chunks)
+def drawn(total: int, count: int, seed: int) -> np.ndarray:
+    """int64 [count]: numbers of rows, rising, drawn from ``total`` without replacement."""
+    return np.sort(np.random.RandomState([seed, total]).permutation(total)[:count])

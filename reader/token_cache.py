@@ -37,7 +37,7 @@ from reader.batching import EncodedRows, offsets_of, ragged_arange
 
 if TYPE_CHECKING:
     from reader.row_encoder import RowEncoder
-    from reader.tsv import TsvFile
+    from reader.row_file import RowFile
 
 
 log = logging.getLogger("ernie.reader")
@@ -50,7 +50,7 @@ SMALL = 64 << 20  # bytes; a larger cache gives its pages back as it is read
 class TokenCache:
     """The cache of one (file, tokenizer, settings), see the module. Raises UserError: the directory cannot be made."""
 
-    def __init__(self, directory: str | Path, table: TsvFile, encoder: RowEncoder, fill: bool = True) -> None:
+    def __init__(self, directory: str | Path, table: RowFile, encoder: RowEncoder, fill: bool = True) -> None:
         self.num_rows = table.num_rows
         self.key = cache_key(table, encoder)
         self.directory = Path(directory)
@@ -224,12 +224,12 @@ class TokenCache:
             self.seen = None
 
 
-def cache_key(table: TsvFile, encoder: RowEncoder) -> str:
+def cache_key(table: RowFile, encoder: RowEncoder) -> str:
     """sha256 hex over what decides the ids and labels of a file's rows."""
     labels = encoder.labels
     parts = {
         "format": FORMAT,
-        "content": table.sha256,
+        "content": table.identity,
         "tokenizer": encoder.tokenizer.fingerprint,
         "max_seq_len": encoder.max_seq_len,
         "classes": [_class_name(encoder), _class_name(labels)],  # a subclass may read the same field otherwise

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from propeller.errors import UserError
-from reader.tsv import open_unchanged, read_lines
+from reader.row_file import open_unchanged
 
 if TYPE_CHECKING:
     from reader.batching import EncodedRows
     from reader.row_encoder import RowEncoder
-    from reader.tsv import TsvFile
+    from reader.row_file import RowFile
 
 
 log = logging.getLogger("ernie.reader")
@@ -45,12 +45,12 @@ class ReaderWorkerError(RuntimeError):
 
 
 class WorkerPool:
-    """num_workers spawned processes with a copy of `encoder` (RowEncoder) each, reading the file of `table` (TsvFile).
+    """num_workers spawned processes with a copy of `encoder` (RowEncoder) each, reading the file of `table` (RowFile).
 
     Raises, from `encode`: UserError as the encoder does; ReaderWorkerError if a worker died or its code failed.
     """
 
-    def __init__(self, num_workers: int, encoder: RowEncoder, table: TsvFile) -> None:
+    def __init__(self, num_workers: int, encoder: RowEncoder, table: RowFile) -> None:
         self.num_workers, self.encoder, self.table = num_workers, encoder, table
         self.processes: list[Any] = []
         self.pipes: list[Connection] = []
@@ -58,7 +58,7 @@ class WorkerPool:
 
     def __enter__(self) -> WorkerPool:
         context = multiprocessing.get_context("spawn")
-        args = (self.encoder, self.table.path, self.table.size, self.table.mtime_ns)
+        args = (self.encoder, self.table.data_path, self.table.data_size, self.table.data_mtime_ns)
         try:
             for number in range(self.num_workers):
                 ours, theirs = context.Pipe()
@@ -161,7 +161,7 @@ def work(pipe: Connection, encoder: RowEncoder, path: str, size: int, mtime_ns: 
             while True:
                 rows, begin, size = pipe.recv()
                 begin = begin.astype(np.int64)
-                pipe.send(("rows", encoder.encode(read_lines(fd, begin, begin + size), rows)))
+                pipe.send(("rows", encoder.encode(encoder.layout.read(fd, begin, begin + size), rows)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is done, or dead
     except UserError as error:

@@ -12,7 +12,7 @@ from reader.row_encoder import LabelRule, RowEncoder
 from reader.squad.file import SquadFile
 from reader.tagging.reader import TaggingEncoder
 from reader.tagging.tags import TagSet
-from reader.tsv import TsvFile, read_lines
+from reader.tsv import TsvFile
 
 ROWS = 4096  # at once
 LONGEST = 1 << 20
@@ -64,7 +64,7 @@ def _encoded(table, encoder):
     with table.open() as fd:
         for begin in range(0, table.num_rows, ROWS):
             rows = np.arange(begin, min(begin + ROWS, table.num_rows))
-            encoded = encoder.encode(read_lines(fd, *table.bounds(rows)), rows)
+            encoded = encoder.encode(table.read(fd, rows), rows)
             if encoded.error:
                 raise UserError(encoded.error)
     return table.num_rows

@@ -5,7 +5,8 @@
     python script/convert_tagged.py weiboNER_2nd_conll.train train.tsv --strip_numbers true
 
 A line is a token, columns that are passed over, and its tag, with tabs or blanks between; a blank line ends a sentence
-and -DOCSTART- is none. A file with a header of text_a and label is taken too. label_map.json beside the files holds the
+and -DOCSTART- is none. A file with a header of text_a and label is taken too, and so are the exports of label-studio
+(JSON, JSON-MIN) and doccano (JSON lines), see script/tagged_exports.py. label_map.json beside the files holds the
 tags of all of them. --scheme renames BIO, BIOES, BMES and BILOU tags so that the entities stay the same; none keeps the
 tags as they are, as for parts of speech.
 """
@@ -23,7 +24,7 @@ from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text
 from propeller.flags import FlagParser, boolean
 from reader.row_encoder import load_label_map
-from script import tagged_text
+from script import tagged_exports, tagged_text
 from script.conversion import ALLOW_REFUSED, Refused, Report
 from script.conversion_check import check_tagged
 from script.tagged_text import JOINT
@@ -60,7 +61,8 @@ def read(paths, strip, column=1):
     for path in paths:
         if not path.is_file():
             raise UserError(f"{path}: no such file; check the path")
-        sentences = list(tagged_text.sentences(path, column - 1))
+        export = tagged_exports.is_export(path)
+        sentences = list(tagged_exports.sentences(path) if export else tagged_text.sentences(path, column - 1))
         if not any(sentence.tokens for sentence in sentences):
             raise UserError(f"{path}: no line has a token and a tag; give a file with both, a token a line")
         if column == 1 and tagged_text.counted(sentences):

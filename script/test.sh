@@ -37,6 +37,7 @@ make_venv
 install_requirements requirements.txt
 install_requirements requirements-dev.txt
 if [ "$marks" != "not slow" ]; then # what is optional is tested too
+    install_requirements requirements-data.txt
     install_requirements requirements-engines.txt
     install_requirements requirements-onnx.txt
     install_requirements requirements-pretrain.txt

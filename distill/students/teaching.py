@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distill.layers import LayerTeacher, check_layers, layers_digest, load_layers
 from distill.losses import teaching_inputs
 from distill.mixture import FOREVER, Mixture
-from distill.rows import open_table
+from distill.rows import TEACHER_COLUMNS, open_table
 from distill.soft_labels import SoftLabels, folder_of
 from distill.sources import Asked, Source, Stored
 from distill.students.flags import StudentFlags
@@ -20,6 +20,7 @@ from distill.teacher import CLASSES, NUMBERS, TASKS
 from finetune.spec import ModelSpec, Reading
 from finetune.task import FinetuneTask
 from propeller.errors import UserError
+from reader.tables.form import TableForm
 
 if TYPE_CHECKING:
     from propeller.train.model import Input, RunMode
@@ -48,6 +49,7 @@ class Teaching(FinetuneTask):
     flags: type = StudentFlags
     learns = CLASSES
     taught_reader: type[Taught] = TaughtReader
+    more_columns = tuple(TEACHER_COLUMNS.values())
     # No script of 2019 knows students.
     job = "finetune.prediction.run:PredictionJob"
     script = "python -m finetune.prediction"
@@ -177,11 +179,11 @@ class Teaching(FinetuneTask):
         if not (reading.training and reading.labelled and spec.settings.distils):
             return super().open_reader(path, tokenizer, spec, reading)
         given = spec.settings
-        source = _source(path, spec, cls) if given.teach_labelled else None
+        source = _source(path, spec, cls, reading.form) if given.teach_labelled else None
         labelled = cls._taught(path, tokenizer, spec, reading, source, True)
         unlabelled = None
         if given.unlabelled_set:
-            source = _source(given.unlabelled_set, spec, cls)
+            source = _source(given.unlabelled_set, spec, cls, reading.form)
             unlabelled = cls._taught(given.unlabelled_set, tokenizer, spec, reading, source, False)
         return Mixture(labelled, unlabelled, given.unlabelled_ratio)
 
@@ -190,7 +192,7 @@ class Teaching(FinetuneTask):
         """A ``Taught`` reader of one of the files."""
         others = cls.taught_arguments(spec, reading, is_labelled)
         if not is_labelled:
-            others["epochs"] = FOREVER
+            others.update(epochs=FOREVER, max_rows=None)
         return cls.taught_reader(
             path, tokenizer, source=source, columns=spec.num_labels, is_labelled=is_labelled, **others
         )
@@ -234,16 +236,16 @@ class Teaching(FinetuneTask):
             )
 
 
-def _source(path: str, spec: ModelSpec, task: type[Teaching]) -> Source:
+def _source(path: str, spec: ModelSpec, task: type[Teaching], form: TableForm) -> Source:
     """Where the logits of a file come from. Raises UserError: there are none, or of another kind of teacher."""
     given = spec.settings
-    folder, table = given.teacher_labels or folder_of(path), open_table(path)
+    folder, table = given.teacher_labels or folder_of(path), open_table(path, form=form)
     source: Source
     if given.teacher:
         is_server = "://" in given.teacher
         source = Asked(table, given.teacher, folder, **({"retries": given.teacher_retries} if is_server else {}))
     else:
-        source = Stored(table, SoftLabels.read(folder, table.sha256, path))
+        source = Stored(table, SoftLabels.read(folder, table.identity, path))
     task.check_teacher(source.facts, given.teacher or folder, spec)
     return source
 

@@ -39,6 +39,7 @@ class Classifier(FinetuneTask):
     teaches = "logits"
     not_in_table = ("label_id",)
     job = "finetune.classification.predictions:ClassifyJob"
+    report = "finetune.reporting.classes:report"
     script = "infer_classifyer.py"
     loss_flags = ("class_weights", "label_smoothing", "focal_gamma", "rdrop_alpha", "fgm_epsilon")
     inputs: tuple[Input, ...] = (*ENCODER_INPUTS, Input("labels", [None, 1], "int64", label=True))

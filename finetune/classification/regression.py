@@ -39,6 +39,7 @@ class Regression(FinetuneTask):
     answer_outputs = ("logits",)
     teaches = "logits"
     job = "finetune.classification.predictions:ClassifyJob"
+    report = "finetune.reporting.numbers:report"
     script = "infer_classifyer.py"
     loss_flags = ("rdrop_alpha", "fgm_epsilon")
     inputs = (*ENCODER_INPUTS, Input("labels", [None, 1], "float32", label=True))

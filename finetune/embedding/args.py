@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from finetune.checks import InputChecks
 from finetune.embedding.files import POOLINGS
 from finetune.prediction.args import PRECISION_HELP, ExportArgs, check_onnx
+from finetune.tables import TableFlags
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine
@@ -70,7 +71,7 @@ class ModelArgs:
 class DataArgs:
     """embeddings: of what, and where they go"""
 
-    data_set: str = flag(None, "TSV file with the columns text_a and, for pairs, text_b; label and qid are not read")
+    data_set: str = flag(None, "rows with the columns text_a and, for pairs, text_b; label and qid are not read")
     output_dir: str = flag("embeddings", "folder of cls_emb.npy, top_layer_emb.npy, token_counts.npy, tokens.tsv")
     batch_size: int = flag(32, "rows a batch; tokens with --in_tokens")
     in_tokens: bool = flag(False, "new: count a batch in tokens, padding too")
@@ -109,13 +110,21 @@ class EmbedArgs(NamedTuple):
     export: ExportArgs
     ignored: list[str]
     checks: InputChecks = InputChecks()
+    tables: TableFlags = TableFlags()
 
     def values(self) -> dict[str, Any]:
         """name -> value of every flag."""
-        return {name: value for group in (*self[:4], self.checks) for name, value in asdict(group).items()}
+        return {name: value for group in (*self[:4], self.checks, self.tables) for name, value in asdict(group).items()}
 
 
-GROUPS = {"model": ModelArgs, "data": DataArgs, "checks": InputChecks, "vectors": VectorArgs, "export": ExportArgs}
+GROUPS = {
+    "model": ModelArgs,
+    "data": DataArgs,
+    "tables": TableFlags,
+    "checks": InputChecks,
+    "vectors": VectorArgs,
+    "export": ExportArgs,
+}
 
 
 def parse(prog: str, description: str, argv: Sequence[str]) -> EmbedArgs:

@@ -49,7 +49,8 @@ def start(args: embed_args.EmbedArgs) -> int:
         return 0
     source = _Bundle(args) if args.model.inference_model else _Weights(args)
     data = args.data
-    reading = Reading(batch_size=data.batch_size, in_tokens=data.in_tokens, num_workers=data.num_workers)
+    form = args.tables.form()
+    reading = Reading(batch_size=data.batch_size, in_tokens=data.in_tokens, num_workers=data.num_workers, form=form)
     reader = Embed.open_reader(data.data_set, source.tokenizer, source.spec, reading)
     check_file(reader, args.checks, source.spec)
     log.info("Device count: 1 (%s)", source.place)

@@ -6,7 +6,7 @@ python run_mrc.py --train_set cmrc2018/train.json --dev_set cmrc2018/dev.json --
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,7 @@ from propeller.metrics import Metric
 from propeller.train.model import Input, RunMode
 from reader.squad.file import SquadFile
 from reader.squad.reader import Document, SquadReader, Window
+from reader.tables.form import PLAIN, TableForm
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
@@ -69,6 +70,7 @@ class ReadingComprehension(FinetuneTask):
     answer_outputs = ("start_logits", "end_logits")
     handler = "finetune.mrc.handler:MrcHandler"
     job = "finetune.mrc.predictions:MrcJob"
+    report = "finetune.reporting.answers:report"
     script = "infer_mrc.py"
     loss_flags = ("rdrop_alpha", "fgm_epsilon")
     former_flags = {"head_dropout": 0.0}  # version 0.1 had none there
@@ -141,9 +143,14 @@ class ReadingComprehension(FinetuneTask):
         )
 
     @classmethod
-    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
+    def is_labelled(cls, path: str, spec: ModelSpec, form: TableForm = PLAIN) -> bool:
         """Whether any question has an answer that stands in its context; placeholders are none."""
         return SquadFile(path, on_bad="skip").has_answers
+
+    @classmethod
+    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+        """Answers are no labels."""
+        return iter(())
 
     @classmethod
     def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 from finetune.checks import InputChecks
 from finetune.prediction.int8 import Int8
+from finetune.tables import TableFlags
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, runs_onnx
+from reader.tables.form import PLAIN, TableForm
 
 PRECISION_HELP = (
     "new: bf16: matrix products in bfloat16, about twice as fast; int8: in 8-bit numbers, with --calibration_set, "
@@ -115,19 +117,20 @@ class PredictArgs(NamedTuple):
     script: Any
     task: dict[str, Any]
     checks: InputChecks = InputChecks()
+    tables: TableFlags = TableFlags()
 
     def values(self) -> dict[str, Any]:
         """name -> value of every flag."""
-        groups = [group for group in (*self[:4], self.checks) if group is not None]
+        groups = [group for group in (*self[:4], self.checks, self.tables) if group is not None]
         return {name: value for group in groups for name, value in asdict(group).items()} | self.task
 
 
-def int8_of(precision: str, export: ExportArgs) -> Int8 | None:
+def int8_of(precision: str, export: ExportArgs, form: TableForm = PLAIN) -> Int8 | None:
     """What an int8 model is compared on, or None where none is made."""
-    return Int8(str(export.calibration_set), export.max_loss) if precision == "int8" else None
+    return Int8(str(export.calibration_set), export.max_loss, form) if precision == "int8" else None
 
 
-GROUPS = {"model": ModelArgs, "data": DataArgs, "checks": InputChecks, "export": ExportArgs}
+GROUPS = {"model": ModelArgs, "data": DataArgs, "tables": TableFlags, "checks": InputChecks, "export": ExportArgs}
 
 
 def parse(

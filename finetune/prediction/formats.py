@@ -16,10 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from reader.sources import CHUNK_ROWS
-from reader.tsv import TsvFile, read_lines
+from reader.row_file import RowFile
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
@@ -27,15 +24,18 @@ if TYPE_CHECKING:
 
 
 COPIED = ("qid", "text_a", "text_b")
+BLANKS = str.maketrans("\t\n\r", "   ")
 
 
-def table_rows(table: TsvFile) -> Iterator[dict[str, str]]:
-    """The fields of every row of a ``TsvFile``: column -> text. The rows are known to be valid."""
-    rows = np.arange(table.num_rows)
-    with table.open() as fd:
-        for begin in range(0, len(rows), CHUNK_ROWS):
-            for line in read_lines(fd, *table.bounds(rows[begin : begin + CHUNK_ROWS])):
-                yield dict(zip(table.columns, line.decode("utf8").removesuffix("\r").split("\t")))
+def table_rows(table: RowFile) -> Iterator[dict[str, str]]:
+    """The fields of every row of a file: column -> text. The rows are known to be valid."""
+    for _, record in table.records():
+        yield dict(zip(table.columns, table.layout.fields(record)))
+
+
+def on_one_line(text: str) -> str:
+    """A text as a cell of a TSV: each tab and line end in it is a blank, so that places in it stay."""
+    return text.translate(BLANKS)
 
 
 class TableFormat:
@@ -62,7 +62,7 @@ class TableFormat:
             decoded: what ``FinetuneTask.decode`` gave.
         """
         cells = dict(self._cells(decoded))
-        text = "\t".join([*(row[name] for name in self.copied), *cells.values()]) + "\n"
+        text = "\t".join([*(on_one_line(row[name]) for name in self.copied), *cells.values()]) + "\n"
         if self._begun:
             return text
         self._begun = True

@@ -17,6 +17,7 @@ from propeller.bundle import ONNX, ONNX_INT8
 from propeller.errors import UserError
 from propeller.service.engines import import_onnxruntime
 from reader.reading import Reading
+from reader.tables.form import PLAIN, TableForm
 
 if TYPE_CHECKING:
     from finetune.prediction.export import Checkpoint
@@ -32,11 +33,13 @@ class Int8:
 
     Attributes:
         rows: a file that the model's task reads; labels are used where a classifier's rows have them, and not needed.
+        form: how they are stored, and which columns count.
         max_loss: of ``FinetuneTask.answers_changed``, the mean over all answers.
     """
 
     rows: str
     max_loss: float
+    form: TableForm = PLAIN
 
     def check(self, folder: Path, checkpoint: Checkpoint) -> None:
         """Compare the two ONNX files of a directory on the rows, and say what was found.
@@ -47,10 +50,9 @@ class Int8:
         from finetune.metrics import best_class  # scikit-learn, which --help need not wait for
 
         task, spec = checkpoint.task, checkpoint.spec
-        labelled = (
-            task.answer_outputs == ("probs",) and task.label_kind == "class" and task.is_labelled(self.rows, spec)
-        )
-        reading = Reading(batch_size=BATCH, labelled=labelled)
+        labelled = task.answer_outputs == ("probs",) and task.label_kind == "class"
+        labelled = labelled and task.is_labelled(self.rows, spec, self.form)
+        reading = Reading(batch_size=BATCH, labelled=labelled, form=self.form)
         reader = task.open_reader(self.rows, checkpoint.tokenizer, spec, reading)
         exact, rough = _session(folder / ONNX), _session(folder / ONNX_INT8)
         losses, right = [], []

@@ -104,7 +104,11 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
     """
     data = args.data
     reading = Reading(
-        batch_size=data.batch_size, num_workers=data.num_workers, labelled=False, on_bad=args.checks.on_bad
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        labelled=False,
+        on_bad=args.checks.on_bad,
+        form=args.tables.form(),
     )
     with _named_file(data.predict_set) as path:
         reader = job.open_reader(path, model, spec, reading, args)
@@ -123,7 +127,7 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
 
 
 class PredictionJob:
-    """Rows of a TSV and what a model predicts of them, as TSV or JSON lines.
+    """Rows of a file and what a model predicts of them, as TSV or JSON lines.
 
     Args:
         tasks: names of the tasks it predicts, the first one that of a checkpoint which does not say.

@@ -85,7 +85,7 @@ def _bundle_of_checkpoint(args, job, stack):
     if folder.exists() and not export.overwrite:
         raise UserError(f"{folder}: exists already: predict with it (--inference_model), or replace it (--overwrite)")
     onnx = export.onnx or (runs_onnx(args.data.engine) and args.data.precision != "int8")
-    int8 = int8_of(args.data.precision, export)
+    int8 = int8_of(args.data.precision, export, args.tables.form())
     is_new = not target.exists()
     try:
         export_checkpoint(folder, checkpoint, runtime.place(args.data.use_cuda), onnx, export.overwrite, int8)

@@ -18,9 +18,10 @@ from finetune.tagging.task import SentenceLines, SequenceLabel, decode_sentence
 from reader.batching import EncodedRows
 from reader.ordered import WINDOW
 from reader.pyreader import PyReader
+from reader.row_stream import RowStream
 from reader.tagging.reader import Parts, TaggingReader
 from reader.tagging.running_text import RunningTextReader
-from reader.task_reader import BatchReader, RowStream
+from reader.task_reader import BatchReader
 
 if TYPE_CHECKING:
     from finetune.prediction.args import PredictArgs

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ import paddle.nn.functional as F
 from ernie.modeling import Linear
 from finetune.losses import class_losses, divergence
 from finetune.metrics import f1_score
+from finetune.prediction.formats import on_one_line
 from finetune.tagging.flags import SequenceLabelArgs
 from finetune.task import ENCODER_INPUTS, FinetuneTask
 from propeller.errors import UserError
@@ -31,9 +32,10 @@ from propeller.files import atomic_text
 from propeller.metrics import Metric
 from propeller.train.model import Input, RunMode
 from reader.survey import is_placeholder, label_fields
-from reader.tagging.reader import Sentence, TaggingReader, find_separator, split_tokens
+from reader.tables.form import PLAIN, TableForm
+from reader.tables.opening import open_table
+from reader.tagging.reader import BLANK, Sentence, TaggingReader, find_separator, split_tokens
 from reader.tagging.tags import TagSet
-from reader.tsv import TsvFile
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
@@ -70,10 +72,12 @@ class SequenceLabel(FinetuneTask):
     name = "sequence_label"
     head_prefix: tuple[str, ...] = ("cls_seq_label_out",)
     flags: type = SequenceLabelArgs
+    tags_tokens = True
     answer_outputs = ("probs",)
     teaches = "logits"
     handler = "finetune.tagging.handler:TaggingHandler"
     job = "finetune.tagging.predictions:TaggingJob"
+    report = "finetune.reporting.tags:report"
     script = "infer_sequence_labeling.py"
     loss_flags = ("class_weights", "label_smoothing", "focal_gamma", "rdrop_alpha", "fgm_epsilon")
     inputs = (
@@ -150,17 +154,32 @@ class SequenceLabel(FinetuneTask):
         return TaggingReader(path, tokenizer, labelled=reading.labelled, **cls.reader_arguments(spec, reading))
 
     @classmethod
-    def is_labelled(cls, path: str, spec: ModelSpec) -> bool:
+    def is_labelled(cls, path: str, spec: ModelSpec, form: TableForm = PLAIN) -> bool:
         """Whether any tag of a test file is more than a placeholder or O."""
         tags = tag_set(spec)
         known, outside = set(tags.names), tags.names[tags.outside]
-        table = TsvFile(path, known=TaggingReader.known_columns)
+        table = open_table(path, known=TaggingReader.known_columns, form=form, lists=True)
         separator = find_separator(table)
         return any(
             word != outside and not is_placeholder(word, known)
             for field in label_fields(table)
             for word in split_tokens(field, separator)
         )
+
+    @classmethod
+    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+        """The tags of all tokens."""
+        table = open_table(path, ("text_a", "label"), TaggingReader.known_columns, form, lists=True)
+        separator = find_separator(table)
+        for field in label_fields(table):
+            yield from (tag.strip(BLANK) for tag in split_tokens(field, separator))
+
+    @classmethod
+    def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:
+        """By type and prefix, ``--o_label`` the last; it is there whether a token has it or not, for padding."""
+        outside = settings.o_label
+        rest = sorted({*words} - {outside}, key=lambda tag: (tag.partition("-")[2], "BIMES".find(tag[0]), tag))
+        return [*rest, outside]
 
     @classmethod
     def reader_arguments(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
@@ -355,8 +374,10 @@ class SentenceLines:
         columns.append([f"{token['probability']:.5f}" for token in decoded["tokens"]])
         if running:
             columns.insert(0, sentence.tokens)
-        joined = [sentence.separator.join(column) for column in columns]
-        return "\t".join([sentence.text, *joined, json.dumps(decoded["entities"], ensure_ascii=False)]) + "\n"
+        joined = [on_one_line(sentence.separator.join(column)) for column in columns]
+        return (
+            "\t".join([on_one_line(sentence.text), *joined, json.dumps(decoded["entities"], ensure_ascii=False)]) + "\n"
+        )
 
     def json(self, sentence: Sentence, decoded: Mapping[str, Any]) -> str:
         """A JSON object: ``text``, ``tokens``, ``tags``, ``probabilities``, ``entities``."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from finetune import legacy_flags
 from finetune.checks import CheckArgs
+from finetune.tables import LabelledTableFlags
 from finetune.training.options import AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
@@ -77,9 +78,10 @@ class ModelArgs:
 
 @dataclass(frozen=True)
 class DataArgs:
-    """data: TSV files with a header naming text_a, text_b, label, qid in any order"""
+    """data: files of rows with the columns text_a, text_b, label, qid in any order"""
 
     train_set: str = flag(None, "rows to train on")
+    max_train_rows: int | None = flag(None, "train on so many rows of it, drawn by --random_seed [all]")
     dev_set: str | None = flag(
         None, "rows to evaluate on, several files with commas between; the first one picks the best"
     )
@@ -171,12 +173,13 @@ class Args(NamedTuple):
     optimizer: OptimizerArgs = OptimizerArgs()
     loss: LossArgs = LossArgs()
     averaging: AveragingArgs = AveragingArgs()
+    tables: LabelledTableFlags = LabelledTableFlags()
     ranks: Ranks = Ranks()  # the processes that share the work; no flag, the launcher's environment says
 
 
 GROUPS = {
-    "model": ModelArgs, "data": DataArgs, "checks": CheckArgs, "train": TrainArgs, "optimizer": OptimizerArgs,
-    "loss": LossArgs, "averaging": AveragingArgs, "run": RunArgs,
+    "model": ModelArgs, "data": DataArgs, "tables": LabelledTableFlags, "checks": CheckArgs, "train": TrainArgs,
+    "optimizer": OptimizerArgs, "loss": LossArgs, "averaging": AveragingArgs, "run": RunArgs,
 }  # fmt: skip
 
 
@@ -293,6 +296,8 @@ def _check(args):
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
     if run.hang_timeout is not None and run.hang_timeout < 0:
         raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
+    if data.max_train_rows is not None and data.max_train_rows < 1:
+        raise UserError(f"--max_train_rows must be at least 1, not {data.max_train_rows}")
     if data.queue_size < 1:
         raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
     check_options(args)

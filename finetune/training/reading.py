@@ -34,6 +34,8 @@ def reading_of(args: Args, training: bool = False, labelled: bool = True) -> Rea
         training=training,
         labelled=labelled,
         on_bad=args.checks.on_bad,
+        form=args.tables.form(),
+        max_rows=data.max_train_rows,
     )
 
 

@@ -261,7 +261,7 @@ class Finetuner:
     def _is_labelled(self, path):
         """Whether a test set can be scored; said once where its labels are placeholders."""
         if path not in self._labelled:
-            self._labelled[path] = self.task.is_labelled(path, self.spec)
+            self._labelled[path] = self.task.is_labelled(path, self.spec, self.args.tables.form())
             if not self._labelled[path]:
                 log.info("%s: no labels or answers to score against: it is predicted alone", path)
         return self._labelled[path]

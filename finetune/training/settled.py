@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ernie import packed
 from ernie.checkpoint import check_vocab
+from finetune.labels import find_labels
 from finetune.spec import DEFAULTS, RECORD, ModelSpec, read_record, settle, settled_labels
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
@@ -62,9 +63,13 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     # The defaults of 2019 where the run began with them, before weights could say otherwise.
     kept = {name: DEFAULTS[name] for name in TEXT if begun and begun.flags.get(f"--{name}") == DEFAULTS[name]}
     stored = {**_stored(given), **kept}
-    label_map = stored.get("label_map")
+    label_map, source = stored.get("label_map"), given.label_map_config or "label map"
     if given.label_map_config:  # a number has none, whatever is in the file: ``check`` says so
         label_map = {} if task.label_kind == "float" else load_label_map(given.label_map_config)
+    elif run.do_train and "num_labels" not in stored:
+        found = find_labels(task, args.data.train_set, args.tables.form(), given.num_labels, settings)
+        label_map, source = found.label_map, args.data.train_set
+        stored = {**stored, **({} if found.num_labels is None else {"num_labels": found.num_labels})}
     values = settle(given, stored, DEFAULTS)
     spec = ModelSpec(
         task=task.name,
@@ -73,7 +78,7 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
         metric=task.metric(settings),
         settings=settings,
         network=config.to_dict(),
-        label_map_source=given.label_map_config or "label map",
+        label_map_source=source,
         **values,
     )
     task.check(spec)

@@ -28,7 +28,7 @@ from reader.batching import EncodedRows, make_batch, offsets_of
 from reader.sources import chunks_of_places
 from reader.squad.file import Question, SquadFile
 from reader.survey import BadRow, Survey, count_pieces, spread_rows
-from reader.task_reader import BatchReader
+from reader.task_reader import BatchReader, drawn
 from reader.tsv import shorten
 from tokenization import tokenize_chinese_chars
 
@@ -111,8 +111,15 @@ class SquadReader(BatchReader):
         for name, value in (("doc_stride", doc_stride), ("max_query_length", max_query_length)):
             if value < 1:
                 raise UserError(f"--{name} must be at least 1, not {value}")
+        if not self.form.is_default:
+            raise UserError(
+                "reading comprehension reads JSON in SQuAD's layout: leave --format and the columns' flags out"
+            )
         self.answers, self.doc_stride, self.max_query_length = answers, doc_stride, max_query_length
         self.file = self.table = path if isinstance(path, Questions) else SquadFile(path, answers, on_bad)
+        if self.max_rows is not None and self.max_rows < len(self.file.questions):
+            chosen = drawn(len(self.file.questions), self.max_rows, self.seed)
+            self.file.questions = [self.file.questions[number] for number in chosen.tolist()]
         added = getattr(tokenizer, "added_tokens", None)
         self._parts = lambda context, start, answer: _parts(context, start, answer, added)
         self._ids_of_parts = lru_cache(KEPT_CONTEXTS)(lambda *context: tokenizer.encode_batch(self._parts(*context)))

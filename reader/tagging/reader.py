@@ -10,6 +10,7 @@ the first form in all its rows, and blanks in it belong to the tokens; a file wi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
@@ -21,13 +22,15 @@ import numpy as np
 from propeller.errors import UserError
 from reader.batching import EncodedRows, all_cuts, encode_rows, offsets_of, pad_flat
 from reader.row_encoder import BLANK_TEXT, LabelRule, RowEncoder
+from reader.row_stream import RowStream
 from reader.sources import CHUNK_ROWS
 from reader.tagging.tags import TagSet
-from reader.task_reader import ReaderPosition, RowStream, TaskReader
-from reader.tsv import TsvFile, read_lines, where
+from reader.task_reader import ReaderPosition, TaskReader
+from reader.tsv import TsvFile
 from tokenization_basic import patterns
 
 if TYPE_CHECKING:
+    from reader.row_file import RowFile
     from reader.survey import Survey
     from reader.tokenizer import Tokenizer
 
@@ -39,13 +42,22 @@ BLANK = " "
 WHOLE = 2**31 - 1  # a length no row reaches
 
 
-def find_separator(table: TsvFile) -> str:
-    """`SEPARATOR` if the byte is anywhere in the file, else `BLANK`."""
+def find_separator(table: RowFile) -> str:
+    """`SEPARATOR` if the byte is anywhere in the file or its texts, else `BLANK`."""
+    if not isinstance(table, TsvFile):
+        return SEPARATOR if any(SEPARATOR in text for text in _texts(table)) else BLANK
     with table.open() as fd, open(fd, "rb", closefd=False) as file:
         while block := file.read(1 << 22):
             if SEPARATOR.encode() in block:
                 return SEPARATOR
     return BLANK
+
+
+def _texts(table):
+    place = table.columns.index("text_a")
+    for _, record in table.records():
+        with contextlib.suppress(ValueError):
+            yield table.layout.fields(record)[place]
 
 
 class Sentence:
@@ -105,9 +117,9 @@ class TaggingEncoder(RowEncoder):
     """
 
     def __init__(
-        self, table: TsvFile, tokenizer: Tokenizer, max_seq_len: int, labels: LabelRule, tags: TagSet, whole: bool
+        self, table: RowFile, tokenizer: Tokenizer, max_seq_len: int, labels: LabelRule, tags: TagSet, whole: bool
     ) -> None:
-        super().__init__(table.path, table.columns, tokenizer, max_seq_len, labels)
+        super().__init__(table.path, table.columns, tokenizer, max_seq_len, labels, table.layout)
         self.tags, self.separator = tags, find_separator(table)
         self.max_seq_len = WHOLE if whole else max_seq_len
         self.cache_facts = [tags.padding, self.separator]
@@ -122,7 +134,7 @@ class TaggingEncoder(RowEncoder):
                 tokens = split_tokens(values[self.text_a], self.separator)
                 parsed.append((tokens, self._classes(values, len(tokens)) if self.tagged else tokens))
             except ValueError as problem:
-                error = f"{where(self.path, int(row))}: {problem}"
+                error = f"{self.layout.where(int(row))}: {problem}"
                 break
         pieces = self.pieces(token for tokens, _ in parsed for token in tokens)
         ids, classes = [], []
@@ -130,7 +142,7 @@ class TaggingEncoder(RowEncoder):
             try:
                 classes.append(self._spread(tokens, tags, pieces) if self.tagged else ())
             except ValueError as problem:
-                error = f"{where(self.path, int(row))}: {problem}"
+                error = f"{self.layout.where(int(row))}: {problem}"
                 break
             ids.append([piece for token in tokens for piece in pieces[token]])
         encoded = encode_rows(ids, None, self.max_seq_len, self.tokenizer.cls_id, self.tokenizer.sep_id)
@@ -201,6 +213,7 @@ class TaggingReader(TaskReader):
     """
 
     known_columns: tuple[str, ...] = ("text_a", "label")
+    lists = True
     encoder: TaggingEncoder
 
     def __init__(
@@ -216,6 +229,8 @@ class TaggingReader(TaskReader):
         self.tags, self.windows = tags, windows
         kind = "class" if labelled else None
         super().__init__(path, tokenizer, label_map=tags.mapping, num_labels=tags.num_labels, label_kind=kind, **others)
+        if self.form.text_b is not None:
+            raise UserError(f"--text_pair_column {self.form.text_b}: tagged sentences have one text; leave it out")
         if windows and (self.bucket_window or self.shuffle):
             raise UserError("windows over long sentences come in the file's order: turn shuffle and bucketing off")
         self.stats.update(long=0, windows=0, misplaced=0)
@@ -319,7 +334,7 @@ class TaggingReader(TaskReader):
         encoder, rows = self.encoder, np.arange(self.num_examples)
         with self.table.open() as fd:
             for begin in range(0, len(rows), CHUNK_ROWS):
-                lines = read_lines(fd, *self.table.bounds(rows[begin : begin + CHUNK_ROWS]))
+                lines = self.table.read(fd, rows[begin : begin + CHUNK_ROWS])
                 found = [encoder.sentence(line) for line in lines]
                 pieces = encoder.pieces(token for sentence in found for token in sentence.tokens)
                 for sentence in found:

@@ -14,7 +14,6 @@ import numpy as np
 from reader.batching import EncodedRows, encode_rows
 from reader.row_encoder import LabelRule
 from reader.tagging.reader import Sentence, TaggingEncoder, TaggingReader
-from reader.tsv import where
 
 
 class RunningTextEncoder(TaggingEncoder):
@@ -27,7 +26,7 @@ class RunningTextEncoder(TaggingEncoder):
             try:
                 sentences.append(self.sentence(line))
             except ValueError as problem:
-                error = f"{where(self.path, int(row))}: {problem}"
+                error = f"{self.layout.where(int(row))}: {problem}"
                 break
         pieces = self.pieces(token for sentence in sentences for token in sentence.tokens)
         ids = [[piece for token in sentence.tokens for piece in pieces[token]] for sentence in sentences]

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -14,7 +15,10 @@ from propeller.errors import UserError
 from reader.pretraining.shards import read_filelist
 from reader.row_encoder import LabelRule, load_label_map
 from reader.squad.file import SquadFile
+from reader.tables.form import PLAIN, TableForm
+from reader.tables.opening import open_table
 from reader.tsv import TsvFile
+from script import tagged_exports
 from script.conversion_check import check_table, check_tagged
 from tests.helpers.common import ROOT
 from tokenization import build_tokenizer
@@ -22,6 +26,7 @@ from tokenization import build_tokenizer
 TEXT = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^```text (\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.M | re.S) for line in block.splitlines()]
+CHOSEN = TableForm(text_a="review", label="stars")
 CANAL = ["运河", "运河连接两座城市。今天仍然通航。"]
 
 
@@ -33,12 +38,28 @@ def place(tmp_path):
     return tmp_path
 
 
+def texts_of(path, form=CHOSEN, lists=False):
+    """text_a of each row."""
+    table = open_table(path, ("text_a", "label"), form=form, lists=lists)
+    place = table.columns.index("text_a")
+    return [table.layout.fields(record)[place] for _, record in table.records()]
+
+
+def tagged_in(path):
+    """The tags of each text of an export."""
+    return [" ".join(each.tags) for each in tagged_exports.sentences(path) if each.problem is None]
+
+
 TOKENS = functools.partial(build_tokenizer, "FullTokenizer")
 READ = {
     "train.tsv": lambda path: check_table(path, LabelRule("class")) == 2,
-    "reviews.csv": lambda path: pytest.raises(UserError, TsvFile, path).match("separated by commas"),
+    "reviews.csv": lambda path: texts_of(path) == ["good, and cheap", "cold soup"],
+    "reviews.jsonl": lambda path: texts_of(path) == ["good, and cheap", "cold soup"],
+    "tagged.jsonl": lambda path: texts_of(path, PLAIN, lists=True) == ["New York\x02is\x02far", "far"],
     "tagging.tsv": lambda path: check_tagged(path, {"B-LOC": 0, "I-LOC": 1, "O": 2}, "IOB") == 2,
     "train.bio": lambda path: pytest.raises(UserError, TsvFile, path).match("looks like tagged text"),
+    "studio.json": lambda path: tagged_in(path) == ["B-PER O B-LOC O"],
+    "doccano.jsonl": lambda path: tagged_in(path) == ["B-PER O B-LOC O", "B-PER O O"],
     "squad.json": lambda path: [each.answer for each in SquadFile(path, "train").questions] == ["1850"],
     "rows.jsonl": lambda path: [each.answer for each in SquadFile(path, "train").questions] == ["1850", "The mill"],
     "first_release.json": lambda path: SquadFile(path, "train").questions[0].answers == ("1850年", "1850"),
@@ -67,12 +88,15 @@ def test_the_commands_convert_the_examples(place):
     made = {}
     for command in COMMANDS:
         script, *words = shlex.split(command)[1:]
+        called = ["-m", words.pop(0)] if script == "-m" else [str(ROOT / script)]
         done = subprocess.run(
-            [sys.executable, str(ROOT / script), *words], cwd=place, capture_output=True, text=True, check=False
-        )
+            [sys.executable, *called, *words], cwd=place, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         made[command] = (place / "train.tsv").read_text(encoding="utf-8").replace("\x02", " ")
-    table, tagged, _ = made.values()
+    _, table, tagged, _ = made.values()
+    assert sorted(path.name for path in (place / "reviews").iterdir()) == ["test.csv", "train.csv"]
     assert table == "text_a\tlabel\ngood, and cheap\t5\ncold soup\t1\n"
     assert tagged == "text_a\tlabel\nAnna visited Riga\tB-PER O B-LOC\n"
     assert json.loads((place / "data" / "label_map.json").read_text()) == {"S-LOC": 0, "S-PER": 1, "O": 2}

@@ -60,7 +60,9 @@ MODULES = tuple(
     ["-m", name]
     for name in (
         "ernie.convert",
+        "finetune.report",
         "finetune.score",
+        "finetune.split",
         "finetune.embedding.server",
         "finetune.embedding.client",
         "propeller.tools.ckpt_inspector",

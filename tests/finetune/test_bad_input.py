@@ -45,7 +45,7 @@ ROWS = {
     "too many fields": (b"label\ttext_a\n1\tgood\tfilm\n", ["line 2"]),
     "blank line": (b"label\ttext_a\n1\tgood\n\n0\tbad\n", ["line 3"]),
     "unknown label": (b"label\ttext_a\n1\tgood\nx\tbad\n", ["line 3", "'x'"]),
-    "label outside": (b"label\ttext_a\n1\tgood\n2\tbad\n", ["line 3", "2", "num_labels"]),
+    "label outside": (b"label\ttext_a\n1\tgood\n7\tbad\n", ["line 3", "7", "num_labels"]),
     "not utf-8": (b"label\ttext_a\n1\tgood\n0\tb\xff\n", ["line 3", "UTF-8"]),
     "empty file": (b"", ["empty"]),
     "header only": (b"label\ttext_a\n", ["line 1"]),

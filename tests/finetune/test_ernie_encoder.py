@@ -197,6 +197,9 @@ ELSEWHERE = {
     "log_file": "test_a_log_file",
     "on_bad": "test_checks.py: test_one_answer_to_one_file_from_prediction_and_embedding",
     "allow_blank": "test_checks.py: test_blank_cells_are_taken_on_request_by_both",
+    "format": "test_rows_in_any_form.py",
+    "text_column": "test_rows_in_any_form.py",
+    "text_pair_column": "test_rows_in_any_form.py",
     "allow_refused": "test_checks.py: test_most_rows_refused_is_no_success",
     "allow_unk": "test_checks.py: test_a_file_in_another_language_is_not_predicted",
 }

@@ -292,7 +292,6 @@ MAPS = {
     "no padding label": (IOB, {"padding_label": "PAD"}, "has no 'PAD'"),
     "another scheme": (IOB, {"chunk_scheme": "IOE"}, "'B-PER' is not a tag of the chunk scheme IOE"),
     "no tag": ({**IOB, "I-LOC": 3, "PLACE": 4, "O": 5}, {"num_labels": 6}, "'PLACE' is not a tag"),
-    "no map": (None, {"label_map_config": None}, "--label_map_config is needed"),
     "missing map": (None, {"label_map_config": "none.json"}, "none.json"),
 }
 

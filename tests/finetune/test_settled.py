@@ -7,7 +7,7 @@ import pytest
 from finetune.classification.classifier import Classifier
 from finetune.training.args import from_keywords
 from finetune.training.settled import settle_run
-from tests.helpers.tiny import make_model
+from tests.helpers.tiny import make_model, write_tsv
 
 
 def settled(model, folder, **flags):
@@ -16,7 +16,7 @@ def settled(model, folder, **flags):
         "ernie_config_path": model / "ernie_config.json",
         "vocab_path": model / "vocab.txt",
         "init_pretraining_params": model / "params",
-        "train_set": "train.tsv",
+        "train_set": write_tsv(folder.parent / "train.tsv", [(0, "film")]),
         "max_seq_len": 24,
         "checkpoints": folder,
         **flags,

@@ -15,7 +15,7 @@ from ernie.config import ErnieConfig
 from propeller import pdparams
 from propeller.errors import UserError
 from propeller.pdparams import read_pdparams
-from reader import tsv
+from reader import row_file, tsv
 from reader.pretraining import shards
 from reader.pretraining.shards import read_blocks
 from reader.tsv import TsvFile
@@ -28,7 +28,7 @@ MOST = 1 << 12
 @pytest.fixture
 def short_lines(monkeypatch):
     """Lines of 4 KiB at most, in blocks of 1 KiB."""
-    for module in (tsv, shards):
+    for module in (row_file, tsv, shards):
         monkeypatch.setattr(module, "LONGEST_LINE", MOST)
     monkeypatch.setattr(tsv, "BLOCK", 1 << 10)
     monkeypatch.setattr(shards, "CHUNK", 1 << 10)

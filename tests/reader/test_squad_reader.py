@@ -381,3 +381,13 @@ def test_the_question_may_take_all_but_one_token(tokenizer, tmp_path, room):
             SquadReader(path, tokenizer, answers="train", max_seq_len=length, batch_size=2)
     else:
         assert SquadReader(path, tokenizer, answers="train", max_seq_len=length, batch_size=2).num_examples == 3
+
+
+def test_so_many_questions_are_drawn_by_the_seed(long_file, tokenizer):
+    def ids(**flags):
+        reader = SquadReader(long_file, tokenizer, answers="train", batch_size=4, max_rows=4, **READING, **flags)
+        return [question.id for question in reader.file.questions]
+
+    assert len(ids(seed=1)) == 4
+    assert ids(seed=1) == sorted(ids(seed=1)) == ids(seed=1), "in the file's order"
+    assert ids(seed=1) != ids(seed=2)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propeller.errors import UserError
+from reader.tables.opening import open_table
 from reader.tagging.tags import TagSet
-from script import convert_tagged, tagged_text
+from script import convert_tagged, tagged_exports, tagged_text
 from script.conversion_check import check_tagged
 from script.tagged_text import entities, is_chunked, label_map, outside_of, renamed
 
@@ -190,3 +191,93 @@ def test_a_file_of_which_most_is_refused_is_not_converted(tmp_path, capsys):
     path.write_text("Riga B-LOC\nis O\n\nAnna\nBerzina B-PER\n")  # half of it is a line of the report
     assert convert_tagged.main([str(path), str(out)]) == 0
     assert "2 rows in, 1 rows out, 1 refused" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- exports of annotation tools
+
+STUDIO = [
+    {"id": 1, "data": {"text": "Anna Berzina visited 灯塔 😀 Riga."}, "annotations": [
+        {"was_cancelled": True, "result": []}, {"was_cancelled": False, "result": [
+            {"type": "labels", "value": {"start": 0, "end": 12, "text": "Anna Berzina", "labels": ["PER"]}},
+            {"type": "labels", "value": {"start": 21, "end": 23, "text": "灯塔", "labels": ["LOC"]}},
+            {"type": "choices", "value": {"choices": ["good"]}},
+            {"type": "labels", "value": {"start": 27, "end": 31, "text": "Riga", "labels": ["LOC"]}},
+        ]}]},
+    {"id": 2, "data": {"text": "nobody"}, "annotations": []},
+    {"id": 3, "data": {"text": "the film"}, "annotations": [{"result": []}]},
+]  # fmt: skip
+SMALL = [{"text": each["data"]["text"], "id": 1, "label": [
+    part["value"] for part in each["annotations"][-1]["result"] if "labels" in part["value"]
+]} for each in STUDIO if each["annotations"]]  # fmt: skip
+DOCCANO = [
+    {
+        "id": 1,
+        "text": "Anna Berzina visited 灯塔 😀 Riga.",
+        "label": [[0, 12, "PER"], [21, 23, "LOC"], [26, 30, "LOC"]],
+    },
+    {"id": 3, "text": "the film", "label": []},
+]
+NEWER = [
+    {**{key: value for key, value in each.items() if key != "label"}, "relations": [], "entities": [
+        {"id": 5, "start_offset": start, "end_offset": end, "label": kind} for start, end, kind in each["label"]]}
+    for each in DOCCANO
+]  # fmt: skip
+EXPORTS = {
+    "label-studio": json.dumps(STUDIO, ensure_ascii=False, indent=1),
+    "label-studio, small": json.dumps(SMALL, ensure_ascii=False),
+    "doccano": "".join(json.dumps(row) + "\n" for row in DOCCANO),
+    "doccano, newer": "\ufeff" + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in NEWER),
+}
+
+
+@pytest.mark.parametrize("case", EXPORTS)
+def test_an_export_with_places(tmp_path, case):
+    """Places of label-studio count the units of UTF-16, where a smiley is two."""
+    rows, mapping = convert(tmp_path, EXPORTS[case], name="export.json")
+    assert rows == ["Anna Berzina visited 灯 塔 😀 Riga .\tB-PER I-PER O B-LOC I-LOC O B-LOC O", "the film\tO O"]
+    assert mapping == {"B-LOC": 0, "I-LOC": 1, "B-PER": 2, "I-PER": 3, "O": 4}
+    assert check_tagged(tmp_path / "out" / "train.tsv", mapping, "IOB") == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "tags"),
+    [
+        ([[0, 4, "A"], [4, 8, "B"]], "Anna:B-A land:B-B s:O"),
+        ([[1, 4, "A"]], "A:O nna:B-A lands:O"),
+        ([[0, 4, "A"], [3, 8, "B"]], None),
+        ([[0, 40, "A"]], None),
+        ([[3, 3, "A"]], None),
+        ([[-1, 3, "A"]], None),
+    ],
+)
+def test_entities_cut_words_and_do_not_overlap(tmp_path, labels, tags):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "Annalands", "label": labels}) + "\n")
+    ((line, tokens, names, problem),) = tagged_exports.sentences(tmp_path / "a.jsonl")
+    assert line == 1
+    if tags is None:
+        assert problem
+    else:
+        assert problem is None
+        assert " ".join(map(":".join, zip(tokens, names))) == tags
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"text": "a", "label": ["good"]}\n', "line 1: \"'good'\" is not an entity|line 1: 'good' is not an entity"),
+        ('{"title": "a", "body": "b", "label": []}\n', r"line 1: no field 'text' \(there: title, body, label\)"),
+        ('[{"text": "a", "label": []},\n{"text": }]', "line 2: not JSON"),
+        ('{"text": "a"\n', "line 1: not JSON"),
+    ],
+    ids=["classes", "no text", "array", "line"],
+)
+def test_another_export_is_refused_with_its_line(tmp_path, content, said):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=said):
+        convert_tagged.main([str(tmp_path / "a.json"), str(tmp_path / "a.tsv")])
+
+
+def test_an_export_given_to_training_names_the_converter(tmp_path):
+    (tmp_path / "a.json").write_text(EXPORTS["label-studio"])
+    with pytest.raises(UserError, match=r"export of label-studio or doccano: python script/convert_tagged\.py"):
+        open_table(tmp_path / "a.json")

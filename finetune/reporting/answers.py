@@ -1,0 +1,79 @@
+"""The report of reading comprehension: by length of question, answer and context, and the questions that go wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finetune.mrc import answers as mrc_answers
+from finetune.mrc.predictions import InOrder, own_logits
+from finetune.mrc.scores import SCRIPTS, language_of, score
+from finetune.prediction.run import Progress, ordered_results
+from finetune.reporting.parts import Report, Table, bands, by_confidence
+
+if TYPE_CHECKING:
+    from finetune.prediction.model import InferenceModel
+
+
+def report(model: InferenceModel, reader: Any, path: str) -> Report:
+    """The report of a file with answers, see ``finetune.reporting.classes.report``."""
+    settings, questions = model.spec.settings, reader.file.questions
+    progress = Progress(model, reader.num_examples, "windows", False)
+    results = ordered_results(reader, progress, own_logits)
+    texts, nbest = mrc_answers.predict(reader, InOrder(results), settings.n_best_size, settings.max_answer_length)
+    language = settings.mrc_language
+    if language == "auto":
+        language = language_of([question.text for question in questions])
+    scores = [score(language, {each.id: each.answers}, {each.id: texts[each.id]}) for each in questions]
+    exact, overlap = (np.array([each[name] for each in scores]) / 100 for name in ("em", "f1"))
+    sure = np.array([nbest[each.id][0]["probability"] for each in questions])
+    made = Report(model.task.name, path)
+    made.facts = {
+        "questions": len(questions),
+        "em": float(exact.mean()),
+        "f1": float(overlap.mean()),
+        "scored_as": SCRIPTS[language],
+        "wrong": int((overlap < 1).sum()),
+    }
+    found = reader.survey()
+    made.facts["unknown_share"] = found.unknown / max(found.pieces, 1)
+    lengths = {
+        "characters of the question": [len(each.text) for each in questions],
+        "characters of the answer": [len(each.answers[0]) for each in questions],
+        "characters of the context": [len(each.context) for each in questions],
+        "windows": [len(reader.windows(number)) for number in range(len(questions))],
+    }
+    made.facts["several_windows"] = sum(count > 1 for count in lengths["windows"])
+    for what, values in lengths.items():
+        groups = [("all", np.ones(len(questions), bool)), *bands(np.array(values), what)]
+        rows = [[name, int(own.sum()), float(exact[own].mean()), float(overlap[own].mean()), float(sure[own].mean())]
+                for name, own in groups]  # fmt: skip
+        about = f"Exact match and F1 as shares of 1, by the rules of {SCRIPTS[language]}."
+        made.tables.append(
+            Table(f"By {what}", about, ["questions", "count", "exact match", "F1", "mean confidence"], rows)
+        )
+    header = ["id", "F1", "confidence", "predicted", "answers", "question"]
+
+    def entry(number):
+        each = questions[number]
+        return [each.id, overlap[number], sure[number], texts[each.id], " | ".join(each.answers), each.text]
+
+    wrong = np.flatnonzero(overlap < 1)
+    made.wrong = Table(
+        "Wrong answers",
+        "Questions whose answer is not wholly right, the surest first.",
+        header,
+        [entry(number) for number in wrong[by_confidence(sure[wrong])].tolist()],
+    )
+    usual = float(sure[exact == 1].mean()) if (exact == 1).any() else np.inf
+    odd = np.flatnonzero((overlap == 0) & (sure >= usual))
+    made.suspects = Table(
+        "Likely label errors",
+        "The answer has nothing of the labelled one, and the model is as sure of it as of right answers. Of questions "
+        "that the model was trained on this says little.",
+        header,
+        [entry(number) for number in odd[by_confidence(sure[odd])].tolist()],
+    )
+    made.facts["suspects"] = len(odd)
+    return made

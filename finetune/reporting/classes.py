@@ -1,0 +1,144 @@
+"""The report of a classifier: by class, the confusion matrix, rows it gets wrong, labels that are probably wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finetune.metrics import best_class
+from finetune.prediction.formats import table_rows
+from finetune.reporting.parts import Matrix, Report, Table, by_confidence, count_texts, predicted, text_tables
+
+if TYPE_CHECKING:
+    from finetune.prediction.model import InferenceModel
+
+PARTS = ("qid", "text_a", "text_b")
+
+
+def report(model: InferenceModel, reader: Any, path: str) -> Report:
+    """The report of a labelled file.
+
+    Args:
+        model: a classifier.
+        reader: of the file, with labels.
+        path: named in the report.
+    """
+    labels = model.spec.labels
+    probs = np.stack(list(predicted(reader, model, lambda outputs, row: outputs["probs"][row].copy())))
+    given = labels_of(reader, model)
+    guesses = np.asarray(best_class(probs))
+    made = Report(model.task.name, path)
+    made.matrix = Matrix(labels, confusion(given, guesses, len(labels)))
+    table, made.facts = class_table(made.matrix)
+    right = (given == guesses).astype(float)
+    facts, tables = text_tables(count_texts(reader), right, reader.max_seq_len)
+    made.facts.update(facts)
+    made.tables = [table, confused(made.matrix), *tables]
+    odd = suspects(probs, given)
+    made.facts.update(wrong=int((right == 0).sum()), suspects=int((odd >= 0).sum()))
+    rows = list(table_rows(reader.table))
+    places = [reader.table.layout.number(row) for row in range(len(rows))]
+    columns = [name for name in PARTS if name in reader.table.columns]
+    unit = reader.table.layout.unit
+
+    def entry(row, other):
+        shown = [labels[given[row]], labels[other], float(probs[row, other]), float(probs[row, given[row]])]
+        return [places[row], *shown, *(rows[row][name] for name in columns)]
+
+    header = [unit, "label", "predicted", "confidence", "probability_of_label", *columns]
+    wrong = np.flatnonzero(given != guesses)
+    made.wrong = Table(
+        "Wrong rows",
+        "The rows whose label the model does not predict, the surest first.",
+        header,
+        [entry(row, guesses[row]) for row in wrong[by_confidence(probs[wrong, guesses[wrong]])].tolist()],
+    )
+    found = np.flatnonzero(odd >= 0)
+    gap = probs[found, odd[found]] - probs[found, given[found]]
+    made.suspects = Table(
+        "Likely label errors",
+        "The model is as sure of another class as it is of rows that have that label (confident learning, Northcutt et "
+        "al. 2021). Of rows that the model was trained on this says little.",
+        header,
+        [entry(row, odd[row]) for row in found[by_confidence(gap)].tolist()],
+    )
+    return made
+
+
+def labels_of(reader: Any, model: InferenceModel) -> np.ndarray:
+    """int64 [rows]: the class of each row, in the file's order."""
+    found = []
+    with reader.open_source() as source:
+        for rows in source.rows(np.arange(reader.num_examples), 0):
+            found.append(np.asarray(rows.labels).ravel())
+    return np.concatenate(found)
+
+
+def confusion(given: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
+    """int64 [classes, classes]: rows by given class, columns by predicted class."""
+    return np.bincount(given * classes + guesses, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_table(matrix: Matrix) -> tuple[Table, dict[str, Any]]:
+    """Precision, recall, F1 and support of each class and their means; and the same as facts.
+
+    A class that is never predicted has precision 0, one without rows recall 0, as in scikit-learn's report.
+    """
+    counts = matrix.counts
+    hits, support, chosen = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    precision = hits / np.maximum(chosen, 1)
+    recall = hits / np.maximum(support, 1)
+    both = precision + recall
+    f1 = np.where(both > 0, 2 * precision * recall / np.where(both > 0, both, 1), 0.0)
+    columns = np.stack([precision, recall, f1], axis=1)
+    rows: list[list[Any]] = [[label, *values, int(count)]
+                             for label, values, count in zip(matrix.labels, columns.tolist(), support)]  # fmt: skip
+    there = (support > 0) | (chosen > 0)
+    total = int(support.sum())
+    accuracy = float(hits.sum() / max(total, 1))
+    macro = columns[there].mean(axis=0).tolist()
+    weighted = (columns * support[:, None]).sum(axis=0) / max(total, 1)
+    rows += [["mean of classes", *macro, total], ["mean by rows", *weighted.tolist(), total]]
+    facts = {
+        "rows": total,
+        "accuracy": accuracy,
+        "macro_f1": macro[2],
+        "weighted_f1": float(weighted[2]),
+        "classes": {row[0]: dict(zip(("precision", "recall", "f1", "support"), row[1:])) for row in rows[:-2]},
+    }
+    about = f"Accuracy {accuracy:.4f} of {total} rows."
+    return Table("Classes", about, ["class", "precision", "recall", "f1", "rows"], rows), facts
+
+
+def confused(matrix: Matrix, most: int = 20) -> Table:
+    """The pairs of classes that are taken for each other most often."""
+    counts = matrix.counts - np.diag(np.diag(matrix.counts))
+    order = np.argsort(-counts.ravel(), kind="stable")[:most].tolist()
+    size, support = len(matrix.labels), matrix.counts.sum(axis=1)
+    rows: list[list[Any]] = []
+    for place in order:
+        one, other = divmod(place, size)
+        if counts[one, other]:
+            share = float(counts[one, other] / support[one])
+            rows.append([matrix.labels[one], matrix.labels[other], int(counts[one, other]), share])
+    header = ["label", "predicted", "rows", "of the label's"]
+    return Table("Most confused", "Which class is taken for which.", header, rows)
+
+
+def suspects(probs: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """int64 [rows]: the class that a row probably is of, -1 where its own label is as likely.
+
+    A row is counted for the likeliest class whose probability reaches the mean that this class has over the rows that
+    are labelled with it (Northcutt et al. 2021, section 3.1).
+
+    Args:
+        probs: float [rows, classes].
+        given: int [rows].
+    """
+    means = np.full(probs.shape[1], np.inf)
+    for label in np.unique(given).tolist():
+        means[label] = probs[given == label, label].mean()
+    reached = np.where(probs >= means, probs, -1.0)
+    other = reached.argmax(axis=1)
+    return np.where((reached.max(axis=1) > 0) & (other != given), other, -1)

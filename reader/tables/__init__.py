@@ -1,0 +1,1 @@
+"""Files of rows, whatever their form: TSV, CSV, JSON lines, a JSON array, Parquet."""

@@ -1,0 +1,66 @@
+"""Opens a file of rows, whatever its form.
+
+table = open_table("reviews.csv", ("text_a", "label"), form=TableForm(text_a="review", label="stars"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from reader.row_file import BOM, RowFile
+from reader.tables.csv_table import CsvFile
+from reader.tables.form import AUTO, KNOWN_COLUMNS, PLAIN, TableForm
+from reader.tables.json_table import JsonArrayFile, JsonLinesFile
+from reader.tables.parquet_table import ParquetFile
+from reader.tsv import TsvFile
+
+HEAD = 1 << 12
+
+
+def open_table(
+    path: str | Path,
+    required: Iterable[str] = ("text_a",),
+    known: Collection[str] = KNOWN_COLUMNS,
+    form: TableForm = PLAIN,
+    lists: bool = False,
+) -> RowFile:
+    """The rows of a file.
+
+    A name that ends in .csv and whose first line has tabs is a TSV, as before there was CSV; .json may hold a JSON
+    object per line.
+
+    Args:
+        path: the file.
+        required, known: columns that have to, and may, be there.
+        form: how it is stored, and which columns count.
+        lists: whether JSON and Parquet may have lists of tokens and tags.
+
+    Raises:
+        UserError: see ``RowFile`` and the form's class.
+    """
+    kind = form.format_of(path)
+    if form.format == AUTO and kind in ("csv", "json"):
+        head = _head(path)
+        first = head.split(b"\n", 1)[0]
+        if kind == "csv" and b"\t" in first and b'"' not in first:
+            kind = "tsv"
+        elif kind == "json" and head.lstrip().startswith(b"{"):
+            kind = "jsonl"
+    if kind == "tsv":
+        return TsvFile(path, required, known, form)
+    if kind == "csv":
+        return CsvFile(path, required, known, form)
+    classes = {"jsonl": JsonLinesFile, "json": JsonArrayFile, "parquet": ParquetFile}
+    return classes[kind](path, required, known, form, lists)
+
+
+def _head(path):
+    """The beginning of a file, b"" where it cannot be read: who opens it says why."""
+    try:
+        if not Path(path).is_file():
+            return b""
+        with open(path, "rb") as file:
+            return file.read(HEAD).removeprefix(BOM)
+    except OSError:
+        return b""

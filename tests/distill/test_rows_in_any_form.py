@@ -1,0 +1,54 @@
+"""Distillation from any form of file: the teacher's word stays with its row, the commands take the columns' flags."""
+
+import numpy as np
+import pytest
+
+from distill import augment, vocab
+from distill.mixture import TaughtReader
+from distill.rows import open_table
+from distill.sources import Source
+from reader.tables.form import TableForm
+from tests.fixtures.reader_toy import ToyTokenizer
+from tests.helpers.row_files import FORMS, write_as
+
+ROWS = [("a fine film", 1, 7), ("a dull\tfilm", 0, 8), ("the cast was fine", 1, 9)]
+NAMES = ["--text_column", "review"]
+
+
+@pytest.mark.parametrize("form", ["tsv", "jsonl"])
+def test_the_teachers_word_stays_with_its_row(tmp_path, form):
+    """Of rows that are drawn (--max_train_rows), and of what is left of them without the bad ones."""
+    path = write_as(tmp_path / f"rows.{form}", [(number, "a word" if number % 5 else "") for number in range(30)])
+
+    class Says(Source):
+        def take(self, numbers):
+            return np.asarray(numbers, np.float32).reshape(-1, 1)
+
+    reader = TaughtReader(path, ToyTokenizer(), source=Says(), columns=1, is_labelled=True, max_seq_len=8, batch_size=4,
+                          shuffle=True, seed=2, max_rows=20)  # fmt: skip
+    reader.leave_out(reader.survey())
+    seen = [
+        (batch["labels"].ravel().tolist(), batch["teacher_logits"].ravel().tolist()) for batch, _ in reader.batches()
+    ]
+    assert 10 < sum(len(labels) for labels, _ in seen) < 20
+    assert all(labels == said for labels, said in seen)
+
+
+def test_logits_of_one_column_are_none_of_another(tmp_path):
+    path = write_as(tmp_path / "rows.csv", ROWS, ("review", "label", "id"))
+    one = open_table(path, form=TableForm(text_a="review"))
+    assert one.identity != open_table(path, form=TableForm(text_a="id")).identity
+    assert one.identity == open_table(path, form=TableForm(text_a="review")).identity
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_vocabulary_and_copies(tmp_path, form):
+    path = write_as(tmp_path / f"rows.{form}", ROWS, ("review", "label", "id"))
+    assert vocab.main([path, "--output", str(tmp_path / "vocab.txt"), *NAMES]) == 0
+    assert "dull" in (tmp_path / "vocab.txt").read_text().splitlines()
+    given = ["--segmenter", "english", "--copies", "1", *NAMES]
+    assert augment.main([path, str(tmp_path / "out.tsv"), *given]) == 0
+    header, *lines = (tmp_path / "out.tsv").read_text().splitlines()
+    assert header == "text_a"
+    assert len(lines) >= 3
+    assert not any("\t" in line for line in lines)

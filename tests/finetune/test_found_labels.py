@@ -1,0 +1,117 @@
+"""Labels that nobody gave: found in the training file, in a stated order, kept with the model, named in predictions."""
+
+import logging
+
+import pytest
+
+import finetune
+from finetune import task_class
+from finetune.labels import find_labels, in_order
+from finetune.spec import read_record
+from finetune.tagging.flags import SequenceLabelArgs
+from finetune.training.main import main
+from propeller.errors import UserError
+from reader.tables.form import PLAIN
+from tests.helpers.row_files import write_as
+from tests.helpers.tagged import IOB, tagged, write_tagged
+from tests.helpers.tiny import flags, sentences, write_tsv
+
+
+def found(tmp_path, labels, num_labels=None, task="classify"):
+    path = write_tsv(tmp_path / "rows.tsv", [(label, "text") for label in labels])
+    return find_labels(task_class(task), path, PLAIN, num_labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "label_map", "num_labels"),
+    [
+        ("1 0 1", None, None),
+        ("1 1", None, None),
+        ("0 2 1 2", None, 3),
+        ("3 1 2 1", {"1": 0, "2": 1, "3": 2}, None),
+        ("1 2 5", None, None),
+        ("9", None, None),
+        ("pos neg pos", {"neg": 0, "pos": 1}, None),
+        ("b B a é", {"B": 0, "a": 1, "b": 2, "é": 3}, None),
+        ("2.0 1.0 10.0", {"1.0": 0, "2.0": 1, "10.0": 2}, None),
+        ("true false", {"false": 0, "true": 1}, None),
+        ("0 5 2", None, None),  # one is missing: the reader refuses 5
+        ("0 1 pos", None, None),  # and here the word
+        ("-1 0 1", None, None),
+    ],
+)
+def test_which_labels_are_classes(tmp_path, labels, label_map, num_labels):
+    assert found(tmp_path, labels.split()) == (label_map, num_labels)
+
+
+def test_the_flag_and_the_file_agree(tmp_path):
+    assert found(tmp_path, "abc", 3).label_map == {"a": 0, "b": 1, "c": 2}
+    assert found(tmp_path, "12345", 5).label_map == {str(star): star - 1 for star in range(1, 6)}
+    assert found(tmp_path, "012", 2) == (None, None), "which the reader refuses"
+    with pytest.raises(UserError, match=r"--num_labels 2: but .* has 3 labels \(a \(1\), b \(1\), c \(1\)\)"):
+        found(tmp_path, "abc", 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([f"w{number}" for number in range(60)], "60 different labels in 60 rows: see that the label column"),
+        ([f"w{number}" for number in range(1100)], "over 1000 different labels"),
+        (["0.5", "3.25"], r"numbers such as 0.5: give .*--is_regression true"),
+    ],
+    ids=["a text", "many texts", "numbers"],
+)
+def test_a_column_that_holds_no_classes(tmp_path, labels, said):
+    with pytest.raises(UserError, match=said):
+        found(tmp_path, labels)
+
+
+def test_regression_and_answers_have_none(tmp_path):
+    assert found(tmp_path, ["0.5", "a"], task="regression") == (None, None)
+    assert find_labels(task_class("mrc"), "no file", PLAIN, None) == (None, None)
+
+
+def test_tags_by_type_with_o_last(tmp_path):
+    path = write_tagged(tmp_path / "rows.tsv", [(["a", "b"], ["I-PER", "B-PER"]), (["c"], ["B-LOC"])])
+    made = find_labels(task_class("sequence_label"), path, PLAIN, None, SequenceLabelArgs())
+    assert list(made.label_map) == ["B-LOC", "B-PER", "I-PER", "O"]
+
+
+def test_numbers_by_value_and_words_by_code_points():
+    assert in_order({"10", "9", "1e1"}) == ["9", "10", "1e1"]
+    assert in_order({"10", "9", "a"}) == ["10", "9", "a"]
+
+
+def test_a_prediction_names_the_words(model, tmp_path):
+    words = ("awful", "splendid")
+    for name, count, seed in (("train", 40, 1), ("dev", 13, 2)):
+        rows = [(words[label], text) for label, text in sentences(count, seed)]
+        write_as(tmp_path / f"{name}.jsonl", rows, ("verdict", "text"))
+    given = {"train_set": tmp_path / "train.jsonl", "dev_set": tmp_path / "dev.jsonl", "test_set": None, "epoch": 1,
+             "save_steps": 0, "validation_steps": 0, "text_column": "text", "label_column": "verdict"}  # fmt: skip
+    main("run_classifier.py", "classify", flags(model, tmp_path, tmp_path / "run", **given))
+    record = read_record(tmp_path / "run" / "last")
+    assert (record["label_map"], record["num_labels"]) == ({"awful": 0, "splendid": 1}, 2)
+    answers = finetune.load(tmp_path / "run" / "last", use_cuda=False)(["a good film", "a bad film"])
+    assert [list(answer["probabilities"]) for answer in answers] == [["awful", "splendid"]] * 2
+    assert {answer["label"] for answer in answers} <= {"awful", "splendid"}
+    write_as(tmp_path / "dev.jsonl", [("odd", "a good film")], ("verdict", "text"))
+    with pytest.raises(UserError, match=r"dev.jsonl, line 1: label 'odd' is not in the label map \(awful, splendid\)"):
+        main("run_classifier.py", "classify", flags(model, tmp_path, tmp_path / "other", **given))
+
+
+def test_the_log_has_the_classes_with_their_rows(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "ernie.finetune")
+    found(tmp_path, ["b", "a", "b"])
+    assert caplog.messages[-1].endswith("rows.tsv, in the order of their classes: a (1), b (2)")
+
+
+@pytest.mark.slow
+def test_a_tagger_without_a_label_map(model, tmp_path):
+    for name, seed in (("train", 1), ("dev", 2)):
+        write_tagged(tmp_path / f"{name}.tsv", tagged(30, seed))
+    result = finetune.train(
+        "sequence_label", model=model, train_set=tmp_path / "train.tsv", dev_set=tmp_path / "dev.tsv", epoch=1,
+        max_seq_len=24, use_cuda=False, for_cn=False, checkpoints=tmp_path / "run",
+    )  # fmt: skip
+    assert set(read_record(result.folder / "last")["label_map"]) == set(IOB)
