@@ -18,6 +18,7 @@ from ernie.config import ErnieConfig
 from ernie.memory import training_line
 from ernie.modeling import ErnieEncoder
 from finetune.labels import in_order
+from finetune.losses import PLAIN as PLAIN_LOSS
 from finetune.losses import LossOptions
 from finetune.prediction.formats import TableFormat, table_rows
 from finetune.spec import ModelSpec, Reading
