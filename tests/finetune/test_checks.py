@@ -169,7 +169,7 @@ def test_most_rows_refused_is_no_success(model, data, tmp_path):
     given = {"train_set": path, "do_val": "false", "do_test": "false", "on_bad": "skip"}
     refused(model, data, tmp_path / "run", "60.0% of the 10 rows are refused", "--allow_refused", **given)
     start(model, data, tmp_path / "run", **given, allow_refused="true")
-    none = write_tsv(tmp_path / "none.tsv", [("x", "good"), ("y", "bad")])
+    none = write_tsv(tmp_path / "none.tsv", [("", "good"), ("", "bad")])
     refused(model, data, tmp_path / "other", "none of its 2 rows can be used", **{**given, "train_set": none},
             allow_refused="true")  # fmt: skip
 
