@@ -200,7 +200,7 @@ def test_training_from_python_is_the_run_of_the_script(model, data, tmp_path):
         ({"learning_rat": 1e-3}, "unknown argument learning_rat: did you mean learning_rate"),
         ({"epoch": "three"}, "epoch is 'three': give a int"),
         ({"epoch": True}, "epoch is True"),
-        ({"lr_scheduler": "cosine"}, "give one of linear_warmup_decay"),
+        ({"lr_scheduler": "sine"}, "give one of linear_warmup_decay"),
         ({"train_set": None}, "needs --train_set"),
         ({"model": "nowhere"}, "has no ernie_config.json"),
     ],

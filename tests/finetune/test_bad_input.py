@@ -135,7 +135,7 @@ def test_checkpoint_of_another_task(place):
         ({"learning_rate": 0}, ["learning_rate"]),
         ({"do_train": "perhaps"}, ["--do_train", "perhaps"]),
         ({"tokenizer": "Other"}, ["--tokenizer", "FullTokenizer"]),
-        ({"lr_scheduler": "cosine"}, ["--lr_scheduler", "noam_decay"]),
+        ({"lr_scheduler": "sine"}, ["--lr_scheduler", "noam_decay"]),
         ({"metric": "bleu"}, ["--metric", "acc_and_f1"]),
         ({"vocab_path": None}, ["--vocab_path"]),
         ({"train_set": None}, ["--train_set"]),
