@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # name -> module:class; the class is imported when it is asked for.
 TASKS = {
     "classify": "finetune.classification.classifier:Classifier",
+    "multi_label_classification": "finetune.classification.multi_label:MultiLabel",
     "regression": "finetune.classification.regression:Regression",
     "sequence_label": "finetune.tagging.task:SequenceLabel",
     "mrc": "finetune.mrc.task:ReadingComprehension",

@@ -162,8 +162,14 @@ class FinetuneTask(Model):
             token_cache_dir=reading.token_cache_dir,
             max_seq_len=spec.max_seq_len,
             task_id=spec.task_id,
+            **cls.reader_options(spec, reading),
             **reading.batching(),
         )
+
+    @classmethod
+    def reader_options(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
+        """Further arguments of the ``TaskReader`` of a file, by name."""
+        return {}
 
     @classmethod
     def prepare(cls, learner: Any, spec: ModelSpec) -> None:
@@ -223,6 +229,15 @@ class FinetuneTask(Model):
             row: the example: column -> text for rows of a table.
         """
         raise NotImplementedError
+
+    @classmethod
+    def table_cells(cls, decoded: Mapping[str, Any], spec: ModelSpec) -> Mapping[str, Any]:
+        """What a TSV has of a prediction: column -> value; ``probabilities`` become a column per label.
+
+        Args:
+            decoded: what ``decode`` gave.
+        """
+        return {key: value for key, value in decoded.items() if key not in cls.not_in_table}
 
     @classmethod
     def answers_changed(

@@ -64,7 +64,9 @@ class Classifier(FinetuneTask):
 
     @classmethod
     def variant(cls, settings: Any) -> type[FinetuneTask]:
-        """Regression by its flag, ranking by its metric."""
+        """Regression and multi-label classification by their flags, ranking by its metric."""
+        if settings.multi_label:
+            return task_class("multi_label_classification")
         if settings.is_regression:
             return task_class("regression")
         return RankingClassifier if settings.metric in metrics.RANKING else Classifier
@@ -145,8 +147,12 @@ def score_of(spec: ModelSpec) -> metrics.Score:
     return score._replace(compute=functools.partial(score.compute, average=getattr(spec.settings, "f1_average", None)))
 
 
-def check_settings(spec: ModelSpec) -> None:
-    """Raise UserError for --diagnostic without --diagnostic_save, --f1_average without an F1."""
+def check_settings(spec: ModelSpec, multi_label: bool = False) -> None:
+    """Raise UserError for --diagnostic without --diagnostic_save, --f1_average without an F1, flags of label sets."""
+    if not multi_label:
+        for name in ("threshold", "tune_threshold", "label_separator"):
+            if getattr(spec.settings, name) != type(spec.settings).__dataclass_fields__[name].default:
+                raise UserError(f"--{name} is for label sets: give --multi_label true, or leave it out")
     if spec.settings.f1_average and spec.metric not in metrics.WITH_F1:
         raise UserError(
             f"--f1_average {spec.settings.f1_average}: --metric {spec.metric} has no F1: give --metric acc_and_f1, or "

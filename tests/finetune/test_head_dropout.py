@@ -15,6 +15,7 @@ TAGS = {"B-A": 0, "I-A": 1, "O": 2}
 CASES = {
     "classify": (task_class("classify"), {}, {"metric": "simple_accuracy"}),
     "ranking": (RankingClassifier, {"metric": "acc_and_f1_and_mrr"}, {"metric": "acc_and_f1_and_mrr"}),
+    "multi_label_classification": (task_class("multi_label_classification"), {}, {"metric": None}),
     "regression": (
         task_class("regression"),
         {"is_regression": True, "metric": "pearson_and_spearman"},

@@ -41,6 +41,8 @@ ELSEWHERE = {
     "output_format": "test_infer_classifyer.py: test_json_lines_and_bare_probabilities_say_the_same",
     "copy_columns": "test_infer_classifyer.py: test_pairs_label_words_and_columns_in_any_order",
     "is_regression": "test_infer_classifyer.py: test_regression_is_known_by_its_checkpoint",
+    "threshold": "test_multi_label.py: test_a_threshold_that_is_given_wins",
+    "label_separator": "test_multi_label.py: test_a_threshold_that_is_given_wins",
     "tokenized": "test_infer_sequence_labeling.py: test_running_text_is_parted_into_words",
     "long_text": "test_infer_sequence_labeling.py: test_equal_to_run_sequence_labeling",
     "chunk_scheme": "test_tagging.py", "o_label": "test_tagging.py", "padding_label": "test_tagging.py",

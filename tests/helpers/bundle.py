@@ -12,6 +12,7 @@ from tokenization import build_tokenizer
 
 HEADS = {
     "classify": 3,
+    "multi_label_classification": 3,
     "regression": 1,
     "student_regression": 1,
     "sequence_label": 3,

@@ -16,6 +16,7 @@ from tokenization import build_tokenizer
 LABELS = {"no": 0, "yes": 1, "maybe": 2}
 FACTS = {
     "classify": {"label_map": LABELS, "num_labels": 3},
+    "multi_label_classification": {"label_map": LABELS, "num_labels": 3, "metric": None},
     "regression": {"num_labels": 1},
     "student_regression": {"num_labels": 1},
     "student": {"label_map": LABELS, "num_labels": 3},

@@ -54,6 +54,19 @@ function showLabels({ predictions: [found] }) {
   ];
 }
 
+function showLabelSet({ predictions: [found] }) {
+  const entries = Object.entries(found.probabilities).sort((one, other) => other[1] - one[1]);
+  const chosen = entries.filter(([label]) => found.labels.includes(label)).map(([label]) => label);
+  const shown = entries.map(([label, share]) => element("li", {}, bar(label, share, percent(share), chosen.includes(label))));
+  const rest = shown.splice(Math.max(MANY, chosen.length));
+  const more = rest.length
+    ? [element("details", {}, element("summary", {}, `${rest.length} more labels`), element("ul", { class: "bars" }, ...rest))] : [];
+  return [
+    element("p", { class: "verdict" }, chosen.join(", ") || "No label"),
+    element("ul", { class: "bars" }, ...shown), ...more, ...cutNotice(found.truncated),
+  ];
+}
+
 function showScore({ predictions: [found] }) {
   return [element("p", { class: "verdict" }, found.score.toFixed(3)), ...cutNotice(found.truncated)];
 }
@@ -152,6 +165,15 @@ const TASKS = {
       { text: "酒店位置很好，房间干净，前台的服务也很热情。" },
       { text: "电池用了两天就坏了，客服一直不回复。" },
       { text: "A woman is playing the violin on a stage.", other: "Somebody is making music." },
+    ],
+  },
+  multi_label_classification: {
+    title: "Labels of a text",
+    about: "All labels that a text or a pair of texts has, and how probable each one is.",
+    fields: PAIR, payload: pairPayload, show: showLabelSet,
+    examples: [
+      { text: "The minister opened the new stadium before the final." },
+      { text: "手机厂商发布了新的芯片，股价当天上涨。" },
     ],
   },
   student: {
