@@ -76,7 +76,7 @@ def set_scores(chosen: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     chosen, labels = np.asarray(chosen) > 0.5, np.asarray(labels) > 0.5
     hits = chosen & labels
     per_label, per_text = (
-        f1_of_counts(*(part.sum(axis=axis) for part in (hits, chosen, labels)), empty=empty)
+        f1_of_counts(hits.sum(axis=axis), chosen.sum(axis=axis), labels.sum(axis=axis), empty)
         for axis, empty in ((0, 0.0), (1, 1.0))
     )
     return {

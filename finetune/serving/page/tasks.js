@@ -94,14 +94,15 @@ function showEntities({ predictions: [found] }, values, info) {
 }
 
 function showAnswer({ predictions: [found] }, values) {
-  if (found.answer === null) return [element("p", { class: "verdict" }, "No part of the text could be the answer.")];
+  const none = found.answer === null;
+  if (none && !found.nbest.length) return [element("p", { class: "verdict" }, "No part of the text could be the answer.")];
   const passage = element("div");
   const choices = element("ol", { class: "bars", "aria-label": "Other answers" });
   const mark = (span) => passage.replaceChildren(
-    marked(values.context, [{ ...span, make: (text) => element("mark", {}, text) }]));
+    marked(values.context, span ? [{ ...span, make: (text) => element("mark", {}, text) }] : []));
   found.nbest.slice(0, 5).forEach((span, at) => {
-    const button = element("button", { type: "button", class: "choice", "aria-pressed": String(at === 0) },
-      bar(span.text, span.probability, percent(span.probability), at === 0));
+    const button = element("button", { type: "button", class: "choice", "aria-pressed": String(at === 0 && !none) },
+      bar(span.text, span.probability, percent(span.probability), at === 0 && !none));
     button.addEventListener("click", () => {
       for (const other of choices.querySelectorAll("button")) {
         other.setAttribute("aria-pressed", String(other === button));
@@ -110,9 +111,9 @@ function showAnswer({ predictions: [found] }, values) {
     });
     choices.append(element("li", {}, button));
   });
-  mark(found.nbest[0]);
+  mark(none ? null : found.nbest[0]);
   return [
-    element("p", { class: "verdict" }, found.answer, element("small", {}, percent(found.probability))),
+    element("p", { class: "verdict" }, none ? "The text has no answer." : found.answer, element("small", {}, percent(found.probability))),
     passage, element("h3", {}, "Best answers, shares among them"), choices,
   ];
 }
