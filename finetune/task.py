@@ -153,7 +153,7 @@ class FinetuneTask(Model):
     @classmethod
     def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:
         """The reader of a file: ``num_examples``, ``batches(start)``, ``stats``, ``fingerprint()``."""
-        return TaskReader(
+        return cls.reader_class(spec)(
             path,
             tokenizer,
             label_map=None if spec.label_map is None else dict(spec.label_map),
@@ -165,6 +165,11 @@ class FinetuneTask(Model):
             **cls.reader_options(spec, reading),
             **reading.batching(),
         )
+
+    @classmethod
+    def reader_class(cls, spec: ModelSpec) -> type[TaskReader]:
+        """The reader of TSV files."""
+        return TaskReader
 
     @classmethod
     def reader_options(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
@@ -204,8 +209,26 @@ class FinetuneTask(Model):
             scores: ``loss``, ``data_num``, what ``metrics`` gave, ``event`` (``dev`` or ``test``), ``file``, ``step``,
                 and ``stem``: the beginning of names of files about this evaluation (``dev``, ``dev_2``, ``test``).
             folder: where such files go.
+
+        Returns:
+            the scores. ``tuned`` among those of the first dev set (``stem`` is ``dev``), ``{"flags": {name: value}}``,
+            are settings that were found on it: the checkpoint's record gets them, and later files are scored and
+            predicted with them. Such a flag has the fact ``tuned``, the one that asks for it the fact ``tunes``.
         """
         return scores
+
+    @classmethod
+    def by_example(
+        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: Any
+    ) -> Mapping[str, np.ndarray]:
+        """The outputs of the rows of a file, name -> array [rows, ...], where a batch holds parts of them.
+
+        Args:
+            outputs: name -> array [batch, ...] of what ``forward`` predicted.
+            batch: what they were computed from.
+            reader: where it comes from.
+        """
+        return outputs
 
     @classmethod
     def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:

@@ -16,6 +16,7 @@ import paddle.nn.functional as F
 from ernie.modeling import Linear
 from finetune import metrics, task_class
 from finetune.classification.flags import ClassificationFlags
+from finetune.classification.windows import InWindows, check_windows, softmax
 from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qid
 from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
 
 
-class Classifier(FinetuneTask):
+class Classifier(InWindows):
     """Single-label classification: softmax over the pooled [CLS] vector."""
 
     name = "classify"
@@ -55,12 +56,20 @@ class Classifier(FinetuneTask):
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean cross entropy."""
-        return F.cross_entropy(predictions["logits"], label["labels"])
+        return F.cross_entropy(self.text_logits(predictions, label), label["labels"])
+
+    def text_probs(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
+        """The probabilities of texts, float32 [batch, num_labels]."""
+        return F.softmax(self.text_logits(predictions, label)) if self.windows else predictions["probs"]
+
+    @classmethod
+    def outputs_of(cls, logits: np.ndarray) -> dict[str, np.ndarray]:
+        return {"logits": logits, "probs": softmax(logits)}
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """Accuracy while training, as the log has it; the chosen metric in evaluation."""
         compute = metrics.simple_accuracy if self.training_mode else score_of(self.spec).compute
-        return {"scores": Collected([predictions["probs"], label["labels"]], compute)}
+        return {"scores": Collected([self.text_probs(predictions, label), label["labels"]], compute)}
 
     @classmethod
     def variant(cls, settings: Any) -> type[FinetuneTask]:
@@ -148,7 +157,9 @@ def score_of(spec: ModelSpec) -> metrics.Score:
 
 
 def check_settings(spec: ModelSpec, multi_label: bool = False) -> None:
-    """Raise UserError for --diagnostic without --diagnostic_save, --f1_average without an F1, flags of label sets."""
+    """Raise UserError for --diagnostic without --diagnostic_save, --f1_average without an F1, flags of label sets and
+    of windows that do not go together."""
+    check_windows(spec)
     if not multi_label:
         for name in ("threshold", "tune_threshold", "label_separator"):
             if getattr(spec.settings, name) != type(spec.settings).__dataclass_fields__[name].default:
@@ -175,7 +186,7 @@ class RankingClassifier(Classifier):
         if self.training_mode:
             return super().metrics(predictions, label)
         compute = score_of(self.spec).compute
-        return {"scores": Collected([predictions["probs"], label["labels"], label["qids"]], compute)}
+        return {"scores": Collected([self.text_probs(predictions, label), label["labels"], label["qids"]], compute)}
 
     @classmethod
     def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from finetune.metrics import F1_AVERAGES, METRICS
 from propeller.flags import flag
+from reader.windows import POOLINGS
 
 # 2019's scripts of the other tasks took these flags too, and runs from before have them in their records.
 EVERYWHERE = {"legacy": True, "in_every_run": True, "stored": False, "prediction": False}
@@ -44,8 +45,22 @@ class ClassificationFlags:
         "with --multi_label: find the threshold on the first --dev_set, one with the best micro F1 or per_label with "
         "the best F1 of each label, and store it in the checkpoint",
         choices=TUNING,
-        facts=ALONE,
+        facts={**ALONE, "tunes": True},
     )
+    long_text: str = flag(
+        "cut",
+        "texts above --max_seq_len: cut, as in 2019, or read in windows that overlap, whose logits are pooled",
+        choices=("cut", "window"),
+    )
+    window_stride: int = flag(
+        0, "with --long_text window: tokens from one window to the next; 0: half of what a window has room for"
+    )
+    window_pooling: str = flag(
+        "mean",
+        "with --long_text window: mean of the windows' logits, max of each class, or the first window alone",
+        choices=POOLINGS,
+    )
+    max_windows: int = flag(16, "with --long_text window: windows of a text; what is beyond is cut")
     diagnostic: str | None = flag(None, "GLUE diagnostics file to predict", facts=RUN)
     diagnostic_save: str | None = flag(None, "its prediction file; .epoch.step is added", facts=RUN)
 

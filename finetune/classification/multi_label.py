@@ -17,6 +17,7 @@ import paddle.nn.functional as F
 
 from finetune.classification import thresholds as cuts
 from finetune.classification.classifier import Classifier, check_settings
+from finetune.classification.windows import sigmoid
 from finetune.task import ENCODER_INPUTS, FinetuneTask
 from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
@@ -31,7 +32,6 @@ class MultiLabel(Classifier):
 
     name = "multi_label_classification"
     label_kind = "set"
-    not_in_table = ()
     inputs = (*ENCODER_INPUTS, Input("labels", [None, None], "float32", label=True))
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
@@ -41,11 +41,19 @@ class MultiLabel(Classifier):
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean binary cross entropy over texts and labels."""
-        return F.binary_cross_entropy_with_logits(predictions["logits"], label["labels"])
+        return F.binary_cross_entropy_with_logits(self.text_logits(predictions, label), label["labels"])
+
+    def text_probs(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
+        """The probabilities of the labels of texts, float32 [batch, num_labels]."""
+        return F.sigmoid(self.text_logits(predictions, label)) if self.windows else predictions["probs"]
+
+    @classmethod
+    def outputs_of(cls, logits: np.ndarray) -> dict[str, np.ndarray]:
+        return {"logits": logits, "probs": sigmoid(logits)}
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """Micro F1 while training; in evaluation the arrays, which ``finish_scores`` scores."""
-        tensors = [predictions["probs"], label["labels"]]
+        tensors = [self.text_probs(predictions, label), label["labels"]]
         if not self.training_mode:
             return {"arrays": Collected(tensors, lambda probs, labels: {"arrays": (probs, labels)})}  # type: ignore[dict-item]
         limits = thresholds_of(self.spec)

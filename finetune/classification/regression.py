@@ -15,7 +15,8 @@ from ernie.modeling import Linear
 from finetune import metrics, task_class
 from finetune.classification.classifier import check_settings, score_of
 from finetune.classification.flags import ClassificationFlags
-from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qid
+from finetune.classification.windows import InWindows
+from finetune.task import ENCODER_INPUTS, with_qid
 from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
 from propeller.train.model import Input, RunMode
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from finetune.spec import ModelSpec
 
 
-class Regression(FinetuneTask):
+class Regression(InWindows):
     """Regression: one number per example, a linear function of the pooled [CLS] vector.
 
     The parameters have the names of a classifier's, with one output, as in checkpoints of the 2019 code.
@@ -53,14 +54,14 @@ class Regression(FinetuneTask):
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean squared error."""
-        return F.mse_loss(predictions["logits"], label["labels"])
+        return F.mse_loss(self.text_logits(predictions, label), label["labels"])
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """None while training, as in 2019; the correlations in evaluation."""
         if self.training_mode:
             return {}
         compute = score_of(self.spec).compute
-        return {"scores": Collected([predictions["logits"], label["labels"]], compute)}
+        return {"scores": Collected([self.text_logits(predictions, label), label["labels"]], compute)}
 
     @classmethod
     def check(cls, spec: ModelSpec) -> None:

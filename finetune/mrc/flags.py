@@ -40,7 +40,7 @@ class MrcArgs:
         "with --version_2_with_negative: find that threshold on the first --dev_set, by the best exact match or f1, "
         "and store it in the checkpoint",
         choices=TUNING,
-        facts={"stored": False, "prediction": False},
+        facts={"stored": False, "prediction": False, "tunes": True},
     )
 
 

@@ -185,6 +185,7 @@ class PredictionJob:
         names = model.task.answer_outputs
 
         def items_of(outputs, item):
+            outputs = model.task.by_example(outputs, item.batch, reader)
             wanted = names or tuple(outputs)
             return [{name: outputs[name][number] for name in wanted} for number in range(len(item.rows))]
 

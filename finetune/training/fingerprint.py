@@ -39,7 +39,7 @@ SETTLED = ("tokenizer", "do_lower_case", "for_cn", "num_labels")
 # Flags that came after version 0.1, with what its runs did: a record without them means that.
 FORMER = {"eval_strategy": "steps", "head_dropout": 0.1, "f1_average": None, "on_bad": "error", "allow_blank": False,
           "fused_encoder": "false", "multi_label": False, "label_separator": ",", "threshold": None,
-          "tune_threshold": "none"}  # fmt: skip
+          "tune_threshold": "none", "crf": False}  # fmt: skip
 
 
 def places_of(settings: Any) -> set[str]:

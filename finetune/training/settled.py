@@ -20,6 +20,7 @@ from finetune.spec import DEFAULTS, RECORD, ModelSpec, read_record, settle, sett
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.fingerprint import SETTLED, former_flags
+from finetune.training.tuned import check_tuning
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.train.checkpoints import recorded_run
@@ -76,6 +77,7 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
         **values,
     )
     task.check(spec)
+    check_tuning(settings, bool(run.do_val and args.data.dev_set))
     settled = _run_flags(args, task, spec, begun, config)
     spec = spec.replace(dropout=settled["head_dropout"])
     spec.check_limits(config)

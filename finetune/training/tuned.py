@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from finetune.spec import ModelSpec
+from propeller.errors import UserError
 
 
 def tuned_names(settings: Any) -> tuple[str, ...]:
@@ -23,6 +24,14 @@ def tuned_names(settings: Any) -> tuple[str, ...]:
     return tuple(
         entry.name for entry in dataclasses.fields(settings) if entry.metadata.get("facts", {}).get("tuned", False)
     )
+
+
+def check_tuning(settings: Any, has_dev_set: bool) -> None:
+    """Raise UserError where something is to be tuned (a flag with the fact ``tunes``) without a dev set."""
+    for entry in dataclasses.fields(settings) if settings is not None else ():
+        value = getattr(settings, entry.name)
+        if entry.metadata.get("facts", {}).get("tunes", False) and value != entry.default and not has_dev_set:
+            raise UserError(f"--{entry.name} {value} needs --dev_set, and --do_val true: it is tuned on those rows")
 
 
 def with_found(spec: ModelSpec, scores: Mapping[str, Any]) -> ModelSpec:

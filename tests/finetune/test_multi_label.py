@@ -237,6 +237,7 @@ def test_a_wrong_row(row, message, task, tmp_path):
         ({"threshold": "0"}, "--threshold 0: give numbers between 0 and 1"),
         ({"threshold": "0.5,x,0.5"}, "'x' is not a number"),
         ({"threshold": "0.5", "tune_threshold": "one"}, "--threshold 0.5: is tuned by --tune_threshold"),
+        ({"tune_threshold": "one"}, "--tune_threshold one needs --dev_set, and --do_val true"),
         ({"label_separator": "a"}, "the label 'cast' holds the separator 'a'"),
         ({"label_separator": ""}, "--label_separator '': give a text"),
         ({"metric": "acc_and_f1"}, "--metric and --f1_average are for one label per text"),

@@ -255,6 +255,7 @@ def test_a_checkpoint_is_evaluated_with_its_threshold(run, place, tmp_path, caps
             {"version_2_with_negative": True, "tune_null_threshold": "f1", "null_score_diff_threshold": 0.1},
             "--null_score_diff_threshold 0.1: is tuned by --tune_null_threshold",
         ),
+        ({"version_2_with_negative": True, "tune_null_threshold": "f1"}, "--tune_null_threshold f1 needs --dev_set"),
         ({"version_2_with_negative": True, "null_score_diff_threshold": float("inf")}, "give a finite number"),
     ],
 )
