@@ -31,6 +31,7 @@ ITEMS = {
     "multi_label_classification": TEXTS + PAIRS,
     "regression": TEXTS + PAIRS,
     "sequence_label": TEXTS,
+    "sequence_label_crf": TEXTS,
     "mrc": QUESTIONS,
     "embed": TEXTS + PAIRS,
 }

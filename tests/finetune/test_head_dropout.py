@@ -23,6 +23,7 @@ CASES = {
     ),
     "sequence_label": (task_class("sequence_label"), {}, {"num_labels": 3, "label_map": TAGS}),
     "student_sequence_label": (task_class("student_sequence_label"), {}, {"num_labels": 3, "label_map": TAGS}),
+    "sequence_label_crf": (task_class("sequence_label_crf"), {}, {"num_labels": 3, "label_map": TAGS}),
     "mrc": (task_class("mrc"), {}, {}),
     "student_regression": (
         task_class("student_regression"),

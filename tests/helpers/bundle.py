@@ -17,6 +17,7 @@ HEADS = {
     "student_regression": 1,
     "sequence_label": 3,
     "student_sequence_label": 3,
+    "sequence_label_crf": 3,
     "mrc": 2,
 }
 

@@ -225,6 +225,16 @@ const TASKS = {
       { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
     ],
   },
+  sequence_label_crf: {
+    title: "Entities in a text, chosen together",
+    about: "Names and other entities, highlighted where they stand; the tags of a sentence are chosen together.",
+    fields: [{ name: "text", label: "Text", rows: 6, required: true }],
+    payload: ({ text }) => ({ texts: [text] }), show: showEntities,
+    examples: [
+      { text: "王小明昨天从北京飞往上海，参加清华大学的校友会。" },
+      { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
+    ],
+  },
   mrc: {
     title: "Reading comprehension",
     about: "The answer to a question, found in a text.",
