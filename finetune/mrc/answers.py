@@ -165,8 +165,8 @@ def predict(
     """
     predictions: dict[str, str] = {}
     nbest: dict[str, list[dict[str, Any]]] = {}
-    for question, *parts in question_logits(reader, logits):
-        answers = n_best(question.context, *parts, n_best_size, max_answer_length)
+    for question, document, windows, own in question_logits(reader, logits):
+        answers = n_best(question.context, document, windows, own, n_best_size, max_answer_length)
         predictions[question.id], nbest[question.id] = answers[0]["text"], answers
     return predictions, nbest
 

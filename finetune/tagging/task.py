@@ -63,7 +63,7 @@ class SequenceLabel(FinetuneTask):
     name = "sequence_label"
     head_prefix: tuple[str, ...] = ("cls_seq_label_out",)
     flags: type = SequenceLabelArgs
-    answer_outputs = ("probs",)
+    answer_outputs: tuple[str, ...] = ("probs",)
     handler = "finetune.tagging.handler:TaggingHandler"
     job = "finetune.tagging.predictions:TaggingJob"
     script = "infer_sequence_labeling.py"
@@ -317,7 +317,7 @@ def token_tags(
     found: list[int | None] = []
     chances: list[float] = []
     for count in pieces:
-        seen = best[at : at + count]
+        seen = best[at : at + count].tolist()
         found.append(tags.gather(seen) if len(seen) else None)
         chances.append(float(probs[at, seen[0]]) if len(seen) else 1.0)
         at += count

@@ -1,6 +1,7 @@
 """The CRF of sequence labelling: beside sums and maxima over all sequences, and a run from its rows to every answer.
 
-python -m pytest tests/finetune/test_crf.py
+python -m pytest tests/finetune/test_crf.py            # what takes seconds
+python -m pytest tests/finetune/test_crf.py -m slow    # the runs
 """
 
 import itertools
@@ -179,6 +180,7 @@ def run(place, tmp_path_factory):
     return train(place, tmp_path_factory.mktemp("run") / "run")
 
 
+@pytest.mark.slow
 def test_it_learns_and_says_what_it_is(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert max(line["f1"] for line in lines if line["event"] == "dev") > 0.9
@@ -187,6 +189,7 @@ def test_it_learns_and_says_what_it_is(run):
     assert (run / "best" / "cls_seq_label_crf_w").is_file()
 
 
+@pytest.mark.slow
 def test_every_way_gives_the_same_tags(run, place, tmp_path):
     """The test file of the run, infer_sequence_labeling.py, the Python API and the server; long sentences too."""
     step = json.loads((run / "last" / "checkpoint.json").read_text())["step"]
@@ -226,6 +229,7 @@ def test_the_transitions_decide():
     assert not moves(path) & {(4, 1), (4, 3)}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_predicts_alone(run, place, tmp_path):
     """--do_train false: the lines are those of the run."""
     given = {"do_train": "false", "init_checkpoint": run / "last", "init_pretraining_params": None,
@@ -236,6 +240,7 @@ def test_a_checkpoint_predicts_alone(run, place, tmp_path):
     assert (tmp_path / "again.tsv").read_text() == saved.read_text()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_crf_is_refused(run, place, tmp_path):
     with pytest.raises(UserError, match="checkpoint's task is 'sequence_label_crf', this run's 'sequence_label'"):
         train(place, tmp_path / "run", crf="false", init_checkpoint=run / "last", init_pretraining_params=None)

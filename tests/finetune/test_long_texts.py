@@ -1,6 +1,7 @@
 """--long_text window: long texts in classification and regression, trained, scored and predicted in windows.
 
-python -m pytest tests/finetune/test_long_texts.py
+python -m pytest tests/finetune/test_long_texts.py            # what takes seconds
+python -m pytest tests/finetune/test_long_texts.py -m slow    # the runs
 """
 
 import json
@@ -78,6 +79,7 @@ def run(place, tmp_path_factory):
     return train(place, tmp_path_factory.mktemp("run") / "run")
 
 
+@pytest.mark.slow
 def test_it_learns_what_stands_behind_the_first_window(run, place, tmp_path):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert max(line["acc"] for line in lines if line["event"] == "dev") > 0.9
@@ -88,8 +90,17 @@ def test_it_learns_what_stands_behind_the_first_window(run, place, tmp_path):
     assert record["max_seq_len"] == 12
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "first"])
-@pytest.mark.parametrize("name", ["classify", "regression", "multi_label_classification"])
+FAST = {("classify", "mean"), ("regression", "max"), ("multi_label_classification", "first")}
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [
+        pytest.param(name, pooling, marks=[] if (name, pooling) in FAST else pytest.mark.slow)
+        for name in ("classify", "regression", "multi_label_classification")
+        for pooling in ("mean", "max", "first")
+    ],
+)
 def test_the_loss_of_a_program_is_that_of_pooled_logits(name, pooling, place):
     """Beside logits of each window from the prediction Program, pooled and scored by hand."""
     task, outputs = task_class(name), 1 if name == "regression" else 3
@@ -128,6 +139,7 @@ def test_the_loss_of_a_program_is_that_of_pooled_logits(name, pooling, place):
     np.testing.assert_allclose(by_task["logits"], logits, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_way_gives_the_same_answers(run, place, tmp_path):
     """The test file of the run, infer_classifyer.py, the Python API and the server."""
     step = json.loads((run / "last" / "checkpoint.json").read_text())["step"]
@@ -158,6 +170,7 @@ def test_every_way_gives_the_same_answers(run, place, tmp_path):
                                [list(mine["probabilities"].values()) for mine in own], atol=1e-5)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_beyond_the_last_window_is_said_to_be_cut(run, place):
     predictor = finetune.load(run / "last", use_cuda="false", threads=1)
     first, second = predictor(["good film", "film " * 400])
@@ -167,6 +180,7 @@ def test_what_is_beyond_the_last_window_is_said_to_be_cut(run, place):
         handler.parse({"texts": ["film " * 400] * 4}, Limits(max_texts=8, queue_size=8))
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_without_windows_predicts_with_them(place, tmp_path):
     """The settings of a prediction win over the model's."""
     run = train(place, tmp_path / "run", epoch=1, long_text="cut", window_stride=0, window_pooling="mean")

@@ -1,6 +1,7 @@
 """Multi-label classification: scores beside scikit-learn's, thresholds, and a run from its rows to every answer.
 
-python -m pytest tests/finetune/test_multi_label.py
+python -m pytest tests/finetune/test_multi_label.py            # what takes seconds
+python -m pytest tests/finetune/test_multi_label.py -m slow    # the runs
 """
 
 import json
@@ -16,6 +17,7 @@ from ernie.convert import to_hf, to_params
 from finetune.classification import thresholds as cuts
 from finetune.classification.classifier import Classifier
 from finetune.prediction.model import InferenceModel
+from finetune.score import ScoreArgs, score_file
 from finetune.serving.handler import open_handler
 from finetune.training.args import from_keywords
 from finetune.training.main import main
@@ -137,6 +139,40 @@ def test_the_prediction_file_is_scored_as_the_log_says(run, task):
         assert logged[name] == pytest.approx(value)
 
 
+def test_score_computes_what_the_log_says(run, task, tmp_path):
+    """python -m finetune.score, of the TSV and of JSON lines."""
+    step = record_of(run / "last")["step"]
+    (path,) = run.glob(f"test_out.tsv.*.{step}")
+    args = ScoreArgs(task="multi_label_classification", label_map_config=str(task / "labels.json"))
+    found, _ = score_file(str(path), str(task / "test.tsv"), args)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (logged,) = [line for line in lines if line["event"] == "test" and line["step"] == step]
+    assert found.pop("rows") == 16
+    assert found.pop("task") == "multi_label_classification"
+    assert found == pytest.approx({name: logged[name] for name in found})
+    assert len(found) == 4
+    rows = [{"labels": [part for part in row[1].split(",") if part]} for row in table(path.read_text())[1]]
+    (tmp_path / "out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    again, _ = score_file(str(tmp_path / "out.jsonl"), str(task / "test.tsv"), args)
+    assert {name: again[name] for name in found} == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["label", "noise"], "out.tsv, line 2: the label 'noise' is not in the label map"),
+        (["label", "", "cast"], "the first without a counterpart is"),
+        (["text_a", "good"], "out.tsv, line 2: no labels: give every row a column 'label'"),
+    ],
+)
+def test_files_that_cannot_be_scored(rows, message, task, tmp_path):
+    (tmp_path / "out.tsv").write_text("\n".join(rows) + "\n")
+    write_tsv(tmp_path / "gold.tsv", [("cast", "the film")])
+    args = ScoreArgs(task="multi_label_classification", label_map_config=str(task / "labels.json"))
+    with pytest.raises(UserError, match=message):
+        score_file(str(tmp_path / "out.tsv"), str(tmp_path / "gold.tsv"), args)
+
+
 @pytest.fixture(scope="module")
 def bundle(run, task, tmp_path_factory):
     """An inference model of the best checkpoint, and what infer_classifyer.py predicts: its TSV."""
@@ -146,6 +182,7 @@ def bundle(run, task, tmp_path_factory):
     return next((folder / "saved").iterdir()), folder / "out.tsv"
 
 
+@pytest.mark.slow
 def test_every_way_gives_the_same_sets(run, task, bundle, tmp_path):
     """TSV, JSON lines, the Python API and the server, from the checkpoint and from its inference model."""
     texts = [text for _, text in label_sets(16, 3)]
@@ -166,6 +203,7 @@ def test_every_way_gives_the_same_sets(run, task, bundle, tmp_path):
         assert list(line["probabilities"].values()) == pytest.approx(list(own["probabilities"].values()), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_threshold_that_is_given_wins(bundle, task, tmp_path):
     saved, _ = bundle
     given = {"inference_model": saved, "predict_set": task / "test.tsv", "output": tmp_path / "out.tsv"}
@@ -176,6 +214,7 @@ def test_a_threshold_that_is_given_wins(bundle, task, tmp_path):
     assert "--threshold 0.5,0.5: has 2 numbers for 3 labels" in error
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_evaluated_with_its_thresholds(run, task, tmp_path):
     """--do_train false: as stored, not 0.5."""
     given = {"do_train": "false", "init_checkpoint": run / "best", "init_pretraining_params": None, **FAST}
@@ -188,6 +227,7 @@ def test_a_checkpoint_is_evaluated_with_its_thresholds(run, task, tmp_path):
         assert row[1] == ",".join(name for name, is_chosen in zip(LABELS, chosen) if is_chosen)
 
 
+@pytest.mark.slow
 def test_another_separator_makes_the_same_run(run, task, tmp_path):
     """And one threshold for all labels is one number."""
     for name, count, seed in (("train", 48, 1), ("dev", 16, 2), ("test", 16, 3)):
@@ -201,6 +241,7 @@ def test_another_separator_makes_the_same_run(run, task, tmp_path):
     assert 0 < float(record_of(folder / "last")["flags"]["threshold"]) < 1
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_its_thresholds(run, task, caplog):
     before = record_of(run / "best")
     with caplog.at_level("INFO"):
@@ -264,6 +305,7 @@ def test_flags_that_do_not_go_together(given, message, task):
 # ---------------------------------------------------------------- Hugging Face
 
 
+@pytest.mark.slow
 def test_a_converted_model_is_loaded_and_goes_back(run, task, tmp_path):
     """A checkpoint becomes a model with the problem_type, and that loads with the same labels."""
     texts = [text for _, text in label_sets(16, 3)]

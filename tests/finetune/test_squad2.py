@@ -1,6 +1,7 @@
 """Questions without an answer (SQuAD 2.0): read, trained, predicted by a threshold, and scored beside a second scorer.
 
-python -m pytest tests/finetune/test_squad2.py
+python -m pytest tests/finetune/test_squad2.py            # what takes seconds
+python -m pytest tests/finetune/test_squad2.py -m slow    # the runs
 """
 
 import json
@@ -178,6 +179,7 @@ def read(path):
     return json.loads(path.read_text(encoding="utf8"))
 
 
+@pytest.mark.slow
 def test_it_learns_which_questions_have_an_answer(run, place):
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     dev = [record for record in records if record["event"] == "dev"]
@@ -191,6 +193,7 @@ def test_it_learns_which_questions_have_an_answer(run, place):
     assert "tune_null_threshold" not in record["flags"]
 
 
+@pytest.mark.slow
 def test_the_files_are_those_of_the_stored_threshold(run, place):
     step = read(run / "last" / "checkpoint.json")["step"]
     limit = read(run / "last" / "checkpoint.json")["flags"]["null_score_diff_threshold"]
@@ -213,6 +216,7 @@ def test_the_files_are_those_of_the_stored_threshold(run, place):
     assert "best_f1" not in scores  # a file of answers does not tell
 
 
+@pytest.mark.slow
 def test_every_way_gives_the_same_answers(run, place, tmp_path):
     """Files of infer_mrc.py, the Python API and the server, from the checkpoint and from its inference model."""
     infer("infer_mrc.py", init_checkpoint=run / "best", predict_set=place / "test.json", output=tmp_path / "out",
@@ -236,6 +240,7 @@ def test_every_way_gives_the_same_answers(run, place, tmp_path):
     assert set(read(tmp_path / "all" / "predictions.json").values()) == {""}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_evaluated_with_its_threshold(run, place, tmp_path, capsys):
     given = {"do_train": "false", "init_checkpoint": run / "best", "init_pretraining_params": None}
     train(place, tmp_path / "unused", **given)
