@@ -11,4 +11,6 @@ from finetune.prediction.main import main
 from propeller.errors import exit_on_user_error
 
 if __name__ == "__main__":
-    exit_on_user_error(main, "infer_classifyer.py", ("classify", "regression"), sys.argv[1:])
+    exit_on_user_error(
+        main, "infer_classifyer.py", ("classify", "regression", "multi_label_classification"), sys.argv[1:]
+    )

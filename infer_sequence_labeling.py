@@ -11,4 +11,4 @@ from finetune.prediction.main import main
 from propeller.errors import exit_on_user_error
 
 if __name__ == "__main__":
-    exit_on_user_error(main, "infer_sequence_labeling.py", ("sequence_label",), sys.argv[1:])
+    exit_on_user_error(main, "infer_sequence_labeling.py", ("sequence_label", "sequence_label_crf"), sys.argv[1:])

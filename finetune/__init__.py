@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # name -> module:class; the class is imported when it is asked for.
 TASKS = {
     "classify": "finetune.classification.classifier:Classifier",
+    "multi_label_classification": "finetune.classification.multi_label:MultiLabel",
     "regression": "finetune.classification.regression:Regression",
     "sequence_label": "finetune.tagging.task:SequenceLabel",
+    "sequence_label_crf": "finetune.tagging.crf_task:CrfSequenceLabel",
     "mrc": "finetune.mrc.task:ReadingComprehension",
     "embed": "finetune.embedding.task:Embed",
     "student": "distill.students.classifier:Student",

@@ -53,7 +53,7 @@ def find_labels(
         UserError: there are too many for classes, more than the flag says, or they are numbers with a fraction.
     """
     counts: Counter[str] = Counter()
-    for word in task.label_words(path, form):
+    for word in task.label_words(path, form, settings):
         counts[word] += 1
         if len(counts) > MOST_LABELS:
             raise _no_classes(path, f"over {MOST_LABELS} different labels")

@@ -3,9 +3,11 @@
     python -m finetune.score output/answers/predictions.json data/cmrc2018/dev.json
     python -m finetune.score predictions.tsv data/msra_ner/test.tsv --chunk_scheme IOB
     python -m finetune.score predictions.tsv data/RTE/dev.tsv --task classify
+    python -m finetune.score predictions.tsv data/topics/dev.tsv --task multi_label_classification
 
 Printed is one JSON object. The forms of file are those of ``finetune/scoring``: answers.py (reading comprehension, by
-the rules of CMRC 2018 and DRCD or of SQuAD), tags.py, classes.py (classes and numbers).
+the rules of CMRC 2018 and DRCD or of SQuAD), tags.py, classes.py (classes and numbers), label_sets.py (multi-label
+classification, which --task must name).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import FlagParser, add_flags, flag, read_flags
 from reader.tagging.tags import SCHEMES
 
-TASKS = ("auto", "classify", "regression", "sequence_label", "mrc")
+TASKS = ("auto", "classify", "multi_label_classification", "regression", "sequence_label", "mrc")
 LANGUAGES = ("auto", "zh", "cmrc", "drcd", "en", "squad")
 LOOKED_AT = 50  # rows by which a table of tags is told from one of classes
 
@@ -35,6 +37,7 @@ class ScoreArgs:
     )
     chunk_scheme: str = flag("IOB", "tags: how they make entities", choices=tuple(SCHEMES))
     o_label: str = flag("O", "tags: the one outside of entities", metavar="TAG")
+    label_separator: str = flag(",", "multi-label classification: what stands between labels", metavar="TEXT")
     label_map_config: str | None = flag(None, "JSON file of labels or tags and their class numbers")
 
 
@@ -88,6 +91,10 @@ def score_file(predictions: str, reference: str, args: ScoreArgs) -> tuple[dict[
         from finetune.scoring.tags import score_tags
 
         scores = score_tags(predictions, reference, args.chunk_scheme, args.o_label, label_map)
+    elif task == "multi_label_classification":
+        from finetune.scoring.label_sets import score_label_sets
+
+        scores = score_label_sets(predictions, reference, args.label_separator, label_map)
     elif task == "regression":
         from finetune.scoring.classes import score_numbers
 

@@ -196,7 +196,7 @@ class FinetuneTask(Model):
     @classmethod
     def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:
         """The reader of a file: ``num_examples``, ``batches(start)``, ``stats``, ``fingerprint()``."""
-        return TaskReader(
+        return cls.reader_class(spec)(
             path,
             tokenizer,
             label_map=None if spec.label_map is None else dict(spec.label_map),
@@ -205,8 +205,19 @@ class FinetuneTask(Model):
             token_cache_dir=reading.token_cache_dir,
             max_seq_len=spec.max_seq_len,
             task_id=spec.task_id,
+            **cls.reader_options(spec, reading),
             **reading.batching(),
         )
+
+    @classmethod
+    def reader_class(cls, spec: ModelSpec) -> type[TaskReader]:
+        """The reader of TSV files."""
+        return TaskReader
+
+    @classmethod
+    def reader_options(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
+        """Further arguments of the ``TaskReader`` of a file, by name."""
+        return {}
 
     @classmethod
     def prepare(cls, learner: Any, spec: ModelSpec) -> None:
@@ -234,12 +245,13 @@ class FinetuneTask(Model):
         return any(not is_placeholder(word, spec.label_map or ()) for word in fields)
 
     @classmethod
-    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+    def label_words(cls, path: str, form: TableForm, settings: Any = None) -> Iterator[str]:
         """The labels of a training file as they stand there, "" in a row without; nothing where they are no words."""
         if cls.label_kind in ("class", "set"):
             table = open_table(path, ("text_a", "label"), (*KNOWN_COLUMNS, *cls.more_columns), form)
+            between = getattr(settings, "label_separator", ",")
             for word in label_fields(table):
-                yield from map(str.strip, word.split(",")) if cls.label_kind == "set" else [word]
+                yield from map(str.strip, word.split(between)) if cls.label_kind == "set" else [word]
 
     @classmethod
     def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:
@@ -259,8 +271,26 @@ class FinetuneTask(Model):
             scores: ``loss``, ``data_num``, what ``metrics`` gave, ``event`` (``dev`` or ``test``), ``file``, ``step``,
                 and ``stem``: the beginning of names of files about this evaluation (``dev``, ``dev_2``, ``test``).
             folder: where such files go.
+
+        Returns:
+            the scores. ``tuned`` among those of the first dev set (``stem`` is ``dev``), ``{"flags": {name: value}}``,
+            are settings that were found on it: the checkpoint's record gets them, and later files are scored and
+            predicted with them. Such a flag has the fact ``tuned``, the one that asks for it the fact ``tunes``.
         """
         return scores
+
+    @classmethod
+    def by_example(
+        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: Any
+    ) -> Mapping[str, np.ndarray]:
+        """The outputs of the rows of a file, name -> array [rows, ...], where a batch holds parts of them.
+
+        Args:
+            outputs: name -> array [batch, ...] of what ``forward`` predicted.
+            batch: what they were computed from.
+            reader: where it comes from.
+        """
+        return outputs
 
     @classmethod
     def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -284,6 +314,15 @@ class FinetuneTask(Model):
             row: the example: column -> text for rows of a table.
         """
         raise NotImplementedError
+
+    @classmethod
+    def table_cells(cls, decoded: Mapping[str, Any], spec: ModelSpec) -> Mapping[str, Any]:
+        """What a TSV has of a prediction: column -> value; ``probabilities`` become a column per label.
+
+        Args:
+            decoded: what ``decode`` gave.
+        """
+        return {key: value for key, value in decoded.items() if key not in cls.not_in_table}
 
     @classmethod
     def answers_changed(

@@ -36,13 +36,15 @@ class LabelRule:
     """How the label column is read.
 
     kind: "class" (int64), "float" (float32), "set" (float32 [num_labels], 1 for each class in the field, which holds
-    labels separated by commas, or none), or None (not read); mapping: name -> class number, or None where the column
-    holds the numbers; num_labels: classes 0..num_labels - 1, or None if unknown. Raises UserError where they disagree.
+    labels separated by ``separator``, or none), or None (not read); mapping: name -> class number, or None where the
+    column holds the numbers; num_labels: classes 0..num_labels - 1, or None if unknown. Raises UserError where they
+    disagree.
     """
 
     kind: str | None = "class"
     mapping: dict[str, int] | None = None
     num_labels: int | None = None
+    separator: str = ","
 
     def __post_init__(self) -> None:
         if self.kind not in ("class", "float", "set", None):
@@ -80,7 +82,7 @@ class LabelRule:
             return self._read_float(text)
         if self.kind == "set":
             members = np.zeros(self.shape, np.float32)
-            for part in filter(None, map(str.strip, text.split(","))):
+            for part in filter(None, map(str.strip, text.split(self.separator))):
                 members[self._read_class(part)] = 1
             return members
         return self._read_class(text)

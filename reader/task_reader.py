@@ -322,6 +322,7 @@ class TaskReader(BatchReader):
         label_map: dict name -> class; num_labels: classes are 0..num_labels - 1 (None: not checked).
         label_kind: "class" (int64), "float" (float32), "set" (float32 [num_labels]), None: prediction; a
             label column is then ignored.
+        label_separator: what stands between the labels of a set.
         task_id: what task_ids holds.
         shuffle: as in 2019, one RandomState(seed) shuffles the order of the epoch before once more each epoch.
         bucket_window: rows within which rows of like length come together, 0: off. Rows that fill no batch go on to the
@@ -346,10 +347,11 @@ class TaskReader(BatchReader):
         label_map: dict[str, int] | None = None,
         num_labels: int | None = None,
         label_kind: str | None = "class",
+        label_separator: str = ",",
         token_cache_dir: str | None = None,
         **batching: Any,
     ) -> None:
-        labels = LabelRule(label_kind, label_map, num_labels)
+        labels = LabelRule(label_kind, label_map, num_labels, label_separator)
         super().__init__(tokenizer, **batching)
         self.token_cache_dir = token_cache_dir
         required = ("text_a",) if label_kind is None else ("text_a", "label")

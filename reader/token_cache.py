@@ -237,6 +237,8 @@ def cache_key(table: RowFile, encoder: RowEncoder) -> str:
     }
     if table.dropped:
         parts["dropped"] = table.dropped
+    if labels.separator != ",":
+        parts["separator"] = labels.separator
     if encoder.cache_facts is not None:
         parts["more"] = encoder.cache_facts
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,7 @@ import paddle.nn.functional as F
 from ernie.modeling import Linear
 from finetune import metrics, task_class
 from finetune.classification.flags import ClassificationFlags
+from finetune.classification.windows import InWindows, check_windows, softmax
 from finetune.losses import divergence, mean_class_loss
 from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qid
 from propeller.errors import UserError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
 
 
-class Classifier(FinetuneTask):
+class Classifier(InWindows):
     """Single-label classification: softmax over the pooled [CLS] vector."""
 
     name = "classify"
@@ -58,19 +59,29 @@ class Classifier(FinetuneTask):
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean cross entropy; while training as ``spec.loss`` changes it."""
-        return mean_class_loss(predictions["logits"], label["labels"], self.train_loss)
+        return mean_class_loss(self.text_logits(predictions, label), label["labels"], self.train_loss)
 
     def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
-        return divergence(one["logits"], other["logits"]).mean()
+        return divergence(self.text_logits(one, label), self.text_logits(other, label)).mean()
+
+    def text_probs(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
+        """The probabilities of texts, float32 [batch, num_labels]."""
+        return F.softmax(self.text_logits(predictions, label)) if self.windows else predictions["probs"]
+
+    @classmethod
+    def outputs_of(cls, logits: np.ndarray) -> dict[str, np.ndarray]:
+        return {"logits": logits, "probs": softmax(logits)}
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """Accuracy while training, as the log has it; the chosen metric in evaluation."""
         compute = metrics.simple_accuracy if self.training_mode else score_of(self.spec).compute
-        return {"scores": Collected([predictions["probs"], label["labels"]], compute)}
+        return {"scores": Collected([self.text_probs(predictions, label), label["labels"]], compute)}
 
     @classmethod
     def variant(cls, settings: Any) -> type[FinetuneTask]:
-        """Regression by its flag, ranking by its metric."""
+        """Regression and multi-label classification by their flags, ranking by its metric."""
+        if settings.multi_label:
+            return task_class("multi_label_classification")
         if settings.is_regression:
             return task_class("regression")
         return RankingClassifier if settings.metric in metrics.RANKING else Classifier
@@ -151,8 +162,14 @@ def score_of(spec: ModelSpec) -> metrics.Score:
     return score._replace(compute=functools.partial(score.compute, average=getattr(spec.settings, "f1_average", None)))
 
 
-def check_settings(spec: ModelSpec) -> None:
-    """Raise UserError for --diagnostic without --diagnostic_save, --f1_average without an F1."""
+def check_settings(spec: ModelSpec, multi_label: bool = False) -> None:
+    """Raise UserError for --diagnostic without --diagnostic_save, --f1_average without an F1, flags of label sets and
+    of windows that do not go together."""
+    check_windows(spec)
+    if not multi_label:
+        for name in ("threshold", "tune_threshold", "label_separator"):
+            if getattr(spec.settings, name) != type(spec.settings).__dataclass_fields__[name].default:
+                raise UserError(f"--{name} is for label sets: give --multi_label true, or leave it out")
     if spec.settings.f1_average and spec.metric not in metrics.WITH_F1:
         raise UserError(
             f"--f1_average {spec.settings.f1_average}: --metric {spec.metric} has no F1: give --metric acc_and_f1, or "
@@ -175,7 +192,7 @@ class RankingClassifier(Classifier):
         if self.training_mode:
             return super().metrics(predictions, label)
         compute = score_of(self.spec).compute
-        return {"scores": Collected([predictions["probs"], label["labels"], label["qids"]], compute)}
+        return {"scores": Collected([self.text_probs(predictions, label), label["labels"], label["qids"]], compute)}
 
     @classmethod
     def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:

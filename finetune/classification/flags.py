@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from finetune.metrics import F1_AVERAGES, METRICS
 from propeller.flags import flag
+from reader.windows import POOLINGS
 
 # 2019's scripts of the other tasks took these flags too, and runs from before have them in their records.
 EVERYWHERE = {"legacy": True, "in_every_run": True, "stored": False, "prediction": False}
 RUN = {"legacy": True, "stored": False, "prediction": False}
+ALONE = {"stored": False, "prediction": False}  # of a run, and of no prediction
+TUNING = ("none", "one", "per_label")
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,40 @@ class ClassificationFlags:
         "F1 of --metric acc_and_f1 and acc_and_f1_and_mrr: binary: of class 1 among the rows of classes 0 and 1, as "
         "in 2019; or over all classes, macro, micro or weighted by their rows [binary for two classes, macro for more]",
         choices=F1_AVERAGES,
-        facts={"stored": False, "prediction": False},
+        facts=ALONE,
     )
+    multi_label: bool = flag(False, "a text has any number of labels; the label column lists them", facts=ALONE)
+    label_separator: str = flag(
+        ",", "with --multi_label: what stands between the labels of a row; an empty field has none", metavar="TEXT"
+    )
+    threshold: str | None = flag(
+        None,
+        "with --multi_label: probability from which a text has a label, or one per label with commas between [what the "
+        "model was tuned to, else 0.5]",
+        metavar="X[,X...]",
+        facts={"tuned": True},
+    )
+    tune_threshold: str = flag(
+        "none",
+        "with --multi_label: find the threshold on the first --dev_set, one with the best micro F1 or per_label with "
+        "the best F1 of each label, and store it in the checkpoint",
+        choices=TUNING,
+        facts={**ALONE, "tunes": True},
+    )
+    long_text: str = flag(
+        "cut",
+        "texts above --max_seq_len: cut, as in 2019, or read in windows that overlap, whose logits are pooled",
+        choices=("cut", "window"),
+    )
+    window_stride: int = flag(
+        0, "with --long_text window: tokens from one window to the next; 0: half of what a window has room for"
+    )
+    window_pooling: str = flag(
+        "mean",
+        "with --long_text window: mean of the windows' logits, max of each class, or the first window alone",
+        choices=POOLINGS,
+    )
+    max_windows: int = flag(16, "with --long_text window: windows of a text; what is beyond is cut")
     diagnostic: str | None = flag(None, "GLUE diagnostics file to predict", facts=RUN)
     diagnostic_save: str | None = flag(None, "its prediction file; .epoch.step is added", facts=RUN)
 

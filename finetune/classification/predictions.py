@@ -19,6 +19,7 @@ from propeller.errors import UserError
 if TYPE_CHECKING:
     from finetune.prediction.args import PredictArgs
     from finetune.prediction.model import InferenceModel
+    from finetune.spec import ModelSpec
 
 
 class ClassifyJob(PredictionJob):
@@ -41,12 +42,12 @@ class ClassifyJob(PredictionJob):
     def settings(self, task_name: str) -> dict[str, Any]:
         return {"metric": "pearson_and_spearman", "is_regression": True} if task_name == "regression" else {}
 
-    def format(self, model: InferenceModel, columns: Sequence[str], args: PredictArgs) -> TableFormat:
+    def format(self, model: InferenceModel, spec: ModelSpec, columns: Sequence[str], args: PredictArgs) -> TableFormat:
         name = args.script.output_format
         if name == "auto":
             name = "probs" if args.data.output in (None, STANDARD) else "tsv"
         kind = {"tsv": TableFormat, "jsonl": JsonLines, "probs": Probabilities}[name]
-        return kind(model.task, model.spec, columns, args.script.copy_columns)
+        return kind(model.task, spec, columns, args.script.copy_columns)
 
 
 class Probabilities(TableFormat):

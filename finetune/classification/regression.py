@@ -15,7 +15,8 @@ from ernie.modeling import Linear
 from finetune import metrics, task_class
 from finetune.classification.classifier import check_settings, score_of
 from finetune.classification.flags import ClassificationFlags
-from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qid
+from finetune.classification.windows import InWindows
+from finetune.task import ENCODER_INPUTS, with_qid
 from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
 from propeller.train.model import Input, RunMode
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from finetune.spec import ModelSpec
 
 
-class Regression(FinetuneTask):
+class Regression(InWindows):
     """Regression: one number per example, a linear function of the pooled [CLS] vector.
 
     The parameters have the names of a classifier's, with one output, as in checkpoints of the 2019 code.
@@ -55,7 +56,7 @@ class Regression(FinetuneTask):
 
     def loss(self, predictions: dict[str, Any], label: dict[str, Any]) -> Any:
         """Mean squared error."""
-        return F.mse_loss(predictions["logits"], label["labels"])
+        return F.mse_loss(self.text_logits(predictions, label), label["labels"])
 
     def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
         """Of numbers the squared difference."""
@@ -66,7 +67,7 @@ class Regression(FinetuneTask):
         if self.training_mode:
             return {}
         compute = score_of(self.spec).compute
-        return {"scores": Collected([predictions["logits"], label["labels"]], compute)}
+        return {"scores": Collected([self.text_logits(predictions, label), label["labels"]], compute)}
 
     @classmethod
     def check(cls, spec: ModelSpec) -> None:

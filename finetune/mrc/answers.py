@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -24,6 +24,8 @@ from reader.squad.reader import Document, SquadReader, Window, max_context
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from reader.squad.file import Question
 
 
 NO_ANSWER = "empty"  # what 2019 predicted, and wrote, where no candidate was left
@@ -163,15 +165,26 @@ def predict(
     """
     predictions: dict[str, str] = {}
     nbest: dict[str, list[dict[str, Any]]] = {}
+    for question, document, windows, own in question_logits(reader, logits):
+        answers = n_best(question.context, document, windows, own, n_best_size, max_answer_length)
+        predictions[question.id], nbest[question.id] = answers[0]["text"], answers
+    return predictions, nbest
+
+
+def question_logits(
+    reader: SquadReader, logits: LogitsById
+) -> Iterator[tuple[Question, Document, list[Window], list[list[np.ndarray]]]]:
+    """(question, tokens of its context, its windows, their logits without padding) for each question of a reader.
+
+    Args:
+        logits: unique id of a window -> (start, end); they are asked for in the order of the windows.
+    """
     known: tuple[str, Document] | None = None
     for number, question in enumerate(reader.file.questions):
         if known is None or question.context is not known[0] or question.start is not None:
             known = question.context, reader.document(number)
         windows = reader.windows(number)
-        without_padding = own_logits(windows, [logits[window.unique_id] for window in windows])
-        answers = n_best(question.context, known[1], windows, without_padding, n_best_size, max_answer_length)
-        predictions[question.id], nbest[question.id] = answers[0]["text"], answers
-    return predictions, nbest
+        yield question, known[1], windows, own_logits(windows, [logits[window.unique_id] for window in windows])
 
 
 def write(path: str | Path, value: Any) -> None:

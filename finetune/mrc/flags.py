@@ -8,6 +8,7 @@ from propeller.flags import flag
 
 LANGUAGES = ("auto", "zh", "en", "dureader")
 LEGACY = {"legacy": True}
+TUNING = ("none", "exact", "f1")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,22 @@ class MrcArgs:
         "if half of the questions are, else en",
         choices=LANGUAGES,
         facts={"prediction": False},
+    )
+    version_2_with_negative: bool = flag(
+        False, "questions may have no answer, as in SQuAD 2.0: is_impossible, or an empty list of answers"
+    )
+    null_score_diff_threshold: float | None = flag(
+        None,
+        "with --version_2_with_negative: no answer is given where its score is above that of the best answer by more "
+        "than this [what the model was tuned to, else 0]",
+        facts={"tuned": True},
+    )
+    tune_null_threshold: str = flag(
+        "none",
+        "with --version_2_with_negative: find that threshold on the first --dev_set, by the best exact match or f1, "
+        "and store it in the checkpoint",
+        choices=TUNING,
+        facts={"stored": False, "prediction": False, "tunes": True},
     )
 
 

@@ -2,6 +2,7 @@
 
 predictions.json          question id -> text of its answer
 nbest_predictions.json    question id -> its n best answers: text, probability, start_logit, end_logit
+null_odds.json            with questions without an answer: question id -> by how much that scores above the best answer
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.mrc import answers as mrc_answers
+from finetune.mrc import unanswerable
 from finetune.prediction.run import PredictionJob, Progress, check_writable, ordered_results
 from propeller.errors import UserError
 from reader.squad.reader import FIRST_UNIQUE_ID
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
     from reader.ordered import OrderedBatch
 
 
-PREDICTIONS, NBEST = "predictions.json", "nbest_predictions.json"
+PREDICTIONS, NBEST, NULL_ODDS = "predictions.json", "nbest_predictions.json", "null_odds.json"
 
 
 class MrcJob(PredictionJob):
-    """Answers to questions, spans of a passage: SQuAD 1.1 JSON, whose answers are not needed."""
+    """Answers to questions, spans of a passage: SQuAD JSON, whose answers are not needed."""
 
     unit = "windows"
 
@@ -48,10 +50,13 @@ class MrcJob(PredictionJob):
     def write(self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress) -> None:
         """Both files, as run_mrc.py lays them out."""
         results, settings = ordered_results(reader, progress, own_logits), spec.settings
-        predictions, nbest = mrc_answers.predict(
-            reader, InOrder(results), settings.n_best_size, settings.max_answer_length
-        )
-        folder = Path(str(args.data.output))  # ``check`` saw that it is given
+        folder, size = Path(str(args.data.output)), (settings.n_best_size, settings.max_answer_length)
+        if settings.version_2_with_negative:
+            answers = unanswerable.predict(reader, InOrder(results), *size)
+            mrc_answers.write(folder / NULL_ODDS, answers.null_odds)
+            predictions, nbest = answers.chosen(unanswerable.threshold_of(settings)), answers.nbest
+        else:
+            predictions, nbest = mrc_answers.predict(reader, InOrder(results), *size)
         mrc_answers.write(folder / NBEST, nbest)
         mrc_answers.write(folder / PREDICTIONS, predictions)
 

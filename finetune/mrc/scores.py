@@ -20,6 +20,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Callable
 
 # What the CMRC 2018 script calls punctuation; one entry has two characters and so never matches any, as there.
 PUNCTUATION = frozenset(
@@ -226,6 +227,22 @@ def _f1(common, predicted, wanted):
     return 2 * precision * recall / (precision + recall)
 
 
+METRICS: Mapping[str, tuple[Callable[[Iterable[str], str], int], Callable[[Iterable[str], str], float]]] = {
+    "zh": (chinese_em, chinese_f1),
+    "en": (english_em, english_f1),
+    "dureader": (dureader_em, dureader_f1),
+}
+
+
+def segments_of(language: str) -> Callable[[str], list[str]]:
+    """What cuts a text into the segments that F1 is over."""
+    return {
+        "zh": lambda text: mixed_segmentation(text, remove_punctuation=True),
+        "en": lambda text: normalise_english(text).split(),
+        "dureader": lambda text: dureader_segments(normalise_dureader(text)),
+    }[language]
+
+
 def score(language: str, answers: Mapping[str, Iterable[str]], predictions: Mapping[str, str]) -> dict:
     """`em`, `f1` and their mean `avg`, in percent of all questions, and `question_num`.
 
@@ -234,11 +251,7 @@ def score(language: str, answers: Mapping[str, Iterable[str]], predictions: Mapp
         answers: question id -> texts of its answers.
         predictions: question id -> text; a question without prediction scores 0.
     """
-    exact, overlap = {
-        "zh": (chinese_em, chinese_f1),
-        "en": (english_em, english_f1),
-        "dureader": (dureader_em, dureader_f1),
-    }[language]
+    exact, overlap = METRICS[language]
     em = f1 = 0.0
     for name, texts in answers.items():
         if name in predictions:

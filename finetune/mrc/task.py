@@ -1,4 +1,4 @@
-"""Extractive reading comprehension: CMRC2018, DRCD, DuReader, SQuAD 1.1.
+"""Extractive reading comprehension: CMRC2018, DRCD, DuReader, SQuAD 1.1 and 2.0.
 
 python run_mrc.py --train_set cmrc2018/train.json --dev_set cmrc2018/dev.json --max_seq_len 512 --doc_stride 128 ...
 """
@@ -16,6 +16,7 @@ import paddle.nn.functional as F
 from ernie.modeling import Linear
 from finetune.losses import divergence
 from finetune.mrc import answers as mrc_answers
+from finetune.mrc import unanswerable
 from finetune.mrc.flags import MrcArgs
 from finetune.mrc.scores import SCRIPTS, language_of, score
 from finetune.task import ENCODER_INPUTS, FinetuneTask
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("ernie.finetune")
+
+FILES = ("predictions", "nbest_predictions")
 
 
 class AskedQuestion(NamedTuple):
@@ -65,7 +68,12 @@ class ReadingComprehension(FinetuneTask):
     name = "mrc"
     head_prefix = ("cls_mrc_out",)
     flags = MrcArgs
-    run_files = tuple(f"{step}{kind}*predictions.json" for step in ("", "[0-9]*_") for kind in ("dev", "test"))
+    run_files = tuple(
+        f"{step}{kind}*{what}.json"
+        for step in ("", "[0-9]*_")
+        for kind in ("dev", "test")
+        for what in ("predictions", "null_odds")
+    )
     drops_blanks = False
     answer_outputs = ("start_logits", "end_logits")
     handler = "finetune.mrc.handler:MrcHandler"
@@ -73,7 +81,12 @@ class ReadingComprehension(FinetuneTask):
     report = "finetune.reporting.answers:report"
     script = "infer_mrc.py"
     loss_flags = ("rdrop_alpha", "fgm_epsilon")
-    former_flags = {"head_dropout": 0.0}  # version 0.1 had none there
+    former_flags = {  # version 0.1 had no dropout there, and left questions without an answer out
+        "head_dropout": 0.0,
+        "version_2_with_negative": False,
+        "null_score_diff_threshold": None,
+        "tune_null_threshold": "none",
+    }
     inputs = (
         *ENCODER_INPUTS,
         Input("start", [None, 1], "int64", label=True),
@@ -122,6 +135,7 @@ class ReadingComprehension(FinetuneTask):
         for name in ("doc_stride", "max_query_length", "max_answer_length", "n_best_size"):
             if getattr(spec.settings, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(spec.settings, name)}")
+        unanswerable.check(spec.settings)
 
     @classmethod
     def labels(cls, spec: ModelSpec) -> list[str]:
@@ -135,6 +149,7 @@ class ReadingComprehension(FinetuneTask):
             tokenizer,
             answers="train" if reading.training else "score" if reading.labelled else None,
             on_bad=reading.on_bad,
+            unanswerable=spec.settings.version_2_with_negative,
             doc_stride=spec.settings.doc_stride,
             max_query_length=spec.settings.max_query_length,
             max_seq_len=spec.max_seq_len,
@@ -148,7 +163,7 @@ class ReadingComprehension(FinetuneTask):
         return SquadFile(path, on_bad="skip").has_answers
 
     @classmethod
-    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+    def label_words(cls, path: str, form: TableForm, settings: Any = None) -> Iterator[str]:
         """Answers are no labels."""
         return iter(())
 
@@ -158,20 +173,28 @@ class ReadingComprehension(FinetuneTask):
 
         They are named as in 2019: ``STEP_dev_predictions.json`` and ``STEP_dev_nbest_predictions.json``, and without
         STEP those of the latest evaluation; ``test`` for test sets, ``dev_2`` for the second one of several files.
+        With questions without an answer there are the scores of SQuAD 2.0 beside, and ``null_odds.json``.
         """
-        settings = spec.settings
-        predictions, nbest = mrc_answers.predict(
-            reader, scores["logits"], settings.n_best_size, settings.max_answer_length
-        )
-        for stem in (f"{scores['step']}_{scores['stem']}", scores["stem"]):
-            for what, value in (("predictions", predictions), ("nbest_predictions", nbest)):
-                mrc_answers.write(Path(folder) / f"{stem}_{what}.json", value)
-        questions = reader.file.questions
+        settings, questions = spec.settings, reader.file.questions
         language = settings.mrc_language
         if language == "auto":
             language = language_of([question.text for question in questions])
-        log.info("%s: scored as %s", scores["file"], SCRIPTS[language])
+        also = ", with SQuAD 2.0's rules for questions without an answer" if settings.version_2_with_negative else ""
+        log.info("%s: scored as %s%s", scores["file"], SCRIPTS[language], also)
         answers = {question.id: question.answers for question in questions}
+        found: dict[str, Any] = {}
+        if settings.version_2_with_negative:
+            tuned = settings.tune_null_threshold if scores["stem"] == "dev" else "none"
+            files, found = unanswerable.evaluate(reader, scores["logits"], settings, answers, language, tuned)
+        else:
+            size = settings.n_best_size, settings.max_answer_length
+            files = dict(zip(FILES, mrc_answers.predict(reader, scores["logits"], *size)))
+        for stem in (f"{scores['step']}_{scores['stem']}", scores["stem"]):
+            for what, value in files.items():
+                mrc_answers.write(Path(folder) / f"{stem}_{what}.json", value)
+        if found:
+            return found
+        predictions = files[FILES[0]]
         if language == "dureader":
             other = score("zh", answers, predictions)
             log.info("%s: by the rules of CMRC 2018 (--mrc_language zh) em: %f, f1: %f",
@@ -190,6 +213,8 @@ class ReadingComprehension(FinetuneTask):
     @classmethod
     def evaluation_line(cls, spec: ModelSpec, scores: Mapping[str, Any], elapsed: float) -> str:
         text = "em: {em:f}, f1: {f1:f}, avg: {avg:f}, question_num: {question_num:d}".format(**scores)
+        if spec.settings.version_2_with_negative:
+            text += unanswerable.log_text(scores)
         return f"{text}, elapsed time: {elapsed:f} s"
 
     @classmethod
@@ -212,6 +237,8 @@ class ReadingComprehension(FinetuneTask):
     def decode(cls, outputs: Mapping[str, Any], row: Any, spec: ModelSpec) -> dict[str, Any]:
         """The best answer, its place and probability, and the n best; null and [] where no part could be one.
 
+        With questions without an answer, ``unanswerable.decoded`` has the keys.
+
         Args:
             outputs: ``start_logits`` and ``end_logits``, each a list with one array [tokens] per window.
             row: ``AskedQuestion``.
@@ -221,6 +248,8 @@ class ReadingComprehension(FinetuneTask):
         spans = mrc_answers.best_spans(
             row.context, row.document, row.windows, logits, settings.n_best_size, settings.max_answer_length
         )
+        if settings.version_2_with_negative:
+            return unanswerable.decoded(spans, logits, unanswerable.threshold_of(settings))
         if not spans:
             return {"answer": None, "start": None, "end": None, "probability": 1.0, "nbest": []}
         best = spans[0]
@@ -234,14 +263,21 @@ class ReadingComprehension(FinetuneTask):
 
     @classmethod
     def write_predictions(cls, outputs: Iterable, reader: Any, save: str, spec: ModelSpec) -> int:
-        """``save``: question id -> text, as JSON; beside it ``save``.nbest: question id -> its n best answers."""
+        """``save``: question id -> text, as JSON; beside it ``save``.nbest: question id -> its n best answers.
+
+        With questions without an answer also ``save``.null_odds, see ``unanswerable.Answers``.
+        """
         metric = WindowLogits([])
         for predicted, batch in outputs:
             metric.update([predicted["start_logits"], predicted["end_logits"], batch["unique_ids"]])
         logits = metric.eval()["logits"]
-        predictions, nbest = mrc_answers.predict(
-            reader, logits, spec.settings.n_best_size, spec.settings.max_answer_length
-        )
+        settings = spec.settings
+        if settings.version_2_with_negative:
+            answers = unanswerable.predict(reader, logits, settings.n_best_size, settings.max_answer_length)
+            mrc_answers.write(f"{save}.null_odds", answers.null_odds)
+            predictions, nbest = answers.chosen(unanswerable.threshold_of(settings)), answers.nbest
+        else:
+            predictions, nbest = mrc_answers.predict(reader, logits, settings.n_best_size, settings.max_answer_length)
         mrc_answers.write(f"{save}.nbest", nbest)
         mrc_answers.write(save, predictions)
         return len(logits)  # windows, the reader's rows

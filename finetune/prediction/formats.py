@@ -69,9 +69,7 @@ class TableFormat:
         return "\t".join([*self.copied, *cells]) + "\n" + text
 
     def _cells(self, decoded):
-        for key, value in decoded.items():
-            if key in self.task.not_in_table:
-                continue
+        for key, value in self.task.table_cells(decoded, self.spec).items():
             if key == "probabilities" and isinstance(value, dict):
                 for label, share in value.items():
                     yield "prob_" + " ".join(label.split()), f"{share:.7g}"  # a tab in a label would make a column

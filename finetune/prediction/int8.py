@@ -57,7 +57,7 @@ class Int8:
         exact, rough = _session(folder / ONNX), _session(folder / ONNX_INT8)
         losses, right = [], []
         for batch, _ in reader.batches(None):
-            one, other = _run(exact, batch), _run(rough, batch)
+            one, other = (task.by_example(_run(session, batch), batch, reader) for session in (exact, rough))
             losses.append(task.answers_changed(one, other, batch, spec))
             if labelled:
                 labels = batch["labels"].ravel()

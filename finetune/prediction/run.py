@@ -178,17 +178,18 @@ class PredictionJob:
         """The reader of the rows."""
         return model.task.open_reader(path, model.tokenizer, spec, reading)
 
-    def format(self, model: InferenceModel, columns: Sequence[str], args: PredictArgs) -> TableFormat:
+    def format(self, model: InferenceModel, spec: ModelSpec, columns: Sequence[str], args: PredictArgs) -> TableFormat:
         """The form of the output."""
         kind = {"tsv": TableFormat, "jsonl": JsonLines}[args.script.output_format]
-        return kind(model.task, model.spec, columns, args.script.copy_columns)
+        return kind(model.task, spec, columns, args.script.copy_columns)
 
     def write(self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress) -> None:
         """Predict and write every row."""
-        lines = self.format(model, reader.table.columns, args)
+        lines = self.format(model, spec, reader.table.columns, args)
         names = model.task.answer_outputs
 
         def items_of(outputs, item):
+            outputs = model.task.by_example(outputs, item.batch, reader)
             wanted = names or tuple(outputs)
             return [{name: outputs[name][number] for name in wanted} for number in range(len(item.rows))]
 

@@ -10,7 +10,7 @@ import numpy as np
 from finetune.prediction.run import Progress
 from finetune.reporting.classes import suspects
 from finetune.reporting.parts import Matrix, Report, Table, by_confidence, count_texts, text_tables
-from finetune.tagging.predictions import sentence_probs
+from finetune.tagging.predictions import sentence_outputs
 from finetune.tagging.task import token_tags
 from reader.tagging.reader import BLANK, split_tokens
 
@@ -111,15 +111,16 @@ def _sentences(model, reader):
     tags, table = reader.tags, reader.table
     place, separator = table.columns.index("label"), reader.encoder.separator
     progress = Progress(model, reader.num_examples, "sentences", False)
-    rows = zip(sentence_probs(reader, progress), reader.sentences(), table.records())
-    for probs, sentence, (_, record) in rows:
+    outputs = sentence_outputs(reader, progress, model.task.answer_outputs)
+    for found, sentence, (_, record) in zip(outputs, reader.sentences(), table.records()):
+        probs, classes = model.task.sentence(found)
         names = split_tokens(table.layout.fields(record)[place], separator)
         given = [tags.mapping[name.strip(BLANK)] for name in names]
-        guessed, _ = token_tags(tags, sentence.pieces, probs[1:-1])
+        guessed, _ = token_tags(tags, sentence.pieces, probs, classes)
         chances = np.full((len(given), len(tags.names)), np.nan, np.float32)
-        at = 1
+        at = 0
         for number, count in enumerate(sentence.pieces):
-            if count and at < len(probs) - 1:
+            if count and at < len(probs):
                 chances[number] = probs[at]
             at += count
         yield Sentence(sentence.tokens, given, guessed, chances)

@@ -1,4 +1,4 @@
-"""Scores of answers: predictions of any of the usual forms beside a SQuAD 1.1 file.
+"""Scores of answers: predictions of any of the usual forms beside a SQuAD file, 1.1 or 2.0.
 
 {"id": "text", ...}                               predictions.json, of SQuAD's and CMRC's own scripts too
 {"id": [{"text": ...}, ...], ...}                 nbest_predictions.json: the first one counts
@@ -11,6 +11,7 @@ import json
 import os
 from typing import Any
 
+from finetune.mrc import unanswerable
 from finetune.mrc.scores import language_of, score
 from finetune.scoring.rows import Line, at, read_json_lines, read_lines
 from propeller.errors import UserError
@@ -29,16 +30,18 @@ def score_answers(
 
     Args:
         predictions: the file, see the module.
-        reference: SQuAD 1.1 JSON, every question with an answer.
+        reference: SQuAD JSON. A question without an answer, as in SQuAD 2.0, wants the prediction "".
         language: a key of ``LANGUAGES``; auto: zh if half of the questions hold a Chinese character.
 
     Returns:
-        (``em``, ``f1``, ``avg`` in percent, ``question_num`` and ``language``; notes on what is missing or left over).
+        (``em``, ``f1``, ``avg`` in percent, ``question_num`` and ``language``, with questions without an answer also
+        ``HasAns_exact`` and the others of ``evaluate-v2.0.py``; notes on what is missing or left over).
 
     Raises:
         UserError: a file is of another form, an id is there twice, or no question has a prediction.
     """
-    questions = SquadFile(os.fspath(reference), answers="score").questions
+    file = SquadFile(os.fspath(reference), answers="score", unanswerable=True)
+    questions = file.questions
     found = read_answers(predictions)
     known = {question.id for question in questions}
     missing = [question.id for question in questions if question.id not in found]
@@ -57,7 +60,12 @@ def score_answers(
     way = LANGUAGES[language]
     if way == "auto":
         way = language_of([question.text for question in questions])
-    scores = score(way, {question.id: question.answers for question in questions}, found)
+    answers = {question.id: question.answers for question in questions}
+    if file.unanswered:
+        scores = unanswerable.score(way, answers, found, {}, 0.0)
+        scores = {name: value for name, value in scores.items() if not name.startswith("best_")}
+    else:
+        scores = score(way, answers, found)
     return {**scores, "language": way}, notes
 
 

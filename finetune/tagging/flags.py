@@ -20,6 +20,11 @@ class SequenceLabelArgs:
         "sentences above --max_seq_len in evaluation and prediction; training cuts them, as in 2019",
         choices=("cut", "window"),
     )
+    crf: bool = flag(
+        False,
+        "tags of a sentence are chosen together, by a CRF over the network's logits",
+        facts={"stored": False, "prediction": False},
+    )
 
 
 @dataclass(frozen=True)

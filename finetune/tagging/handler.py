@@ -22,7 +22,7 @@ import numpy as np
 
 from finetune.serving import payload as checks
 from finetune.serving.handler import Handler, ParsedRequest
-from finetune.tagging.task import decode_sentence, tag_set, whole_sentences
+from finetune.tagging.task import decode_sentence, joined_sentences, tag_set, whole_sentences
 from propeller.service.errors import BadRequest
 from reader.batching import encode_rows
 from reader.tagging.reader import SEPARATOR, WHOLE, Parts, Sentence, word_pieces
@@ -80,13 +80,15 @@ class TaggingHandler(Handler):
         return [Sentence.of_words(text, self.tokenizer) for text in checks.texts(value, form, limits)]
 
     def answer(self, job: ParsedRequest, outputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
-        probs = whole_sentences([({"probs": [output["probs"] for output in outputs]}, job.about)])
-        pairs = zip(job.about["sentences"], probs)
-        predictions = [decode_sentence(self.tags, sentence, part) for sentence, part in pairs]
+        task: Any = self.model.task
+        columns = {name: [output[name] for output in outputs] for name in self.outputs}
+        found = map(task.sentence, joined_sentences([(columns, job.about)], tuple(self.outputs)))
+        pairs = zip(job.about["sentences"], found)
+        predictions = [decode_sentence(self.tags, sentence, *part) for sentence, part in pairs]
         teaches = job.about["teaches"]
         if teaches:
-            found = whole_sentences([({teaches: [output[teaches] for output in outputs]}, job.about)], teaches)
-            for prediction, sentence, logits in zip(predictions, job.about["sentences"], found):
+            said = whole_sentences([({teaches: [output[teaches] for output in outputs]}, job.about)], teaches)
+            for prediction, sentence, logits in zip(predictions, job.about["sentences"], said):
                 rows = self.token_logits.gather(sentence.pieces, logits)
                 prediction["logits"] = [row.tolist() if count else None for row, count in zip(rows, sentence.pieces)]
         return {"predictions": predictions}

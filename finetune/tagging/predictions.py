@@ -8,13 +8,14 @@ jsonl   {"text": ..., "tokens": [...], "tags": [...], "probabilities": [...], "e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from finetune.prediction.run import AHEAD, PredictionJob, Progress, open_output
-from finetune.tagging.task import SentenceLines, SequenceLabel, decode_sentence
+from finetune.tagging.lines import SentenceLines
+from finetune.tagging.task import SequenceLabel, decode_sentence, joined_sentences
 from reader.batching import EncodedRows
 from reader.ordered import WINDOW
 from reader.pyreader import PyReader
@@ -50,8 +51,9 @@ class TaggingJob(PredictionJob):
             if not as_json:
                 tokens = ["tokens"] if running else []
                 file.write("\t".join(["text_a", *tokens, "tags", "probabilities", "entities"]) + "\n")
-            for probs, sentence in zip(sentence_probs(reader, progress), reader.sentences()):
-                decoded = decode_sentence(reader.tags, sentence, probs[1:-1])
+            task: Any = model.task
+            for outputs, sentence in zip(sentence_outputs(reader, progress, task.answer_outputs), reader.sentences()):
+                decoded = decode_sentence(reader.tags, sentence, *task.sentence(outputs))
                 file.write(lines.json(sentence, decoded) if as_json else lines.tsv(sentence, decoded, running))
         lines.log_misplaced()
 
@@ -91,21 +93,19 @@ def part_batches(reader: TaggingReader, size: int = WINDOW) -> Iterator[PartsBat
         reader.on_epoch_read(0)
 
 
-def sentence_probs(reader: TaggingReader, progress: Progress) -> Iterator[np.ndarray]:
-    """Probabilities of each sentence in the file's order, float32 [pieces + 2, classes], joined from its parts."""
-    probs_of_part: dict[int, np.ndarray] = {}
+def sentence_outputs(
+    reader: TaggingReader, progress: Progress, names: Sequence[str]
+) -> Iterator[dict[str, np.ndarray]]:
+    """name -> array of each sentence in the file's order, joined from its parts, see ``joined_sentences``."""
+    outputs_of_part: dict[int, tuple] = {}
     with PyReader(lambda: part_batches(reader), AHEAD) as batches:
         for item in batches:
-            probs = progress.run(item.batch)["probs"]
-            for number, rows in zip(item.places.tolist(), probs):
-                begin, end = item.window.keep[number]
-                probs_of_part[number] = rows[begin:end].copy()  # not a view that keeps the whole batch
+            predicted = progress.run(item.batch)
+            for number, *row in zip(item.places.tolist(), *(predicted[name] for name in names)):
+                outputs_of_part[number] = tuple(array.copy() for array in row)  # no views that keep the whole batch
             if not item.last:
                 continue
-            parts = []
-            for number, last in enumerate(item.window.last.tolist()):
-                parts.append(probs_of_part.pop(number))
-                if last:
-                    yield np.concatenate(parts)
-                    parts = []
+            rows = [outputs_of_part.pop(number) for number in range(len(item.window.last))]
+            about = {"keep": np.asarray(item.window.keep), "last_part": item.window.last}
+            yield from joined_sentences([(dict(zip(names, zip(*rows))), about)], names)
             progress.add(int(item.window.last.sum()))

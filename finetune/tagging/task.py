@@ -11,8 +11,6 @@ is text_a, without any 0x02.
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +20,11 @@ import paddle
 import paddle.nn.functional as F
 
 from ernie.modeling import Linear
+from finetune import task_class
 from finetune.losses import class_losses, divergence
 from finetune.metrics import f1_score
-from finetune.prediction.formats import on_one_line
 from finetune.tagging.flags import SequenceLabelArgs
+from finetune.tagging.lines import SentenceLines
 from finetune.task import ENCODER_INPUTS, FinetuneTask
 from propeller.errors import UserError
 from propeller.files import atomic_text
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
 
 
-log = logging.getLogger("ernie.finetune")
+PER_SENTENCE = "transitions"  # the output of a CRF that is not one row per piece
 
 
 def tag_set(spec: ModelSpec) -> TagSet:
@@ -73,7 +72,7 @@ class SequenceLabel(FinetuneTask):
     head_prefix: tuple[str, ...] = ("cls_seq_label_out",)
     flags: type = SequenceLabelArgs
     tags_tokens = True
-    answer_outputs = ("probs",)
+    answer_outputs: tuple[str, ...] = ("probs",)
     teaches = "logits"
     handler = "finetune.tagging.handler:TaggingHandler"
     job = "finetune.tagging.predictions:TaggingJob"
@@ -139,8 +138,15 @@ class SequenceLabel(FinetuneTask):
         }
 
     @classmethod
+    def variant(cls, settings: Any) -> type[FinetuneTask]:
+        """With a CRF by its flag."""
+        return task_class("sequence_label_crf") if settings.crf and cls is SequenceLabel else cls
+
+    @classmethod
     def check(cls, spec: ModelSpec) -> None:
         """The tags and their scheme."""
+        if getattr(spec.settings, "crf", False) and cls.name.startswith("student"):
+            raise UserError("--crf true: a student has no CRF: leave it out")
         if not spec.label_map:
             raise UserError('--label_map_config is needed: a JSON file {"B-PER": 0, ..., "O": 6} of the tags')
         tag_set(spec)
@@ -167,7 +173,7 @@ class SequenceLabel(FinetuneTask):
         )
 
     @classmethod
-    def label_words(cls, path: str, form: TableForm) -> Iterator[str]:
+    def label_words(cls, path: str, form: TableForm, settings: Any = None) -> Iterator[str]:
         """The tags of all tokens."""
         table = open_table(path, ("text_a", "label"), TaggingReader.known_columns, form, lists=True)
         separator = find_separator(table)
@@ -218,9 +224,21 @@ class SequenceLabel(FinetuneTask):
 
     @classmethod
     def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-        """Whole sentences: ``probs`` float32 [pieces, classes] without [CLS] and [SEP], and the ``Sentence``."""
-        for sentence, probs in zip(reader.sentences(), whole_sentences(outputs)):
-            yield {"probs": probs}, sentence
+        """Whole sentences: ``probs`` float32 [pieces, classes] and ``classes`` int64 [pieces], both without [CLS] and
+        [SEP], and the ``Sentence``."""
+        for sentence, joined in zip(reader.sentences(), joined_sentences(outputs, cls.answer_outputs)):
+            probs, classes = cls.sentence(joined)
+            yield {"probs": probs, "classes": classes}, sentence
+
+    @classmethod
+    def sentence(cls, outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(probabilities float32 [pieces, classes], classes int64 [pieces]) of a sentence, without [CLS] and [SEP].
+
+        Args:
+            outputs: of ``answer_outputs``, put together from windows, see ``joined_sentences``.
+        """
+        probs = outputs["probs"][1:-1]
+        return probs, probs.argmax(axis=-1)
 
     @classmethod
     def decode(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> dict[str, Any]:
@@ -228,7 +246,7 @@ class SequenceLabel(FinetuneTask):
 
         A token without a word piece, or after the cut of a long sentence, is O or inside the entity around it.
         """
-        return decode_sentence(tag_set(spec), row, outputs["probs"])
+        return decode_sentence(tag_set(spec), row, outputs["probs"], outputs["classes"])
 
     @classmethod
     def answers_changed(
@@ -248,7 +266,7 @@ class SequenceLabel(FinetuneTask):
         lines = SentenceLines(reader.tags)
         with atomic_text(save) as file:
             for arrays, sentence in cls.examples(outputs, reader):
-                file.write(lines.tsv(sentence, decode_sentence(reader.tags, sentence, arrays["probs"])))
+                file.write(lines.tsv(sentence, decode_sentence(reader.tags, sentence, **arrays)))
         lines.log_misplaced(save)
         return lines.written
 
@@ -278,11 +296,16 @@ class ChunkScores(Metric):
             self._predicted += predicted[begin:end].tolist()
             self._wanted += wanted[begin:end].tolist()
             if last:
-                inferred, labelled = (set(self.tags.entities(row)) for row in (self._predicted, self._wanted))
-                self.inferred += len(inferred)
-                self.labelled += len(labelled)
-                self.correct += len(inferred & labelled)
-                self._predicted, self._wanted = [], []
+                self._count(self._predicted)
+                self._predicted = []
+
+    def _count(self, predicted):
+        """Count the entities of the sentence whose labels are collected."""
+        inferred, labelled = (set(self.tags.entities(row)) for row in (predicted, self._wanted))
+        self.inferred += len(inferred)
+        self.labelled += len(labelled)
+        self.correct += len(inferred & labelled)
+        self._wanted = []
 
     def eval(self) -> dict[str, float]:
         return f1_score(self.inferred, self.labelled, self.correct)
@@ -292,16 +315,34 @@ def whole_sentences(
     outputs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], name: str = "probs"
 ) -> Iterator[np.ndarray]:
     """An output, float32 [pieces, classes], of each sentence, without [CLS] and [SEP], put together from windows."""
-    parts = []
+    for joined in joined_sentences(outputs, (name,)):
+        yield joined[name][1:-1]
+
+
+def joined_sentences(
+    outputs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], names: Sequence[str]
+) -> Iterator[dict[str, np.ndarray]]:
+    """name -> array [pieces + 2, classes] of each sentence, put together from what counts of its windows.
+
+    Args:
+        outputs: pairs (name -> arrays of a batch's rows, batch).
+        names: the outputs that are wanted; ``transitions``, which is of no piece, is that of the last window.
+    """
+    parts: list[tuple] = []
     for predicted, batch in outputs:
-        for probs, (begin, end), last in zip(predicted[name], batch["keep"], batch["last_part"]):
-            parts.append(probs[begin:end])
+        for *row, (begin, end), last in zip(*(predicted[name] for name in names), batch["keep"], batch["last_part"]):
+            parts.append(tuple(array if name == PER_SENTENCE else array[begin:end] for name, array in zip(names, row)))
             if last:
-                yield np.concatenate(parts)[1:-1]
+                yield {
+                    name: arrays[-1] if name == PER_SENTENCE else np.concatenate(arrays)
+                    for name, arrays in zip(names, zip(*parts))
+                }
                 parts = []
 
 
-def token_tags(tags: TagSet, pieces: Sequence[int], probs: np.ndarray) -> tuple[list[int], list[float]]:
+def token_tags(
+    tags: TagSet, pieces: Sequence[int], probs: np.ndarray, classes: np.ndarray | None = None
+) -> tuple[list[int], list[float]]:
     """A class and its probability for each token.
 
     The class is the one whose spread over the word pieces gives their classes. The probability is that of the first
@@ -312,16 +353,17 @@ def token_tags(tags: TagSet, pieces: Sequence[int], probs: np.ndarray) -> tuple[
         tags: the ``TagSet``.
         pieces: number of word pieces of each token.
         probs: float32 [pieces, classes].
+        classes: int [pieces], those of the pieces; None: the most probable of each.
     """
-    best, at = probs.argmax(axis=-1), 0
-    classes: list[int | None] = []
+    best, at = probs.argmax(axis=-1) if classes is None else classes, 0
+    found: list[int | None] = []
     chances: list[float] = []
     for count in pieces:
-        seen = best[at : at + count]
-        classes.append(tags.gather(seen) if len(seen) else None)
-        chances.append(float(probs[at].max()) if len(seen) else 1.0)
+        seen = best[at : at + count].tolist()
+        found.append(tags.gather(seen) if len(seen) else None)
+        chances.append(float(probs[at, seen[0]]) if len(seen) else 1.0)
         at += count
-    return tags.fill(classes), chances
+    return tags.fill(found), chances
 
 
 def find_entities(tags: TagSet, sentence: Sentence, classes: Sequence[int]) -> list[dict[str, Any]]:
@@ -334,12 +376,16 @@ def find_entities(tags: TagSet, sentence: Sentence, classes: Sequence[int]) -> l
     return entities
 
 
-def decode_sentence(tags: TagSet, sentence: Sentence, probs: np.ndarray) -> dict[str, Any]:
+def decode_sentence(
+    tags: TagSet, sentence: Sentence, probs: np.ndarray, classes: np.ndarray | None = None
+) -> dict[str, Any]:
     """The decoded prediction of a ``Sentence``.
 
-    Args: probs: float32 [pieces, classes], without [CLS] and [SEP].
+    Args:
+        probs: float32 [pieces, classes], without [CLS] and [SEP].
+        classes: int [pieces], see ``token_tags``.
     """
-    classes, chances = token_tags(tags, sentence.pieces, probs)
+    numbers, chances = token_tags(tags, sentence.pieces, probs, classes)
     tokens = [
         {
             "text": token,
@@ -348,51 +394,6 @@ def decode_sentence(tags: TagSet, sentence: Sentence, probs: np.ndarray) -> dict
             "tag": tags.names[number],
             "probability": chance,
         }
-        for token, begin, number, chance in zip(sentence.tokens, sentence.begins, classes, chances)
+        for token, begin, number, chance in zip(sentence.tokens, sentence.begins, numbers, chances)
     ]
-    return {"entities": find_entities(tags, sentence, classes), "tokens": tokens}
-
-
-class SentenceLines:
-    """Lines of prediction files, made of decoded sentences; counts them, and tags that break the scheme.
-
-    Args: tags: the ``TagSet``.
-    """
-
-    def __init__(self, tags: TagSet) -> None:
-        self.tags, self.written, self.misplaced = tags, 0, 0
-        self.numbers = {name: number for number, name in enumerate(tags.names)}
-
-    def _count(self, decoded):
-        self.written += 1
-        self.misplaced += self.tags.misplaced([self.numbers[token["tag"]] for token in decoded["tokens"]])
-
-    def tsv(self, sentence: Sentence, decoded: Mapping[str, Any], running: bool = False) -> str:
-        """``text_a``, with ``running`` the tokens, tags, probabilities, entities; see the module."""
-        self._count(decoded)
-        columns = [[token["tag"] for token in decoded["tokens"]]]
-        columns.append([f"{token['probability']:.5f}" for token in decoded["tokens"]])
-        if running:
-            columns.insert(0, sentence.tokens)
-        joined = [on_one_line(sentence.separator.join(column)) for column in columns]
-        return (
-            "\t".join([on_one_line(sentence.text), *joined, json.dumps(decoded["entities"], ensure_ascii=False)]) + "\n"
-        )
-
-    def json(self, sentence: Sentence, decoded: Mapping[str, Any]) -> str:
-        """A JSON object: ``text``, ``tokens``, ``tags``, ``probabilities``, ``entities``."""
-        self._count(decoded)
-        row = {
-            "text": sentence.original,
-            "tokens": sentence.tokens,
-            "tags": [token["tag"] for token in decoded["tokens"]],
-            "probabilities": [round(token["probability"], 5) for token in decoded["tokens"]],
-            "entities": decoded["entities"],
-        }
-        return json.dumps(row, ensure_ascii=False) + "\n"
-
-    def log_misplaced(self, where: str | None = None) -> None:
-        """One line of the log where tags break the scheme."""
-        if self.misplaced:
-            log.info("%s%d predicted tags break the %s scheme; entities are taken from the tags as they are",
-                     f"{where}: " if where else "", self.misplaced, self.tags.scheme)  # fmt: skip
+    return {"entities": find_entities(tags, sentence, numbers), "tokens": tokens}

@@ -40,7 +40,8 @@ SETTLED = ("tokenizer", "do_lower_case", "for_cn", "num_labels")
 # Flags that came after version 0.1, with what its runs did: a record without them means that.
 FORMER = {"eval_strategy": "steps", "head_dropout": 0.1, "f1_average": None, "on_bad": "error", "allow_blank": False,
           "fused_encoder": "false", "format": "auto", "text_column": None, "text_pair_column": None,
-          "label_column": None, "max_train_rows": None, **options.DEFAULTS}  # fmt: skip
+          "label_column": None, "max_train_rows": None, "multi_label": False, "label_separator": ",", "threshold": None,
+          "tune_threshold": "none", "crf": False, **options.DEFAULTS}  # fmt: skip
 
 
 def places_of(settings: Any) -> set[str]:

@@ -15,6 +15,7 @@ from ernie.checkpoint import load_params, read_variable, write_variable
 from finetune import task_class
 from finetune.checks import check_file, other_readings
 from finetune.prediction.export import load_weights
+from finetune.spec import read_record
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.fingerprint import fingerprint, former_record, is_of_dev_set
@@ -24,6 +25,7 @@ from finetune.training.result import RunResult, numbers_of, result_of
 from finetune.training.schedule import log_plan, make_optimizer, num_steps
 from finetune.training.settled import RunModel, check_checkpoint, settle_run, text_files, with_settled_flags
 from finetune.training.train_model import train_model, with_balanced_weights
+from finetune.training.tuned import with_found, with_stored
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
@@ -87,6 +89,7 @@ class Finetuner:
 
     def __init__(self, model: RunModel, args: Args, bar: bool = False, hooks: Sequence[RunHook] = ()) -> None:
         self.task, self.spec, self.config, self.tokenizer = model.task, model.spec, model.config, model.tokenizer
+        self.found = model.spec  # with what evaluations found, see ``finetune.training.tuned``
         self.vocab_path = model.vocab_path
         self.args, self.bar, self.ranks, self.hooks = args, bar, args.ranks, hooks
         self.place = runtime.place(args.run.use_cuda)
@@ -165,6 +168,7 @@ class Finetuner:
         evaluations = self._evaluations()
         self._check_tests()
         learner, described = self._load_checkpoint()
+        self.found = with_stored(self.spec, described)
         step, scores = described.get("step", 0), []
         lines = LegacyLogLines(self.task, self.spec, 0, False)
         if args.run.do_val:
@@ -279,7 +283,8 @@ class Finetuner:
         folder = Path(self.args.run.checkpoints)
 
         def finish(scores):
-            scores = self.task.finish_scores({**scores, **facts}, reader, self.spec, folder)
+            scores = self.task.finish_scores({**scores, **facts}, reader, self.found, folder)
+            self.found = with_found(self.found, scores)
             return {name: value for name, value in scores.items() if name != "stem"}
 
         return Evaluation(kind, path, lambda: PyReader(reader.batches, self.args.data.queue_size), finish)
@@ -327,6 +332,8 @@ class Finetuner:
             log.info("testing with the %s checkpoint, step %d", kind, step)
             if kind == "best":
                 learner.load(saver, step)
+            if self.ranks.first:
+                self.found = with_stored(self.spec, read_record(Path(self.args.run.checkpoints) / f"step_{step}"))
             for path, save in self._tests():
                 self._predict(learner, path, f"{save}.{epoch}.{step}")
                 if self._is_labelled(path):
@@ -348,7 +355,7 @@ class Finetuner:
         reader = self._reader(path, labelled=False)
         with PyReader(reader.batches, self.args.data.queue_size) as batches:
             outputs = learner.predict(batches)
-            written = self.task.write_predictions(outputs, reader, save, self.spec) if self.ranks.first else None
+            written = self.task.write_predictions(outputs, reader, save, self.found) if self.ranks.first else None
             for _ in outputs:  # of all ranks, whoever writes
                 pass
         self.ranks.barrier()

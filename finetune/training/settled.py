@@ -22,6 +22,7 @@ from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.fingerprint import SETTLED, former_flags
 from finetune.training.train_model import check_model_options, loss_options
+from finetune.training.tuned import check_tuning
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.train.checkpoints import recorded_run
@@ -82,6 +83,7 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
         **values,
     )
     task.check(spec)
+    check_tuning(settings, bool(run.do_val and args.data.dev_set))
     settled = _run_flags(args, task, spec, begun, config)
     check_model_options(args, task, spec, config)
     spec = spec.replace(dropout=settled["head_dropout"], loss=loss_options(args.loss))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from propeller.errors import UserError
@@ -90,6 +90,15 @@ class Checkpointer:
             self._held = state.step, before
         else:
             self._without_room = state.step
+
+    def note(self, state: TrainState, facts: Mapping[str, Any]) -> None:
+        """Add what an evaluation found of the model to the record of the present step's checkpoint, if there is one."""
+        if not self.ranks.first or state.saved_step != state.step:
+            return
+        try:
+            self.saver.note(state.step, facts)
+        except UserError as error:
+            log.warning("%s; the checkpoint of step %d lacks what its evaluation found", error, state.step)
 
     def let_go(self, state: TrainState) -> None:
         """After the evaluation: remove the checkpoint of ``hold`` where ``save`` did not take it over."""

@@ -111,7 +111,10 @@ class Evaluator:
             state.waited += 1
 
     def _scores(self, state):
-        """Evaluate on all sets; the score that picks the best checkpoint, the higher the better."""
+        """Evaluate on all sets; the score that picks the best checkpoint, the higher the better.
+
+        What the first evaluation gives as ``tuned`` belongs to the model: the checkpoint's record gets it.
+        """
         score = None
         for entry in self.evaluations:
             begin = time.monotonic()
@@ -122,6 +125,8 @@ class Evaluator:
             if entry.task is not None:
                 record["task"] = entry.task
             self.learner.notify(self.hooks, "on_record", state, {**record, "elapsed": time.monotonic() - begin})
+            if entry is self.evaluations[0] and scores.get("tuned"):
+                self.checkpoints.note(state, scores["tuned"])
             if entry.task is not None:  # of several tasks all count
                 score = (score or 0.0) + entry.weight * self._value(scores, entry)
             elif score is None:

@@ -255,6 +255,17 @@ class Saver(Checkpoints):
             write_json(folder / "checkpoint.json", facts)
         log.info("saved checkpoint %s", old)
 
+    def note(self, step: int, facts: Mapping[str, Any]) -> None:
+        """Add facts to what the checkpoint of a step says of itself; nothing where there is none.
+
+        Args:
+            step: its step.
+            facts: JSON-able; they replace entries of ``meta`` of the same name, nested dicts key by key.
+        """
+        path = self.path(step) / RECORD
+        if path.is_file():
+            write_json(path, completed(facts, read_json(path)))
+
     def withdraw(self, step: int) -> None:
         """Remove the checkpoint of a step, and let ``last`` be the one before it."""
         before = [other for other in self.steps() if other < step]

@@ -80,6 +80,11 @@ class SharedSaver:
         if self.saver:
             self.saver.restate(step, state)
 
+    def note(self, step: int, facts: Mapping[str, Any]) -> None:
+        """See ``Saver.note``."""
+        if self.saver:
+            self.saver.note(step, facts)
+
     def withdraw(self, step: int) -> None:
         """See ``Saver.withdraw``."""
         if self.saver:

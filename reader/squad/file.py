@@ -1,9 +1,10 @@
-"""SQuAD 1.1 JSON (Rajpurkar et al. 2016; CMRC2018, DRCD and DuReader come in it too) -> checked questions.
+"""SQuAD JSON (Rajpurkar et al. 2016, 2018; CMRC2018, DRCD and DuReader come in it too) -> checked questions.
 
     file = SquadFile("train.json", answers="train")
     file.questions[0].context, file.questions[0].start        # the answer is the context from there on
     file.found, file.repaired, file.left_out                  # what was done about answer_start
     SquadFile("train-v2.0.json", "train", on_bad="skip")      # without the questions that have no answer
+    SquadFile("train-v2.0.json", "train", unanswerable=True)  # with them: their ``answers`` are empty
 
 Other libraries' layouts of the same content are taken too, see reader/squad/layouts.py.
 
@@ -32,7 +33,7 @@ class Question(NamedTuple):
     """A question about a context (the same str for all its questions).
 
     answers: the texts of its answers; start, text: for training, the answer to learn and the character of the context
-    where it begins, else None.
+    where it begins, else None. A question without an answer has none of the three.
     """
 
     id: str
@@ -52,6 +53,8 @@ class SquadFile:
             one, its place does not matter; None: they are not read.
         on_bad: what becomes of questions that are bad, or have no answer where answers are read: "error", or "skip" to
             leave them out, counted.
+        unanswerable: whether questions may have no answer, as in SQuAD 2.0: ``is_impossible`` is true, the list of
+            answers is empty, or their texts are.
 
     Attributes:
         path, size (bytes), sha256 of the content; questions: list of Question; has_answers: whether any has one
@@ -61,15 +64,18 @@ class SquadFile:
         numbers: answers that were numbers and were taken as text.
         lost: how many questions have answers none of which stands in its context.
         left_out: ids of the questions whose answer is at no place of the context, for training.
-        unanswered: ids of the questions without an answer; bad: what is wrong with others, a text each.
+        unanswered: ids of the questions without an answer, kept if ``unanswerable``, else left out.
+        bad: what is wrong with others, a text each.
 
     Raises:
         UserError: no such file, empty, not UTF-8, not JSON, not SQuAD, a blank context, a repeated question id,
             a question without answer, nothing left to train on.
     """
 
-    def __init__(self, path: str | Path, answers: str | None = None, on_bad: str = "error") -> None:
-        self.path, self.answers, self.on_bad = os.fspath(path), answers, on_bad
+    def __init__(
+        self, path: str | Path, answers: str | None = None, on_bad: str = "error", unanswerable: bool = False
+    ) -> None:
+        self.path, self.answers, self.on_bad, self.unanswerable = os.fspath(path), answers, on_bad, unanswerable
         self.questions: list[Question] = []
         self.found = self.repaired = self.numbers = self.lost = 0
         self.left_out: list[str] = []
@@ -96,11 +102,13 @@ class SquadFile:
 
     def _check_answered(self, count):
         """Tells all questions without an answer at once."""
+        if self.unanswerable:
+            return
         if self.unanswered and self.on_bad == "error":
             raise UserError(
                 f"{self._of(self.unanswered[0])}: it has no answer (is_impossible, or none is given), as with "
                 f"{len(self.unanswered)} of {count} questions of the file: SQuAD 1.1 has none such; --on_bad skip "
-                "leaves them out"
+                "leaves them out, --version_2_with_negative true trains and scores them"
             )
         if not self.questions and not self.left_out and (self.unanswered or self.bad):
             raise UserError(f"{self.path}: none of its {count} questions has an answer; give a file with answers")
@@ -120,8 +128,8 @@ class SquadFile:
             (self.repaired, f"{self.repaired} with a wrong one taken at the nearest place of their text"),
             (self.left_out, f"{len(self.left_out)} questions left out because the place of their answer cannot be told"
              f" ({self._shown(self.left_out)})"),
-            (self.unanswered, f"{len(self.unanswered)} questions without an answer left out "
-             f"({self._shown(self.unanswered)})"),
+            (self.unanswered, f"{len(self.unanswered)} questions without an answer "
+             f"{'kept' if self.unanswerable else 'left out'} ({self._shown(self.unanswered)})"),
             (self.numbers, f"{self.numbers} answers that are numbers taken as text"),
             (self.bad, f"{len(self.bad)} bad questions left out (the first: {self.bad[0] if self.bad else ''})"),
         ]  # fmt: skip
@@ -214,10 +222,13 @@ class SquadFile:
         self.lost += bool(listed) and not stands
         if self.answers is None:
             return Question(name, text, context, ())
-        none = listed is None or listed == [] or (self.answers == "score" and self._are_blank(listed))
+        blank_counts = self.unanswerable or self.answers == "score"
+        if self.unanswerable and listed is None and entry.get("is_impossible") is not True:
+            raise UserError(f"{self._of(name)}: 'answers' is missing: give a list, empty for a question without one")
+        none = listed is None or listed == [] or (blank_counts and self._are_blank(listed))
         if entry.get("is_impossible") is True or none:
             self.unanswered.append(name)
-            return None
+            return Question(name, text, context, ()) if self.unanswerable else None
         answers = [self._answer(answer, place, context) for answer, place in
                    self._items({"answers": listed}, "answers", at)]  # fmt: skip
         question = Question(name, text, context, tuple(text for text, _ in answers))

@@ -80,11 +80,11 @@ class SquadReader(BatchReader):
 
     As in 2019 (recorded cases), a context is cut into parts that are tokenised one by one: for training before, at and
     behind the answer, so that the answer begins and ends with a token; else at CJK characters and blanks. A window that
-    does not hold the whole answer is labelled (0, 0), the place of [CLS].
+    does not hold the whole answer is labelled (0, 0), the place of [CLS], as are all of a question without an answer.
 
     Args:
-        path, answers, on_bad: see SquadFile. Instead of a path, a Questions: what is asked without a file, to predict
-            only.
+        path, answers, on_bad, unanswerable: see SquadFile. Instead of a path, a Questions: what is asked without a
+            file, to predict only.
         tokenizer: must keep blanks (for_cn off): answers are cut from the text by offset.
         doc_stride: tokens between the beginnings of two windows; max_query_length: tokens kept of a question.
         others: see BatchReader. num_workers has no effect: the JSON is in this process, and so is the tokenising.
@@ -103,6 +103,7 @@ class SquadReader(BatchReader):
         *,
         answers: str | None = None,
         on_bad: str = "error",
+        unanswerable: bool = False,
         doc_stride: int = 128,
         max_query_length: int = 64,
         **batching: Any,
@@ -116,7 +117,7 @@ class SquadReader(BatchReader):
                 "reading comprehension reads JSON in SQuAD's layout: leave --format and the columns' flags out"
             )
         self.answers, self.doc_stride, self.max_query_length = answers, doc_stride, max_query_length
-        self.file = self.table = path if isinstance(path, Questions) else SquadFile(path, answers, on_bad)
+        self.file = self.table = path if isinstance(path, Questions) else SquadFile(path, answers, on_bad, unanswerable)
         if self.max_rows is not None and self.max_rows < len(self.file.questions):
             chosen = drawn(len(self.file.questions), self.max_rows, self.seed)
             self.file.questions = [self.file.questions[number] for number in chosen.tolist()]
@@ -218,19 +219,20 @@ class SquadReader(BatchReader):
                     raise
                 file.bad.append(str(error))
                 continue
-            start = len(parts[0]) if self.answers == "train" else 0
-            length = len(parts[1]) if self.answers == "train" else 1
+            placed = question.start is not None
+            start, length = (len(parts[0]), len(parts[1])) if placed else (0, 1)
             if length == 0:  # an answer of control characters only
                 file.left_out.append(question.id)
                 continue
             kept.append(question)
-            rows.append((query, total, start, start + length - 1))
+            rows.append((query, total, start, start + length - 1, placed))
         file.questions[:] = kept
         file.check_left()
         if not rows:
             raise UserError(f"{file.path}: no question of it can be used ({file.bad[0]}); give another file")
         table = np.array(rows, np.int64)
-        self.query_lengths, self.doc_lengths, self._answer_first, self._answer_last = table.T.copy()
+        self.query_lengths, self.doc_lengths, self._answer_first, self._answer_last, placed = table.T.copy()
+        self._placed = placed.astype(bool)
         room = self.max_seq_len - SPECIAL_TOKENS - self.query_lengths
         step = np.minimum(self.doc_stride, room)
         self.num_windows = 1 + -(-np.maximum(self.doc_lengths - room, 0) // step)
@@ -253,7 +255,8 @@ class SquadReader(BatchReader):
             raise TypeError("questions that come from no file are not surveyed")
         bad = [BadRow(number, 0, message) for number, message in enumerate(file.bad)]
         kept = len(file.questions) + len(file.left_out)
-        found = Survey(file.path, "questions", kept + len(bad), bad, answered=kept, lost=file.lost)
+        answered = kept - (len(file.unanswered) if file.unanswerable else 0)
+        found = Survey(file.path, "questions", kept + len(bad), bad, answered=answered, lost=file.lost)
         rows = spread_rows(np.arange(self.num_examples))
         count_pieces(found, self._encode(rows, rows), self.tokenizer)
         return found
@@ -297,7 +300,7 @@ class SquadReader(BatchReader):
             encoded.labels = np.zeros((len(rows), 2), np.int64)
         if self.answers == "train":
             answer = np.stack([self._answer_first[numbers], self._answer_last[numbers]], axis=1)
-            inside = (answer[:, 0] >= start) & (answer[:, 1] < stop)
+            inside = self._placed[numbers] & (answer[:, 0] >= start) & (answer[:, 1] < stop)
             encoded.labels[inside] = (answer - start[:, None] + first[:, None])[inside]
         return encoded
 

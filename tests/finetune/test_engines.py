@@ -28,8 +28,10 @@ PAIRS = [(text, "the cast was dull") for text in TEXTS[:5]]
 QUESTIONS = [("what was dull", text) for text in TEXTS[:5]] + [("the story", " ".join(TEXTS))]  # the last in windows
 ITEMS = {
     "classify": TEXTS + PAIRS,
+    "multi_label_classification": TEXTS + PAIRS,
     "regression": TEXTS + PAIRS,
     "sequence_label": TEXTS,
+    "sequence_label_crf": TEXTS,
     "mrc": QUESTIONS,
     "embed": TEXTS + PAIRS,
 }

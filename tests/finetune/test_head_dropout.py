@@ -15,6 +15,7 @@ TAGS = {"B-A": 0, "I-A": 1, "O": 2}
 CASES = {
     "classify": (task_class("classify"), {}, {"metric": "simple_accuracy"}),
     "ranking": (RankingClassifier, {"metric": "acc_and_f1_and_mrr"}, {"metric": "acc_and_f1_and_mrr"}),
+    "multi_label_classification": (task_class("multi_label_classification"), {}, {"metric": None}),
     "regression": (
         task_class("regression"),
         {"is_regression": True, "metric": "pearson_and_spearman"},
@@ -22,6 +23,7 @@ CASES = {
     ),
     "sequence_label": (task_class("sequence_label"), {}, {"num_labels": 3, "label_map": TAGS}),
     "student_sequence_label": (task_class("student_sequence_label"), {}, {"num_labels": 3, "label_map": TAGS}),
+    "sequence_label_crf": (task_class("sequence_label_crf"), {}, {"num_labels": 3, "label_map": TAGS}),
     "mrc": (task_class("mrc"), {}, {}),
     "student_regression": (
         task_class("student_regression"),

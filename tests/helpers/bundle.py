@@ -12,10 +12,12 @@ from tokenization import build_tokenizer
 
 HEADS = {
     "classify": 3,
+    "multi_label_classification": 3,
     "regression": 1,
     "student_regression": 1,
     "sequence_label": 3,
     "student_sequence_label": 3,
+    "sequence_label_crf": 3,
     "mrc": 2,
 }
 

@@ -36,8 +36,8 @@ def infer(script, status=0, stdin=None, **changes):
 
 
 TASKS = {
-    "infer_classifyer.py": ("classify", "regression"),
-    "infer_sequence_labeling.py": ("sequence_label",),
+    "infer_classifyer.py": ("classify", "regression", "multi_label_classification"),
+    "infer_sequence_labeling.py": ("sequence_label", "sequence_label_crf"),
     "infer_mrc.py": ("mrc",),
 }
 

@@ -16,11 +16,13 @@ from tokenization import build_tokenizer
 LABELS = {"no": 0, "yes": 1, "maybe": 2}
 FACTS = {
     "classify": {"label_map": LABELS, "num_labels": 3},
+    "multi_label_classification": {"label_map": LABELS, "num_labels": 3, "metric": None},
     "regression": {"num_labels": 1},
     "student_regression": {"num_labels": 1},
     "student": {"label_map": LABELS, "num_labels": 3},
     "sequence_label": {"label_map": IOB, "num_labels": 5},
     "student_sequence_label": {"label_map": IOB, "num_labels": 5},
+    "sequence_label_crf": {"label_map": IOB, "num_labels": 5},
     "mrc": {"flags": {"doc_stride": 6, "max_query_length": 8, "max_answer_length": 10, "n_best_size": 20}},
     "embed": {"num_labels": 0, "metric": None, "pooling": "mean", "normalize": False},
 }
@@ -45,7 +47,7 @@ def make_bundle(folder, model, task, onnx=False, edit=None, **changes):
         **FACTS.get(task, {}),
         **changes,
     }
-    if task in ("sequence_label", "student_sequence_label"):
+    if task in ("sequence_label", "sequence_label_crf", "student_sequence_label"):
         facts["flags"] = {name: entry.default for name, entry in SequenceLabelArgs.__dataclass_fields__.items()}
     head = ModelSpec(num_labels=facts["num_labels"])
     learner = Learner(lambda mode: task_class(task)(config, head, mode), RunConfig(seed=3))

@@ -74,3 +74,19 @@ def test_checkpoints_without_digests_are_taken_as_they_are(run, tmp_path):
     described.write_text(json.dumps(facts))
     assert restored(run)[-1]["step"] == 2
     verify_checkpoint(tmp_path / "nowhere")
+
+
+def test_a_note_is_added_to_the_record_and_the_checkpoint_stays_whole(run):
+    """What an evaluation found: nested entries are merged, and another state keeps them."""
+    with contextlib.closing(Saver(run, write_variable, read_variable)) as saver:
+        before = json.loads((run / "step_2" / "checkpoint.json").read_text())
+        saver.note(2, {"flags": {"threshold": "0.3"}})
+        saver.note(2, {"flags": {"other": 1}})
+        saver.note(7, {"flags": {"threshold": "0.3"}})  # there is no such checkpoint
+        saver.restate(2, {"step": 2, "best_step": 2})
+        after = json.loads((run / "step_2" / "checkpoint.json").read_text())
+        assert after["flags"] == {"threshold": "0.3", "other": 1}
+        assert {name for name in before if before[name] != after.get(name)} == {"files", "sha256"} & set(before)
+        verify_checkpoint(run / "step_2")
+    assert restored(run)[-1]["best_step"] == 2
+    assert not (run / "step_7").exists()

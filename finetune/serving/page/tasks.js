@@ -54,6 +54,19 @@ function showLabels({ predictions: [found] }) {
   ];
 }
 
+function showLabelSet({ predictions: [found] }) {
+  const entries = Object.entries(found.probabilities).sort((one, other) => other[1] - one[1]);
+  const chosen = entries.filter(([label]) => found.labels.includes(label)).map(([label]) => label);
+  const shown = entries.map(([label, share]) => element("li", {}, bar(label, share, percent(share), chosen.includes(label))));
+  const rest = shown.splice(Math.max(MANY, chosen.length));
+  const more = rest.length
+    ? [element("details", {}, element("summary", {}, `${rest.length} more labels`), element("ul", { class: "bars" }, ...rest))] : [];
+  return [
+    element("p", { class: "verdict" }, chosen.join(", ") || "No label"),
+    element("ul", { class: "bars" }, ...shown), ...more, ...cutNotice(found.truncated),
+  ];
+}
+
 function showScore({ predictions: [found] }) {
   return [element("p", { class: "verdict" }, found.score.toFixed(3)), ...cutNotice(found.truncated)];
 }
@@ -81,14 +94,15 @@ function showEntities({ predictions: [found] }, values, info) {
 }
 
 function showAnswer({ predictions: [found] }, values) {
-  if (found.answer === null) return [element("p", { class: "verdict" }, "No part of the text could be the answer.")];
+  const none = found.answer === null;
+  if (none && !found.nbest.length) return [element("p", { class: "verdict" }, "No part of the text could be the answer.")];
   const passage = element("div");
   const choices = element("ol", { class: "bars", "aria-label": "Other answers" });
   const mark = (span) => passage.replaceChildren(
-    marked(values.context, [{ ...span, make: (text) => element("mark", {}, text) }]));
+    marked(values.context, span ? [{ ...span, make: (text) => element("mark", {}, text) }] : []));
   found.nbest.slice(0, 5).forEach((span, at) => {
-    const button = element("button", { type: "button", class: "choice", "aria-pressed": String(at === 0) },
-      bar(span.text, span.probability, percent(span.probability), at === 0));
+    const button = element("button", { type: "button", class: "choice", "aria-pressed": String(at === 0 && !none) },
+      bar(span.text, span.probability, percent(span.probability), at === 0 && !none));
     button.addEventListener("click", () => {
       for (const other of choices.querySelectorAll("button")) {
         other.setAttribute("aria-pressed", String(other === button));
@@ -97,9 +111,9 @@ function showAnswer({ predictions: [found] }, values) {
     });
     choices.append(element("li", {}, button));
   });
-  mark(found.nbest[0]);
+  mark(none ? null : found.nbest[0]);
   return [
-    element("p", { class: "verdict" }, found.answer, element("small", {}, percent(found.probability))),
+    element("p", { class: "verdict" }, none ? "The text has no answer." : found.answer, element("small", {}, percent(found.probability))),
     passage, element("h3", {}, "Best answers, shares among them"), choices,
   ];
 }
@@ -154,6 +168,15 @@ const TASKS = {
       { text: "A woman is playing the violin on a stage.", other: "Somebody is making music." },
     ],
   },
+  multi_label_classification: {
+    title: "Labels of a text",
+    about: "All labels that a text or a pair of texts has, and how probable each one is.",
+    fields: PAIR, payload: pairPayload, show: showLabelSet,
+    examples: [
+      { text: "The minister opened the new stadium before the final." },
+      { text: "手机厂商发布了新的芯片，股价当天上涨。" },
+    ],
+  },
   student: {
     title: "Text classification by a student",
     about: "The label of a text or of a pair of texts, from a small network that learnt from a larger one.",
@@ -199,6 +222,16 @@ const TASKS = {
     examples: [
       { text: "王小明昨天从北京飞往上海，参加清华大学的校友会。" },
       { text: "国际红十字会的代表李华在日内瓦会见了当地的记者。" },
+      { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
+    ],
+  },
+  sequence_label_crf: {
+    title: "Entities in a text, chosen together",
+    about: "Names and other entities, highlighted where they stand; the tags of a sentence are chosen together.",
+    fields: [{ name: "text", label: "Text", rows: 6, required: true }],
+    payload: ({ text }) => ({ texts: [text] }), show: showEntities,
+    examples: [
+      { text: "王小明昨天从北京飞往上海，参加清华大学的校友会。" },
       { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
     ],
   },
