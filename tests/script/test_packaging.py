@@ -17,7 +17,7 @@ from script import lock
 from tests.helpers.common import ROOT
 
 PACKAGES = ("distill", "ernie", "finetune", "pretrain", "propeller", "reader")
-EXTRAS = {"dev", "engines", "onnx", "peers", "pretrain"}
+EXTRAS = {"dev", "docs", "engines", "onnx", "peers", "pretrain"}
 
 
 def sources():
