@@ -32,6 +32,7 @@ DOCUMENTS = (
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")),
     "distill/README.md",
     "data/README.md",
+    "examples/README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
