@@ -19,6 +19,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests.helpers.common import FIXTURES, ROOT
 from tests.helpers.pages import DOCUMENTS, NOT_RUN, OWN_TEST, PAGES, blocks, commands, kind, read
@@ -50,6 +51,20 @@ def test_every_command_is_in_a_class(command):
         assert done.returncode == 0, done.stderr
 
 
+def write_classifier(folder, encoder):
+    """A fine-tuned Hugging Face model: an encoder and a head of two classes with names."""
+    shutil.copytree(encoder, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights = {name if name.startswith("bert.") else f"bert.{name}": weight for name, weight in weights.items()}
+    config = json.loads((folder / "config.json").read_text())
+    head = np.linspace(-1, 1, 2 * config["hidden_size"], dtype=np.float32).reshape(2, -1)
+    weights.update({"classifier.weight": head, "classifier.bias": np.zeros(2, np.float32)})
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config.update(architectures=["BertForSequenceClassification"], id2label={"0": "bad", "1": "good"})
+    config.update(label2id={"bad": 0, "good": 1})
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A home folder with tiny models under the names of the released ones, and tiny data in GLUE's own columns."""
@@ -58,6 +73,7 @@ def home(tmp_path_factory):
     for name in ("ERNIE_Base_en_stable-2.0.0", "ERNIE_1.0_max-len-512"):
         make_model(models / name, characters(ROOT / "data"), max_position_embeddings=512)
     shutil.copytree(FIXTURES / "peers/bert", models / "bert-base-uncased")
+    write_classifier(models / "my-classifier", models / "bert-base-uncased")
     paddlenlp = shutil.copytree(FIXTURES / "peers/ernie", models / "ernie-2.0-base-en")
     (paddlenlp / "model.safetensors").unlink()
     (paddlenlp / "model_state.pdparams").write_bytes(pickle.dumps(paddlenlp_state("ernie"), 4))
@@ -151,6 +167,8 @@ def check_what_is_left(clone, home):
     assert header == "text_a\ttext_b\tlabel\tprob_0\tprob_1"
     assert len(rows) == 2
     assert (clone / "output/saved/best_inference_model/bundle.json").is_file()
+    served = json.loads((clone / "output/classifier/params_inference_model/bundle.json").read_text())
+    assert served["meta"]["label_map"] == {"bad": 0, "good": 1}
     assert np.load(clone / "output/mean/cls_emb.npy").shape == (2, 32)
     assert (clone / "output/embeddings/top_layer_emb.npy").is_file()
     assert (clone / "output/more_embeddings/embeddings.json").is_file()
