@@ -3,7 +3,7 @@
     args = parse("ernie_encoder.py", "Write embeddings", sys.argv[1:])
     args.data.data_set, args.vectors.pooling        # None where a flag was not given and the model is to say
 
-Every flag of the 2019 script is taken, with its meaning and default; new ones say so in ``--help``.
+Every flag of the 2019 script is taken, with its meaning and default.
 """
 
 from __future__ import annotations

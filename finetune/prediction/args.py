@@ -3,7 +3,7 @@
     args = parse("infer_classifyer.py", "Predict rows of text", sys.argv[1:], TableArgs)
     args.data.predict_set, args.model.num_labels          # None where a flag was not given and the model is to say
 
-Every flag of the 2019 infer_classifyer.py is taken, with its meaning; new ones say so in ``--help``.
+Every flag of the 2019 infer_classifyer.py is taken, with its meaning.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     args = parse("train.py", "Pre-train", sys.argv[1:])
     args.data.train_filelist, args.train.num_train_steps
 
-Every flag of the 2019 train.py is taken, with its meaning and default; new ones say so in ``--help``.
+Every flag of the 2019 train.py is taken, with its meaning and default.
 """
 
 from __future__ import annotations
