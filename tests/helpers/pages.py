@@ -19,14 +19,6 @@ PAGES = (
     "docs/precision.md",
     "docs/pretraining_ernie1.md",
 )
-# Pages whose commands have a test file of their own in tests/docs or tests/propeller.
-OWN_TEST = (
-    "docs/data.md",
-    "docs/distillation.md",
-    "docs/pretraining.md",
-    "docs/pretraining_data.md",
-    "docs/propeller.md",
-)
 DOCUMENTS = (
     *READMES,
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")),
