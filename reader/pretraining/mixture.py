@@ -116,8 +116,8 @@ class Mixture:
         good = good and not any(type(n) is int and n < 0 for n in value.values())
         if not good or value.get("turn", 0) >= self.batches_per_step:
             raise UserError(
-                f"reader position {value} does not belong to a mixture of tasks with {self.batches_per_step} batches per "
-                "step; start anew"
+                f"reader position {value} does not belong to a mixture of tasks with {self.batches_per_step} batches "
+                "per step; start anew"
             )
         unknown = sorted(value.get("positions", {}).keys() - self.readers.keys())
         if unknown:
