@@ -39,6 +39,7 @@ PATTERNS = {
     r"(?<=[\w,;:] )(?:as|like) then\b": "say what it was like",
     r"\b(?:so|as) often\b": "write 'this many times'",
     r"\bhung into\b": "write 'attached to'",
+    r"\b(?:with )?commas between\b": "write 'separated by commas'",
     r"\bnew: ": "say what the flag does; what is new stands in docs/migration.md",
     r"\bgoes? along\b|\bneed not be given\b|\bwithout regard\b": "say it plainly",
 }

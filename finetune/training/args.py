@@ -26,7 +26,7 @@ from propeller.train.distribution import Ranks
 IGNORED = {
     "use_fast_executor": "there is one executor",
     "num_iteration_per_drop_scope": "scopes are not dropped",
-    "is_distributed": "the launcher tells",
+    "is_distributed": "the launcher sets it",
     "use_multi_gpu_test": "evaluation runs where training runs",
     "enable_ce": "metrics.jsonl holds the figures",
     "metrics": "they are always computed",
@@ -45,7 +45,7 @@ class ModelArgs:
     init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last): encoder and head are taken")
     tokenizer: str | None = flag(
         None,
-        "how text becomes tokens [what the model says, else FullTokenizer]",
+        "the tokenizer [the model's, else FullTokenizer]",
         choices=(
             "FullTokenizer",
             "CharTokenizer",
@@ -57,13 +57,13 @@ class ModelArgs:
     )
     sp_model: str | None = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool | None = flag(
-        None, "lower-case the text and strip accents, for uncased vocabularies [what the model says, else true]"
+        None, "lower-case the text and strip accents, for uncased vocabularies [as the model, else true]"
     )
     for_cn: bool | None = flag(
-        None, "drop the blanks of the text, for Chinese; false for English [what the model says, else true]"
+        None, "remove spaces from the text, for Chinese; false for English [as the model, else true]"
     )
-    max_seq_len: int = flag(512, "longest example in tokens; what is longer is cut, and counted in the log")
-    task_id: int = flag(0, "id for the task embedding, in models with use_task_id")
+    max_seq_len: int = flag(512, "longest example in tokens; longer ones are cut and counted in the log")
+    task_id: int = flag(0, "id of the task embedding, for models with use_task_id")
     num_labels: int | None = flag(
         None, "number of classes [as many as the label map or the model has, else the task's]"
     )
@@ -118,29 +118,29 @@ class RunArgs:
     do_train: bool = flag(True, "train")
     do_val: bool = flag(True, "evaluate --dev_set")
     do_test: bool = flag(True, "predict --test_set, with the last and with the best checkpoint")
-    checkpoints: str = flag("checkpoints", "folder of this run; the same command again continues it")
+    checkpoints: str = flag("checkpoints", "directory of this run; the same command continues it")
     overwrite: bool = flag(False, "start afresh in --checkpoints, deleting the run in it", bare=True)
     keep_checkpoints: int = flag(3, "number of newest checkpoints to keep, besides the best; 0: all")
-    verify_checkpoints: bool = flag(True, "compare a checkpoint's files with their sha256 before continuing from it")
-    save_steps: int = flag(10000, "steps between checkpoints; 0: none but what --save_strategy says and the last")
-    save_strategy: str = flag(
-        "steps", "checkpoints every --save_steps, as in 2019, at the end of each epoch, or both", choices=STRATEGIES
+    verify_checkpoints: bool = flag(
+        True, "compare the files of a checkpoint with their sha256 before continuing from it"
     )
-    validation_steps: int = flag(1000, "steps between evaluations; 0: none but what --eval_strategy says and the last")
+    save_steps: int = flag(10000, "steps between checkpoints; 0: only those of --save_strategy and the last")
+    save_strategy: str = flag("steps", "save every --save_steps, at the end of each epoch, or both", choices=STRATEGIES)
+    validation_steps: int = flag(1000, "steps between evaluations; 0: only those of --eval_strategy and the last")
     eval_strategy: str | None = flag(
         None,
-        "evaluations every --validation_steps, at the end of each epoch, or both, as in 2019 [both, or what the run "
-        "to continue has]",
+        "evaluate every --validation_steps, at the end of each epoch, or both [both, or the setting of the run to "
+        "continue]",
         choices=STRATEGIES,
     )
     best_metric: str | None = flag(
         None,
-        "the score of the first --dev_set that picks the best checkpoint, the highest or, of a loss, the lowest [the "
+        "the score of the first --dev_set that selects the best checkpoint: the highest, or the lowest loss [the "
         "task's own, for classification that of --metric]",
         metavar="NAME",
     )
     skip_steps: int = flag(10, "steps between lines of the log")
-    verbose: bool = flag(False, "log the reader's queue and the learning rate too")
+    verbose: bool = flag(False, "also log the reader's queue and the learning rate")
     log_file: str | None = flag(None, "also write the log to this file")
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
     hang_timeout: float | None = flag(
@@ -260,7 +260,7 @@ def _check(args):
     if run.do_test and data.test_set and len(split(data.test_set)) != len(split(data.test_save)):
         raise UserError(
             f"--test_save names {len(split(data.test_save))} files, --test_set {len(split(data.test_set))}: "
-            "give one prediction file for each test set, with commas between"
+            "give one prediction file for each test set, separated by commas"
         )
     for group, names in ((train, ("epoch", "batch_size", "gradient_accumulation_steps")), (run, ("skip_steps",))):
         for name in names:
