@@ -265,7 +265,7 @@ def _vocab_lines(vocab_file):
     if len(data) > VOCAB_BYTES or data.count(b"\n") > VOCAB_LINES:
         raise UserError(
             f"{vocab_file}: over {VOCAB_LINES:,} lines or {VOCAB_BYTES >> 20} MiB, more than any vocabulary has; give "
-            "the model's vocab.txt, one token a line"
+            "the model's vocab.txt, one token per line"
         )
     try:
         text = data.decode("utf-8-sig")
@@ -275,7 +275,7 @@ def _vocab_lines(vocab_file):
             f"{vocab_file}: line {line}: byte 0x{data[error.start]:02x} is not UTF-8; {remedy(vocab_file, data)}"
         ) from None
     if not text:
-        raise UserError(f"{vocab_file}: the vocabulary is empty; give a file with one token a line")
+        raise UserError(f"{vocab_file}: the vocabulary is empty; give a file with one token per line")
     return io.StringIO(text, newline=None)
 
 

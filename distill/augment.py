@@ -69,7 +69,7 @@ class AugmentArgs(LabelledTableFlags):
     segmented: bool = flag(False, "write words separated by blanks, and the text as it was for the teacher")
     tags: bool = flag(False, "text_a holds tokens and label their tags, which stay")
     original: bool = flag(False, "write each row as it is, too, before its copies")
-    held_out: str | None = flag(None, "dev and test sets, with commas between: none of their rows is used")
+    held_out: str | None = flag(None, "dev and test sets, separated by commas: none of their rows is used")
     seed: int = flag(1, "of the choices")
 
 

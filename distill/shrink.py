@@ -40,7 +40,7 @@ BESIDE = (VOCAB, "word_dict.txt", "added_tokens.json", "*.model")  # what belong
 class ShrinkArgs:
     """layers: which of the teacher's the student has"""
 
-    layers: str | None = flag(None, "their numbers from 0, with commas between, in the student's order", metavar="N,N")
+    layers: str | None = flag(None, "their numbers from 0, separated by commas, in the student's order", metavar="N,N")
     keep: int | None = flag(None, "or how many: evenly spaced, the last one among them")
     overwrite: bool = flag(False, "replace a student that is there", bare=True)
 
@@ -56,7 +56,7 @@ def chosen_layers(args: ShrinkArgs, total: int, source: str) -> list[int]:
     try:
         layers = [int(word) for word in split(args.layers)]
     except ValueError:
-        raise UserError(f"--layers {args.layers}: give whole numbers with commas between, such as 2,5") from None
+        raise UserError(f"--layers {args.layers}: give whole numbers separated by commas, such as 2,5") from None
     if not layers or any(not 0 <= layer < total for layer in layers):
         raise UserError(f"--layers {args.layers}: {source} has the layers 0 to {total - 1}: give some of them")
     return layers

@@ -198,7 +198,7 @@ class MemoryArgs:
     """memory: what it depends on"""
 
     ernie_config_path: str = flag(None, "ernie_config.json of the model", required=True)
-    batch_size: int = flag(32, "examples a batch on one device")
+    batch_size: int = flag(32, "examples per batch and device")
     max_seq_len: int = flag(128, "tokens of the longest example")
     use_fp16: bool = flag(False, "matrix products in fp16, on a GPU", bare=True)
     use_bf16: bool = flag(False, "matrix products in bf16", bare=True)

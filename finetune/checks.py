@@ -38,25 +38,25 @@ LATIN = re.compile(r"[A-Za-z]+ +[A-Za-z]+")
 
 @dataclass(frozen=True)
 class InputChecks:
-    """checks: rows that are bad, and files of which hardly anything survives; before the first step"""
+    """checks: bad rows, and files of which hardly anything can be used; before the first step"""
 
     on_bad: str = flag(
         "error",
-        "a row that cannot be used is an error, or left out, counted and named by its line in the log",
+        "stop at a row that cannot be used, or skip it; the log counts skipped rows and names their lines",
         choices=("error", "skip"),
     )
-    allow_blank: bool = flag(False, "take rows with a blank text_a as they are", bare=True)
-    allow_unk: bool = flag(False, f"go on where over {MOST_UNKNOWN} of the pieces are [UNK]", bare=True)
-    allow_refused: bool = flag(False, f"go on where over {MOST_REFUSED} of the rows are left out", bare=True)
+    allow_blank: bool = flag(False, "accept rows with a blank text_a", bare=True)
+    allow_unk: bool = flag(False, f"continue if more than {MOST_UNKNOWN} of the pieces are [UNK]", bare=True)
+    allow_refused: bool = flag(False, f"continue if more than {MOST_REFUSED} of the rows are left out", bare=True)
 
 
 @dataclass(frozen=True)
 class CheckArgs(InputChecks):
-    """checks: rows that are bad, and files of which hardly anything survives; before the first step"""
+    """checks: bad rows, and files of which hardly anything can be used; before the first step"""
 
-    allow_no_entities: bool = flag(False, "go on where all tags of a file are O", bare=True)
+    allow_no_entities: bool = flag(False, "continue if all tags of a file are O", bare=True)
     allow_lost_answers: bool = flag(
-        False, f"go on where over {MOST_LOST} of the questions have no answer in their context", bare=True
+        False, f"continue if more than {MOST_LOST} of the questions have no answer in their context", bare=True
     )
 
 

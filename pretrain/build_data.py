@@ -43,10 +43,10 @@ TOLD = 5  # bad lines told one by one
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names with commas between."""
+    """Names separated by commas."""
     found = tuple(name.strip() for name in text.split(",") if name.strip())
     if not found:
-        raise argparse.ArgumentTypeError("give names of tasks, commas between")
+        raise argparse.ArgumentTypeError("give names of tasks separated by commas")
     return found
 
 

@@ -72,5 +72,5 @@ def _open_streams():
 
 
 def leave_stdout() -> None:
-    """Behind a BrokenPipeError: what is still to be printed goes nowhere; else Python tells of it again at its end."""
+    """After a BrokenPipeError, discard pending output; otherwise the interpreter reports the error again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

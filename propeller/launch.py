@@ -63,45 +63,51 @@ def build_parser(prog: str) -> FlagParser:
         "--nproc_per_node",
         default="auto",
         metavar="N|auto",
-        help=f"processes on this machine; auto: one a GPU, else one a core, {MOST_CORES} at most [auto; 2019: 8]",
+        help=f"processes on this machine; auto: one per GPU, else one per core, {MOST_CORES} at most [auto]",
     )
     add(
         "--selected_gpus",
         metavar="0,1,...",
-        help="the GPUs to use, one a process, counted from 0 among the visible ones [all of them]",
+        help="the GPUs to use, one per process, counted from 0 among the visible ones [all of them]",
     )
     add(
         "--backend",
         default="auto",
         choices=("auto", "nccl", "gloo"),
-        help="new: nccl for GPUs, gloo for CPU cores; auto: GPUs if there are any, and SCRIPT has no --use_cuda false",
+        help="nccl for GPUs, gloo for CPU cores; auto: GPUs if there are any and SCRIPT has no --use_cuda false",
     )
-    add("--node_ips", metavar="IP,IP", help="the machines, the same list on each; the first one is rank 0's")
+    add("--node_ips", metavar="IP,IP", help="the machines, the same list on each; the first one runs rank 0")
     add("--node_id", type=int, metavar="N", help="which of --node_ips this machine is, from 0")
     add("--current_node_ip", metavar="IP", help="this machine's address [the one of --node_ips]")
     add(
         "--master",
         metavar="HOST:PORT",
-        help=f"new: where the machines meet; a free port of the first one [first of --node_ips, port {PORT}]",
+        help=f"address where the machines meet, a free port of the first one [first of --node_ips, port {PORT}]",
     )
-    add("--nnodes", type=int, metavar="N", help="new: how many machines, where --node_ips does not say")
+    add("--nnodes", type=int, metavar="N", help="number of machines, if --node_ips is not given")
     add(
         "--max_restarts",
         type=int,
         default=0,
         metavar="N",
-        help="new: after a failure start all processes again, which continue from the last checkpoint, so often [0]",
+        help="after a failure, restart all processes from the last checkpoint, at most N times [0]",
     )
     add(
         "--stop_grace",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="new: what processes have for a last checkpoint after SIGTERM or Ctrl-C before they are killed [60]",
+        help="time for a last checkpoint after SIGTERM or Ctrl-C before the processes are killed [60]",
     )
-    add("--print_config", type=boolean, default=True, metavar="true|false", help="show what is started [true]")
-    add("--split_log_path", default="log", metavar="DIR", help="where the log of each process goes [log]")
-    add("--log_prefix", default="", metavar="TEXT", help="what the names of the logs begin with: TEXTjob.log.RANK")
+    add(
+        "--print_config",
+        type=boolean,
+        default=True,
+        metavar="true|false",
+        help="print these settings at the start [true]",
+    )
+    add("--split_log_path", default="log", metavar="DIR", help="directory for the log of each process [log]")
+    add("--log_prefix", default="", metavar="TEXT", help="prefix for the names of the logs: TEXTjob.log.RANK")
     add("training_script", help="the script to run, or any program")
     add("training_script_args", nargs=argparse.REMAINDER, help="its flags")
     return parser
@@ -139,7 +145,9 @@ def make_plan(args: argparse.Namespace, visible: int, threads: str | None = None
     """
     script = args.training_script
     if script.endswith(".py") and not Path(script).is_file():
-        raise UserError(f"{script}: no such script; the launcher's own flags stand before it, the script's behind")
+        raise UserError(
+            f"{script}: no such script; the launcher's own flags stand before the script, the script's after it"
+        )
     for name, least in (("max_restarts", 0), ("stop_grace", 0)):
         if getattr(args, name) < least:
             raise UserError(f"--{name} must be {least} or more, not {getattr(args, name)}")

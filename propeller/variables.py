@@ -180,5 +180,5 @@ def _parse_description(description, path):
         else:
             raise UserError(f"{path}: damaged tensor description: copy it again from its source")
     if code not in _DTYPES:
-        raise UserError(f"{path}: data type code {code} is none that a weight has: copy it again from its source")
+        raise UserError(f"{path}: data type code {code} is not a supported weight type: copy it again from its source")
     return _DTYPES[code], tuple(shape)

@@ -100,7 +100,7 @@ def _json_records(path, text):
             (number, json.loads(line)) for number, line in enumerate(text.split("\n"), 1) if line.strip()
         ]  # fmt: skip
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); give an object a line, or an array of objects") from None
+        raise UserError(f"{path}: not JSON ({error}); give one object per line, or an array of objects") from None
     found = list(numbered)
     names = list(dict.fromkeys(name for _, row in found if isinstance(row, dict) for name in row))
 

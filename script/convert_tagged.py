@@ -64,7 +64,7 @@ def read(paths, strip, column=1):
         export = tagged_exports.is_export(path)
         sentences = list(tagged_exports.sentences(path) if export else tagged_text.sentences(path, column - 1))
         if not any(sentence.tokens for sentence in sentences):
-            raise UserError(f"{path}: no line has a token and a tag; give a file with both, a token a line")
+            raise UserError(f"{path}: no line has a token and a tag; give a file with both, one token per line")
         if column == 1 and tagged_text.counted(sentences):
             raise UserError(f"{path}: its first column numbers the tokens; give --token_column 2, or where they stand")
         if strip:

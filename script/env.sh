@@ -10,6 +10,19 @@
 
 VENV=${VENV:-$ROOT/.venv}
 
+# help_asked ARGUMENTS...: whether one of them is --help or -h; then it has printed the comment at the head of $0.
+help_asked() {
+    for word in "$@"; do
+        case $word in
+        --help | -h)
+            sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+            return 0
+            ;;
+        esac
+    done
+    return 1
+}
+
 # say WORDS...: one line to the terminal, on stderr so that it never mixes with a program's output.
 say() { printf '%s\n' "$*" >&2; }
 

@@ -10,6 +10,7 @@
 set -eu
 ROOT=$(cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$ROOT/script/env.sh"
+! help_asked "$@" || exit 0
 
 make_venv
 install_requirements requirements.txt
@@ -25,4 +26,4 @@ PYTHON=$VENV/bin/python MODEL_PATH=$work/model TASK_DATA_PATH=$work/data OUTPUT=
     --save_steps 100 --validation_steps 150 "$@"
 
 "$VENV/bin/python" "$ROOT/script/demo/quickstart_report.py" --checkpoints "$work/$recipe/seed_1" \
-    --data "$work/data/SST-2" --model "$work/model"
+    --data "$work/data/SST-2"

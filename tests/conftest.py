@@ -31,6 +31,7 @@ FIRST = (
     "propeller/test_parallel.py",
     "docs/test_pretraining_docs.py",
     "docs/test_finetuning_docs.py",
+    "docs/test_pages.py",
     "docs/test_readme.py",
     "script/test_demos.py",
     "finetune/test_run_classifier.py",

@@ -3,7 +3,7 @@
     args = parse("ernie_encoder.py", "Write embeddings", sys.argv[1:])
     args.data.data_set, args.vectors.pooling        # None where a flag was not given and the model is to say
 
-Every flag of the 2019 script is taken, with its meaning and default; new ones say so in ``--help``.
+Every flag of the 2019 script is taken, with its meaning and default.
 """
 
 from __future__ import annotations
@@ -32,73 +32,68 @@ OF_THE_MODEL = ("init_pretraining_params", "init_checkpoint", "ernie_config_path
 
 @dataclass(frozen=True)
 class ModelArgs:
-    """model: weights with their configuration and vocabulary, or an inference model alone"""
+    """model: weights with their configuration and vocabulary, or an inference model"""
 
     init_pretraining_params: str | None = flag(None, "params/ of a pre-trained model")
-    init_checkpoint: str | None = flag(None, "new: a fine-tuned checkpoint (step_N, best, last): its encoder is taken")
+    init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last), whose encoder is used")
     inference_model: str | None = flag(
-        None, "new: a folder that --save_inference_model_path wrote; nothing else is needed"
+        None, "a directory that --save_inference_model_path wrote; it needs no other flag"
     )
-    ernie_config_path: str | None = flag(None, "ernie_config.json of the model; our own checkpoints have it in them")
+    ernie_config_path: str | None = flag(None, "ernie_config.json of the model; checkpoints of this version contain it")
     vocab_path: str | None = flag(None, "vocab.txt of the model, with or without <TAB>id")
     tokenizer: str | None = flag(
         None,
-        "new: how text becomes tokens [what the checkpoint says, else FullTokenizer]",
+        "the tokenizer [the checkpoint's, else FullTokenizer]",
         choices=("FullTokenizer", "CharTokenizer", "SentencepieceTokenizer", "WordsegTokenizer", "WSSPTokenizer"),
     )
-    sp_model: str | None = flag(
-        None, "new: sentencepiece model of the last three (default: the *.model beside vocab.txt)"
-    )
+    sp_model: str | None = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool | None = flag(
-        None, "lower-case the text and strip accents, for uncased vocabularies [what the checkpoint says, else true]"
+        None, "lower-case the text and strip accents, for uncased vocabularies [as the checkpoint, else true]"
     )
     for_cn: bool | None = flag(
         None,
-        "new: drop the blanks of the text, as fine-tuning in Chinese does by default [what the checkpoint says, else "
-        "false, as in 2019]",
+        "remove spaces from the text, as fine-tuning in Chinese does by default [as the checkpoint, else false]",
     )
     max_seq_len: int | None = flag(
         None,
-        "longest row in tokens; what is longer is cut, and counted in the log "
-        "[what the checkpoint or inference model says, else 512, or the model's positions if they are fewer]",
+        "longest row in tokens; longer ones are cut and counted in the log "
+        "[as the checkpoint or inference model, else 512, or the model's positions if they are fewer]",
     )
-    task_id: int | None = flag(
-        None, "new: id for the task embedding, in models with use_task_id [what the model says, else 0]"
-    )
+    task_id: int | None = flag(None, "id of the task embedding, for models with use_task_id [as the model, else 0]")
 
 
 @dataclass(frozen=True)
 class DataArgs:
-    """embeddings: of what, and where they go"""
+    """embeddings: input and output"""
 
     data_set: str = flag(None, "rows with the columns text_a and, for pairs, text_b; label and qid are not read")
-    output_dir: str = flag("embeddings", "folder of cls_emb.npy, top_layer_emb.npy, token_counts.npy, tokens.tsv")
-    batch_size: int = flag(32, "rows a batch; tokens with --in_tokens")
-    in_tokens: bool = flag(False, "new: count a batch in tokens, padding too")
-    engine: str = flag(AUTO, f"new: {ENGINE_HELP.removesuffix(' [auto]')}", choices=ENGINES)
-    num_workers: int = flag(0, "new: processes that tokenise; 0: a thread of this one")
-    queue_size: int = flag(50, "new: batches made ready ahead of the device")
+    output_dir: str = flag("embeddings", "directory for cls_emb.npy, top_layer_emb.npy, token_counts.npy, tokens.tsv")
+    batch_size: int = flag(32, "rows per batch; tokens with --in_tokens")
+    in_tokens: bool = flag(False, "measure --batch_size in tokens, including padding")
+    engine: str = flag(AUTO, f"{ENGINE_HELP.removesuffix(' [auto]')}", choices=ENGINES)
+    num_workers: int = flag(0, "processes that tokenise; 0: a thread of this process")
+    queue_size: int = flag(50, "batches prepared in advance")
     precision: str = flag("fp32", PRECISION_HELP, choices=PRECISIONS)
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
-    use_fp16: bool = flag(False, "not in this version; --precision bf16 is")
-    log_file: str | None = flag(None, "new: write the log to this file as well")
+    use_fp16: bool = flag(False, "not supported; use --precision bf16")
+    log_file: str | None = flag(None, "also write the log to this file")
 
 
 @dataclass(frozen=True)
 class VectorArgs:
-    """vectors: what is taken from the encoder"""
+    """vectors: which states of the encoder"""
 
     layer: int | None = flag(
-        None, "new: whose states: 0 the embeddings' output, 1 the first layer, below 0 from the top [-1, the top]"
+        None, "the layer: 0 is the embeddings' output, 1 the first layer; negative numbers count from the top [-1]"
     )
     pooling: str | None = flag(
         None,
-        "new: what stands for a row: cls, as in 2019: the pooled [CLS] (below the top layer, where there is no pooler, "
-        "its state); mean or max over the row's tokens [cls]",
+        "the vector of a row: cls, the pooled [CLS] (below the top layer, which has no pooler, its state); mean or max "
+        "over the row's tokens [cls]",
         choices=POOLINGS,
     )
-    normalize: bool | None = flag(None, "new: make the rows' vectors of length 1 (L2) [false]", bare=True)
-    no_top_layer: bool = flag(False, "new: leave out top_layer_emb.npy, the states of every token", bare=True)
+    normalize: bool | None = flag(None, "scale the vectors to length 1 (L2) [false]", bare=True)
+    no_top_layer: bool = flag(False, "leave out top_layer_emb.npy, the states of every token", bare=True)
 
 
 class EmbedArgs(NamedTuple):

@@ -3,7 +3,7 @@
     args = parse("infer_classifyer.py", "Predict rows of text", sys.argv[1:], TableArgs)
     args.data.predict_set, args.model.num_labels          # None where a flag was not given and the model is to say
 
-Every flag of the 2019 infer_classifyer.py is taken, with its meaning; new ones say so in ``--help``.
+Every flag of the 2019 infer_classifyer.py is taken, with its meaning.
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, ch
 from reader.tables.form import PLAIN, TableForm
 
 PRECISION_HELP = (
-    "new: bf16: matrix products in bfloat16, about twice as fast; int8: in 8-bit numbers, with --calibration_set, "
-    "or an inference model that was saved so"
+    "bf16: matrix products in bfloat16, faster on processors with bf16 instructions; int8: in 8-bit numbers, with "
+    "--calibration_set or an inference model saved with it"
 )
 
 
 @dataclass(frozen=True)
 class ModelArgs:
-    """model: an inference model alone, or a checkpoint with its vocabulary. What is left out is as the model
-    says; a checkpoint of 2019 does not, then it is what stands in []"""
+    """model: an inference model, or a checkpoint with its vocabulary. Settings that you leave out come from the
+    model; for a checkpoint of the 2019 code, which stores none, the value in [] is used"""
 
     inference_model: str | None = flag(
-        None, "new: a folder that --save_inference_model_path wrote; nothing else is needed"
+        None, "a directory that --save_inference_model_path wrote; it needs no other flag"
     )
-    init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last), or one of 2019")
-    ernie_config_path: str | None = flag(None, "ernie_config.json of the model; a checkpoint of 2019 needs it")
+    init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last), or one of the 2019 code")
+    ernie_config_path: str | None = flag(
+        None, "ernie_config.json of the model; needed for a checkpoint of the 2019 code"
+    )
     vocab_path: str | None = flag(
-        None, "vocab.txt of the model, with or without <TAB>id; a checkpoint without vocab.txt in it needs this"
+        None, "vocab.txt of the model, with or without <TAB>id; needed if the checkpoint holds none"
     )
     tokenizer: str | None = flag(
         None,
-        "new: how text becomes tokens [FullTokenizer]",
+        "the tokenizer [FullTokenizer]",
         choices=(
             "FullTokenizer",
             "CharTokenizer",
@@ -51,15 +53,11 @@ class ModelArgs:
             "WholeWordTokenizer",
         ),
     )
-    sp_model: str | None = flag(
-        None, "new: sentencepiece model of the last three (default: the *.model beside vocab.txt)"
-    )
+    sp_model: str | None = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool | None = flag(None, "lower-case the text and strip accents, for uncased vocabularies [true]")
-    for_cn: bool | None = flag(None, "new: drop the blanks of the text, for Chinese; false for English [true]")
-    max_seq_len: int | None = flag(
-        None, "longest example in tokens; what is longer is cut, and counted in the log [128]"
-    )
-    task_id: int | None = flag(None, "new: id for the task embedding, in models with use_task_id [0]")
+    for_cn: bool | None = flag(None, "remove spaces from the text, for Chinese; false for English [true]")
+    max_seq_len: int | None = flag(None, "longest example in tokens; longer ones are cut and counted in the log [128]")
+    task_id: int | None = flag(None, "id of the task embedding, for models with use_task_id [0]")
     num_labels: int | None = flag(None, "number of classes [2, or as many as --label_map_config has]")
     label_map_config: str | None = flag(
         None, "JSON file {label word: class}; without it labels are integers", aliases=("label_map",)
@@ -68,43 +66,41 @@ class ModelArgs:
 
 @dataclass(frozen=True)
 class DataArgs:
-    """prediction: what is predicted, and where it goes"""
+    """prediction: input and output"""
 
     predict_set: str = flag(None, "the file to predict; - reads standard input")
-    do_prediction: bool = flag(True, "predict; false: only --save_inference_model_path")
-    output: str | None = flag(None, "new: where predictions go (see the README, Batch prediction)")
-    batch_size: int = flag(32, "examples a batch")
+    do_prediction: bool = flag(True, "predict; false: only write --save_inference_model_path")
+    output: str | None = flag(None, "the file or directory to write predictions to; see docs/prediction.md")
+    batch_size: int = flag(32, "examples per batch")
     precision: str = flag("fp32", PRECISION_HELP, choices=PRECISIONS)
-    engine: str = flag(AUTO, f"new: {ENGINE_HELP.removesuffix(' [auto]')}", choices=ENGINES)
-    num_workers: int = flag(0, "new: processes that tokenise; 0: a thread of this one")
+    engine: str = flag(AUTO, f"{ENGINE_HELP.removesuffix(' [auto]')}", choices=ENGINES)
+    num_workers: int = flag(0, "processes that tokenise; 0: a thread of this process")
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
-    use_fp16: bool = flag(False, "weights are always float32; true is an error, --precision bf16 is the fast way")
-    log_file: str | None = flag(None, "new: write the log to this file as well")
+    use_fp16: bool = flag(False, "not supported: weights are always float32; use --precision bf16")
+    log_file: str | None = flag(None, "also write the log to this file")
 
 
 @dataclass(frozen=True)
 class ExportArgs:
-    """inference model: the checkpoint as one folder with all that prediction needs"""
+    """inference model: the checkpoint as one directory with all that prediction needs"""
 
     save_inference_model_path: str | None = flag(None, "write it to PATH/<checkpoint name>_inference_model")
-    onnx: bool = flag(False, "new: add model.onnx to it, for other runtimes")
-    overwrite: bool = flag(False, "new: replace an inference model that is there", bare=True)
-    calibration_set: str | None = flag(
-        None, "new: rows that --precision int8 is tried on before its model is written, as the task reads them"
-    )
-    max_loss: float = flag(0.02, "new: share of answers to --calibration_set that --precision int8 may change")
+    onnx: bool = flag(False, "add model.onnx to it, for other runtimes")
+    overwrite: bool = flag(False, "replace an existing inference model", bare=True)
+    calibration_set: str | None = flag(None, "rows on which --precision int8 is compared before its model is written")
+    max_loss: float = flag(0.02, "largest share of answers to --calibration_set that --precision int8 may change")
 
 
 @dataclass(frozen=True)
 class TableArgs:
-    """output: the form of the predictions"""
+    """output: the format of the predictions"""
 
     output_format: str = flag(
         "tsv",
         "tsv: a header, the columns of the input and the prediction; jsonl: the same as JSON lines",
         choices=("tsv", "jsonl"),
     )
-    copy_columns: bool = flag(True, "qid, text_a and text_b stand before each prediction")
+    copy_columns: bool = flag(True, "write qid, text_a and text_b before each prediction")
 
 
 class PredictArgs(NamedTuple):

@@ -3,7 +3,7 @@
     args = parse("run_classifier.py", "Fine-tune a classifier", sys.argv[1:])
     args.model.vocab_path, args.train.learning_rate
 
-Every flag of the 2019 scripts is taken, with its meaning and default; new ones say so in ``--help``.
+Every flag of the 2019 scripts is taken, with its meaning and default.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from propeller.train.distribution import Ranks
 IGNORED = {
     "use_fast_executor": "there is one executor",
     "num_iteration_per_drop_scope": "scopes are not dropped",
-    "is_distributed": "the launcher tells",
+    "is_distributed": "the launcher sets it",
     "use_multi_gpu_test": "evaluation runs where training runs",
     "enable_ce": "metrics.jsonl holds the figures",
     "metrics": "they are always computed",
@@ -47,7 +47,7 @@ class ModelArgs:
     init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last): encoder and head are taken")
     tokenizer: str | None = flag(
         None,
-        "how text becomes tokens [what the model says, else FullTokenizer]",
+        "the tokenizer [the model's, else FullTokenizer]",
         choices=(
             "FullTokenizer",
             "CharTokenizer",
@@ -57,17 +57,15 @@ class ModelArgs:
             "WholeWordTokenizer",
         ),
     )
-    sp_model: str | None = flag(
-        None, "new: sentencepiece model of the last three (default: the *.model beside vocab.txt)"
-    )
+    sp_model: str | None = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool | None = flag(
-        None, "lower-case the text and strip accents, for uncased vocabularies [what the model says, else true]"
+        None, "lower-case the text and strip accents, for uncased vocabularies [as the model, else true]"
     )
     for_cn: bool | None = flag(
-        None, "drop the blanks of the text, for Chinese; false for English [what the model says, else true]"
+        None, "remove spaces from the text, for Chinese; false for English [as the model, else true]"
     )
-    max_seq_len: int = flag(512, "longest example in tokens; what is longer is cut, and counted in the log")
-    task_id: int = flag(0, "id for the task embedding, in models with use_task_id")
+    max_seq_len: int = flag(512, "longest example in tokens; longer ones are cut and counted in the log")
+    task_id: int = flag(0, "id of the task embedding, for models with use_task_id")
     num_labels: int | None = flag(
         None, "number of classes [as many as the label map or the model has, else the task's]"
     )
@@ -83,16 +81,16 @@ class DataArgs:
     train_set: str = flag(None, "rows to train on")
     max_train_rows: int | None = flag(None, "train on so many rows of it, drawn by --random_seed [all]")
     dev_set: str | None = flag(
-        None, "rows to evaluate on, several files with commas between; the first one picks the best"
+        None, "rows to evaluate on; comma-separated files, the first selects the best checkpoint"
     )
-    test_set: str | None = flag(None, "rows to predict, several files with commas between; scored too where labelled")
+    test_set: str | None = flag(None, "rows to predict; comma-separated files, scored too if labelled")
     test_save: str = flag("./checkpoints/test_result", "prediction file of each test set; .epoch.step is added")
     shuffle: bool = flag(True, "shuffle the training rows anew each epoch")
-    bucket_window: int = flag(0, "new: put rows of like length together within so many rows; 0: off, as in 2019")
-    num_workers: int = flag(0, "new: processes that tokenise; 0: a thread of this one")
-    queue_size: int = flag(50, "new: batches made ready ahead of the device")
+    bucket_window: int = flag(0, "sort rows by length within windows of N rows; 0: off")
+    num_workers: int = flag(0, "processes that tokenise; 0: a thread of this process")
+    queue_size: int = flag(50, "batches prepared in advance")
     token_cache_dir: str = flag(
-        "auto", "new: where ids are kept for later epochs; auto: in --checkpoints; off: nowhere"
+        "auto", "directory for token ids, kept for later epochs; auto: in --checkpoints; off: nowhere"
     )
 
 
@@ -101,8 +99,8 @@ class TrainArgs(EngineArgs):
     """training: hyper-parameters"""
 
     epoch: int = flag(3, "passes over the training rows")
-    batch_size: int = flag(32, "examples a batch on one device; tokens with --in_tokens")
-    in_tokens: bool = flag(False, "count a batch in tokens, padding too")
+    batch_size: int = flag(32, "examples per batch and device; tokens with --in_tokens")
+    in_tokens: bool = flag(False, "measure --batch_size in tokens, including padding")
     predict_batch_size: int | None = flag(None, "batch of evaluation and prediction (default: --batch_size)")
     learning_rate: float = flag(5e-5, "peak learning rate")
     lr_scheduler: str = flag(
@@ -117,8 +115,8 @@ class TrainArgs(EngineArgs):
     head_dropout: float | None = flag(
         None, "dropout between the encoder's output and the head, as in 2019 [0.1, or what the run to continue has]"
     )
-    early_stop: int = flag(0, "new: stop after so many evaluations without a better score; 0: never")
-    early_stop_min_gain: float = flag(0.0, "for --early_stop a score is better if it is by more than this")
+    early_stop: int = flag(0, "stop after N evaluations without improvement (0: never)")
+    early_stop_min_gain: float = flag(0.0, "--early_stop counts only improvements greater than this")
 
 
 @dataclass(frozen=True)
@@ -128,35 +126,35 @@ class RunArgs:
     do_train: bool = flag(True, "train")
     do_val: bool = flag(True, "evaluate --dev_set")
     do_test: bool = flag(True, "predict --test_set, with the last and with the best checkpoint")
-    checkpoints: str = flag("checkpoints", "folder of this run; the same command again continues it")
-    overwrite: bool = flag(False, "new: begin afresh in --checkpoints, whatever run it holds", bare=True)
-    keep_checkpoints: int = flag(3, "new: last checkpoints to keep, besides the best; 0: all, as in 2019")
-    verify_checkpoints: bool = flag(True, "compare a checkpoint's files with their sha256 before continuing from it")
-    save_steps: int = flag(10000, "steps between checkpoints; 0: none but what --save_strategy says and the last")
-    save_strategy: str = flag(
-        "steps", "checkpoints every --save_steps, as in 2019, at the end of each epoch, or both", choices=STRATEGIES
+    checkpoints: str = flag("checkpoints", "directory of this run; the same command continues it")
+    overwrite: bool = flag(False, "start afresh in --checkpoints, deleting the run in it", bare=True)
+    keep_checkpoints: int = flag(3, "number of newest checkpoints to keep, besides the best; 0: all")
+    verify_checkpoints: bool = flag(
+        True, "compare the files of a checkpoint with their sha256 before continuing from it"
     )
-    validation_steps: int = flag(1000, "steps between evaluations; 0: none but what --eval_strategy says and the last")
+    save_steps: int = flag(10000, "steps between checkpoints; 0: only those of --save_strategy and the last")
+    save_strategy: str = flag("steps", "save every --save_steps, at the end of each epoch, or both", choices=STRATEGIES)
+    validation_steps: int = flag(1000, "steps between evaluations; 0: only those of --eval_strategy and the last")
     eval_strategy: str | None = flag(
         None,
-        "evaluations every --validation_steps, at the end of each epoch, or both, as in 2019 [both, or what the run "
-        "to continue has]",
+        "evaluate every --validation_steps, at the end of each epoch, or both [both, or the setting of the run to "
+        "continue]",
         choices=STRATEGIES,
     )
     best_metric: str | None = flag(
         None,
-        "the score of the first --dev_set that picks the best checkpoint, the highest or, of a loss, the lowest [the "
+        "the score of the first --dev_set that selects the best checkpoint: the highest, or the lowest loss [the "
         "task's own, for classification that of --metric]",
         metavar="NAME",
     )
     skip_steps: int = flag(10, "steps between lines of the log")
-    verbose: bool = flag(False, "log the reader's queue and the learning rate too")
-    log_file: str | None = flag(None, "new: write the log to this file as well")
+    verbose: bool = flag(False, "also log the reader's queue and the learning rate")
+    log_file: str | None = flag(None, "also write the log to this file")
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
     hang_timeout: float | None = flag(
         None,
-        "new: end a run that had no batch for so many seconds, all stacks in the logs; 0: never (default: 1800 in "
-        "several processes, 7200 in one)",
+        "stop after N seconds without a batch, with all stacks in the logs; 0: never (default: 1800 with "
+        "several processes, 7200 with one)",
     )
 
 
@@ -277,7 +275,7 @@ def _check(args):
     if run.do_test and data.test_set and len(split(data.test_set)) != len(split(data.test_save)):
         raise UserError(
             f"--test_save names {len(split(data.test_save))} files, --test_set {len(split(data.test_set))}: "
-            "give one prediction file for each test set, with commas between"
+            "give one prediction file for each test set, separated by commas"
         )
     for group, names in ((train, ("epoch", "batch_size", "gradient_accumulation_steps")), (run, ("skip_steps",))):
         for name in names:

@@ -94,7 +94,7 @@ def lines(path: str | Path, problems: list | None = None) -> Iterator[tuple[int,
             except Exception as error:
                 if not _is_damage(error):
                     raise
-                text = f"{path}, behind line {number}: the file is damaged or cut short ({error}); fetch it again"
+                text = f"{path}, after line {number}: the file is damaged or cut short ({error}); fetch it again"
                 if problems is None:
                     raise UserError(text) from error
                 problems.append((0, text))

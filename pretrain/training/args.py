@@ -3,7 +3,7 @@
     args = parse("train.py", "Pre-train", sys.argv[1:])
     args.data.train_filelist, args.train.num_train_steps
 
-Every flag of the 2019 train.py is taken, with its meaning and default; new ones say so in ``--help``.
+Every flag of the 2019 train.py is taken, with its meaning and default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from propeller.train.args import STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
-IGNORED = {"use_fast_executor": "there is one executor", "is_distributed": "the launcher tells"}
+IGNORED = {"use_fast_executor": "there is one executor", "is_distributed": "the launcher sets it"}
 
 
 @dataclass(frozen=True)
@@ -30,85 +30,91 @@ class ModelArgs:
     vocab_path: str = flag(None, "vocab.txt that the shards were made with", required=True)
     init_checkpoint: str = flag(
         None,
-        "go on from a checkpoint of train.py (step_N, best, last): weights, moments, step and so learning rate, but "
-        "not its place in the data; of a params/ without training_state the weights alone",
+        "continue from a checkpoint of train.py (step_N, best, last): weights, moments, step and learning rate, but "
+        "from the beginning of the data; a params/ without training_state gives the weights only",
     )
-    init_pretraining_params: str = flag(None, "new: start at step 0 from the weights of a params/ or a checkpoint")
-    weight_sharing: bool = flag(True, "the word embedding is the output layer of the masked words too")
+    init_pretraining_params: str = flag(None, "start at step 0 with the weights of a params/ or a checkpoint")
+    weight_sharing: bool = flag(True, "use the word embedding as the output layer for masked words")
     max_seq_len: int = flag(512, "longer instances are left out, and counted in the log")
-    task_id: int = flag(0, "new: id for the task embedding, in models with use_task_id")
+    task_id: int = flag(0, "id of the task embedding, for models with use_task_id")
     tokenizer: str = flag(
         "FullTokenizer",
-        "new: how the text of --predict_mask becomes tokens",
+        "tokenizer for the text of --predict_mask",
         choices=("FullTokenizer", "CharTokenizer", "SentencepieceTokenizer", "WordsegTokenizer", "WSSPTokenizer"),
     )
-    sp_model: str = flag(None, "new: sentencepiece model of the last three (default: the *.model beside vocab.txt)")
-    do_lower_case: bool = flag(True, "new: lower-case the text of --predict_mask, for uncased vocabularies")
+    sp_model: str = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
+    do_lower_case: bool = flag(True, "lower-case the text of --predict_mask, for uncased vocabularies")
 
 
 @dataclass(frozen=True)
 class DataArgs:
-    """data: filelists with lines path<TAB>mask_word_prob, a gzip shard each; pretrain.build_data makes them"""
+    """data: filelists, one gzip shard per line as path<TAB>mask_word_prob; pretrain.build_data writes them"""
 
     train_filelist: str = flag("", "shards to train on")
     valid_filelist: str = flag(
-        "", "shards to validate on, every --validation_steps; --best_metric picks the best checkpoint"
+        "", "shards to validate on every --validation_steps; --best_metric selects the best checkpoint"
     )
-    test_filelist: str = flag("", "shards of --do_test")
-    generate_neg_sample: bool = flag(False, "add pairs of sentences that do not follow each other; shards have none")
+    test_filelist: str = flag("", "shards for --do_test")
+    generate_neg_sample: bool = flag(
+        False, "add pairs of sentences that do not follow each other, for shards that have none"
+    )
     mask_units: str = flag(
         "entity",
-        "new: what is masked whole: basic (pieces), word, phrase, entity, or by steps, as in "
+        "the largest unit masked as a whole: basic (pieces), word, phrase, entity; or by step, as in "
         "basic:0,phrase:100000,entity:200000",
         metavar="UNITS",
     )
     mask_draw: str = flag(
-        "piece", "new: [MASK], another or the same: for each piece (2019) or each unit", choices=("piece", "unit")
+        "piece",
+        "draw [MASK], another piece or the same one for each piece, or once for each unit",
+        choices=("piece", "unit"),
     )
-    shuffle: bool = flag(True, "new: shards and instances in random order, anew each epoch")
-    shuffle_buffer: int = flag(10000, "new: instances that are shuffled together")
-    on_bad: str = flag("error", "new: a bad line or shard ends the run, or is counted", choices=("error", "skip"))
-    queue_size: int = flag(50, "new: batches made ready ahead of the device")
+    shuffle: bool = flag(True, "shuffle shards and instances in every epoch")
+    shuffle_buffer: int = flag(10000, "number of instances shuffled together")
+    on_bad: str = flag("error", "stop at a bad line or shard, or skip and count it", choices=("error", "skip"))
+    queue_size: int = flag(50, "batches prepared in advance")
 
 
 @dataclass(frozen=True)
 class TasksArgs:
-    """tasks: several learnt together, as ERNIE 2.0 does; docs/pretraining.md shows it"""
+    """tasks: several learnt together, as in ERNIE 2.0; see docs/pretraining.md"""
 
     task_list: str = flag(
         None,
-        "new: JSON list of tasks with their filelists and steps, in place of --train_filelist, --valid_filelist, "
+        "JSON list of tasks with their filelists and steps, in place of --train_filelist, --valid_filelist, "
         "--test_filelist, --task_id, --epoch and --num_train_steps",
         metavar="PATH",
     )
     task_data: str = flag(
-        None, "new: folder that filelists of --task_list count from (default: the working folder)", metavar="FOLDER"
+        None,
+        "directory that the filelists in --task_list are relative to (default: the working directory)",
+        metavar="FOLDER",
     )
     schedule: str = flag(
         "continual",
-        "new: continual: tasks enter stage by stage; multitask: all from the start; sequential: one after another",
+        "continual: tasks enter stage by stage; multitask: all from the start; sequential: one after another",
         choices=SCHEDULES,
     )
-    scale_steps: float = flag(1.0, "new: what all steps of --task_list are multiplied by")
-    warmup_restart: bool = flag(False, "new: warm up again where a task enters")
+    scale_steps: float = flag(1.0, "factor for all steps in --task_list")
+    warmup_restart: bool = flag(False, "warm up again when a task enters")
 
 
 @dataclass(frozen=True)
 class TrainArgs(EngineArgs):
     """training: hyper-parameters"""
 
-    epoch: int = flag(100, "passes over the shards; --num_train_steps may end the run before")
-    batch_size: int = flag(16, "instances a batch in one process; tokens with --in_tokens, padding too")
-    in_tokens: bool = flag(False, "count a batch in tokens (2019 did, whatever this said)")
-    num_train_steps: int = flag(1000000, "steps of the run, at which the linear decay reaches 0")
-    warmup_steps: int = flag(5000, "steps the learning rate rises in; 0: it is constant")
+    epoch: int = flag(100, "passes over the shards; --num_train_steps may end the run earlier")
+    batch_size: int = flag(16, "instances per batch and process; with --in_tokens, tokens including padding")
+    in_tokens: bool = flag(False, "measure --batch_size in tokens")
+    num_train_steps: int = flag(1000000, "number of steps; the linear decay reaches 0 there")
+    warmup_steps: int = flag(5000, "steps over which the learning rate rises; 0: constant rate")
     learning_rate: float = flag(1e-4, "peak learning rate")
     lr_scheduler: str = flag(
-        "linear_warmup_decay", "how the rate changes", choices=("linear_warmup_decay", "noam_decay")
+        "linear_warmup_decay", "schedule of the learning rate", choices=("linear_warmup_decay", "noam_decay")
     )
-    weight_decay: float = flag(0.01, "decoupled decay; not for biases and layer norms")
-    beta2: float = flag(0.999, "new: decay of Adam's second moments; 0.98 in ERNIE 2.0")
-    random_seed: int = flag(0, "new: seed of order, masks, new weights and dropout")
+    weight_decay: float = flag(0.01, "decoupled weight decay; not applied to biases and layer norms")
+    beta2: float = flag(0.999, "decay of Adam's second moments; 0.98 in ERNIE 2.0")
+    random_seed: int = flag(0, "seed for order, masks, new weights and dropout")
 
 
 @dataclass(frozen=True)
@@ -118,40 +124,42 @@ class RunArgs:
     do_test: bool = flag(False, "do not train: score --init_checkpoint on --test_filelist")
     predict_mask: str = flag(
         None,
-        "new: do not train: fill the [MASK]s of a sentence, or of each line of a file (-: standard input), "
+        "do not train: fill the [MASK]s in a sentence, or in each line of a file (-: standard input), "
         "with --init_checkpoint",
         metavar="TEXT|PATH",
     )
-    top: int = flag(5, "new: fillings that --predict_mask prints")
-    checkpoints: str = flag("checkpoints", "folder of this run; the same command again continues it")
-    overwrite: bool = flag(False, "new: begin afresh in --checkpoints, whatever run it holds", bare=True)
-    keep_checkpoints: int = flag(3, "new: last checkpoints to keep, besides the best; 0: all, as in 2019")
-    verify_checkpoints: bool = flag(True, "compare a checkpoint's files with their sha256 before continuing from it")
-    save_steps: int = flag(10000, "steps between checkpoints; 0: none but what --save_strategy says and the last")
+    top: int = flag(5, "number of fillings that --predict_mask prints")
+    checkpoints: str = flag("checkpoints", "directory of this run; the same command continues it")
+    overwrite: bool = flag(False, "start afresh in --checkpoints, deleting the run in it", bare=True)
+    keep_checkpoints: int = flag(3, "number of newest checkpoints to keep, besides the best; 0: all")
+    verify_checkpoints: bool = flag(
+        True, "compare the files of a checkpoint with their sha256 before continuing from it"
+    )
+    save_steps: int = flag(10000, "steps between checkpoints; 0: only those of --save_strategy and the last")
     save_strategy: str = flag(
         "steps",
-        "checkpoints every --save_steps, as in 2019, at the end of each pass over the shards, or both",
+        "save every --save_steps, at the end of each pass over the shards, or both",
         choices=STRATEGIES,
     )
-    validation_steps: int = flag(1000, "steps between validations; 0: none but what --eval_strategy says and the last")
+    validation_steps: int = flag(1000, "steps between validations; 0: only those of --eval_strategy and the last")
     eval_strategy: str = flag(
         "steps",
-        "validations every --validation_steps, as in 2019, at the end of each pass over the shards, or both",
+        "validate every --validation_steps, at the end of each pass over the shards, or both",
         choices=STRATEGIES,
     )
     best_metric: str = flag(
         "loss",
-        "the score of a validation that picks the best checkpoint: the lowest loss or ppl, the highest acc",
+        "the score that selects the best checkpoint: the lowest loss or ppl, the highest acc",
         metavar="NAME",
     )
     skip_steps: int = flag(10, "steps between lines of the log")
-    verbose: bool = flag(False, "log both losses and how full the batches are, too")
-    log_file: str = flag(None, "new: write the log to this file as well")
+    verbose: bool = flag(False, "also log both losses and how full the batches are")
+    log_file: str = flag(None, "also write the log to this file")
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
     hang_timeout: float = flag(
         None,
-        "new: end a run that had no batch for so many seconds, all stacks in the logs; 0: never (default: 1800 in "
-        "several processes, 7200 in one)",
+        "stop after N seconds without a batch, with all stacks in the logs; 0: never (default: 1800 with "
+        "several processes, 7200 with one)",
     )
 
 

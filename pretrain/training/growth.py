@@ -91,7 +91,7 @@ def check_growth(
         if name not in stored and before.get(name):
             raise UserError(
                 f"{listed}: {name}, which {source} does not know, has {before[name]} of its steps before the one at "
-                "which that goes on; they would be left out: let it enter with a stage behind those that were trained"
+                "which that goes on; they would be left out: let it enter in a stage after those that were trained"
             )
 
 

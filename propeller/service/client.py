@@ -193,7 +193,10 @@ class InferenceClient(ServiceClient):
     """Arrays to a server and back, called as in 2019.
 
     Args:
-        host, token, timeout, retries: see ``ServiceClient``.
+        host: see ``ServiceClient``.
+        token: see ``ServiceClient``.
+        timeout: see ``ServiceClient``.
+        retries: see ``ServiceClient``.
         batch_size: rows of one request; larger arrays are sent in parts.
         num_coroutine: requests under way at a time.
     """

@@ -39,8 +39,8 @@ FASTEST_FIRST = {
 }
 FILES = {"fp32": ONNX, "bf16": ONNX, "int8": ONNX_INT8}  # what the others than Paddle run
 ENGINE_HELP = (
-    "what computes: onnxruntime and openvino run the model.onnx that --onnx true adds; auto: the fastest that is "
-    "installed, Paddle without model.onnx or with a GPU [auto]"
+    "the inference engine: onnxruntime and openvino run the model.onnx that --onnx true adds; auto: the fastest "
+    "installed one; Paddle without model.onnx or on a GPU [auto]"
 )
 PACKAGE = {"paddle": "paddlepaddle", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 INSTALL = "python -m pip install -r requirements-engines.txt"

@@ -372,5 +372,5 @@ def serve(settings: Settings) -> None:
     """Start a server and run it to its end; what the entry script does."""
     server = RunningServer(settings)
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.token:
-        log.warning("%s takes requests of anybody who reaches it: give --token, or --host 127.0.0.1", server.url)
+        log.warning("%s accepts unauthenticated requests from any host: give --token, or --host 127.0.0.1", server.url)
     server.run()

@@ -53,7 +53,7 @@ def build_parser(
     parser.add_argument("-m", "--model_dir", dest="model", metavar="FOLDER", required=True, help=model_help)
     parser.add_argument("-p", "--port", metavar="N", type=int, default=port, help=f"port; 0: a free one [{port}]")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every request too")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all [127.0.0.1]")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all [127.0.0.1]")
     parser.add_argument("--token", help=f"what clients must send as a bearer token; better in the variable {TOKEN}")
     parser.add_argument(
         "--allowed_hosts",

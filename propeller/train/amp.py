@@ -9,7 +9,7 @@ what its list of unsafe operators holds besides are float32, and so is the loss.
 float32.
 
 fp16 gradients below 6e-8 would be 0, so the loss is multiplied by a scale before the backward pass (section 3.2).
-Gradients that are no finite numbers mean that the scale is too large. Then the step is skipped: no weight, moment or
+Non-finite gradients mean that the scale is too large. Then the step is skipped: no weight, moment or
 step power changes, and the step is not counted, for the learning rate either. (In 2019 the gradients were set to 0
 and Adam ran with them: moments shrank, weights moved on by their momentum and decayed, and all counters went on.)
 """
@@ -85,14 +85,14 @@ class LossScaling:
             UserError: so many in a row, at a scale that cannot fall any more, that it is no use to go on.
         """
         step, row = state.step + 1, state.skipped_in_a_row
-        log.warning("step %d skipped: gradients are no finite numbers; loss scale %g", step, scale)
+        log.warning("step %d skipped: non-finite gradients; loss scale %g", step, scale)
         if row < max(20, 2 * self.decr_every_n_nan_or_inf) or (self.dynamic and scale > 1):
             return
         names, or_else = self.names, ""
         if not self.dynamic:
             or_else = f" or {names.initial_loss_scale}, or give {names.dynamic_loss_scale}"
         raise UserError(
-            f"step {step} (epoch {state.epoch}): gradients are no finite numbers {row} times in a row, "
+            f"step {step} (epoch {state.epoch}): gradients are non-finite {row} times in a row, "
             f"with loss scale {scale:g}: lower {names.learning_rate}{or_else}; the last checkpoint is good"
         )
 

@@ -31,32 +31,32 @@ BATCHES = "flag.--gradient_accumulation_steps"  # the entry of a run's record th
 class EngineArgs:
     """training: precision, recomputation, seed and the batches of a step"""
 
-    gradient_accumulation_steps: int = flag(1, "new: batches whose gradients make one step")
+    gradient_accumulation_steps: int = flag(1, "batches whose gradients are added up for one step")
     use_fp16: bool = flag(False, "matrix products in fp16, on a GPU, with a loss scale; weights stay fp32")
-    use_bf16: bool = flag(False, "new: matrix products in bf16, on a GPU or a CPU; needs no loss scale")
+    use_bf16: bool = flag(False, "matrix products in bf16, on a GPU or a CPU; needs no loss scale")
     init_loss_scaling: float = flag(102400.0, "fp16: loss scale of the first step")
-    use_dynamic_loss_scaling: bool = flag(True, "fp16: let the loss scale follow the gradients; false: it stays")
-    incr_every_n_steps: int = flag(100, "fp16: good steps in a row after which the loss scale is raised")
-    decr_every_n_nan_or_inf: int = flag(2, "fp16: skipped steps in a row after which it is lowered, to 1 at least")
-    incr_ratio: float = flag(2.0, "fp16: what the loss scale is multiplied by when raised")
-    decr_ratio: float = flag(0.8, "fp16: what the loss scale is multiplied by when lowered")
-    use_recompute: bool = flag(False, "new: compute each layer twice and keep little of it: less memory, a slower step")
+    use_dynamic_loss_scaling: bool = flag(True, "fp16: adapt the loss scale to the gradients")
+    incr_every_n_steps: int = flag(100, "fp16: raise the loss scale after N good steps in a row")
+    decr_every_n_nan_or_inf: int = flag(2, "fp16: lower the loss scale after N skipped steps in a row, to 1 at least")
+    incr_ratio: float = flag(2.0, "fp16: factor when the loss scale is raised")
+    decr_ratio: float = flag(0.8, "fp16: factor when the loss scale is lowered")
+    use_recompute: bool = flag(False, "recompute each layer instead of storing it: less memory, slower steps")
     fused_encoder: str | None = flag(
         None,
-        "new: on a CPU, layers and optimiser compiled for this machine, and nothing computed on padding; auto: where a "
-        "compiler is there [auto, or what the run to continue has]",
+        "on a CPU, use layers and an optimiser compiled for this machine, without padding; auto: if there is a "
+        "compiler [auto, or the setting of the run to continue]",
         choices=("auto", "true", "false"),
     )
-    random_seed: int = flag(0, "seed of row order, new weights and dropout")
+    random_seed: int = flag(0, "seed for row order, new weights and dropout")
     fuse_grad_size_mb: float | None = flag(
-        None, "new: megabytes of gradients sent at once to other processes (default: 32 on GPUs, 1 on CPUs)"
+        None, "megabytes of gradients sent to other processes at once (default: 32 on GPUs, 1 on CPUs)"
     )
 
     def precision(self, place: object) -> Precision:
         """What training computes in on a Paddle place.
 
         Raises:
-            UserError: see ``propeller.train.precision.precision``; a loss scale is senseless.
+            UserError: see ``propeller.train.precision.precision``; the loss-scale settings are invalid.
         """
         from propeller.train.amp import LossScaling
         from propeller.train.precision import precision

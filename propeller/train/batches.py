@@ -1,4 +1,4 @@
-"""Small things the loop knows of batches.
+"""Batch helpers for the training loop.
 
 groups_of(batches, run), ends_epoch(position, epoch_size), blank(inputs), size_of(batch)
 """

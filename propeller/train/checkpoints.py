@@ -42,7 +42,7 @@ def read_json(path: str | Path, or_else: str = "") -> Any:
 
 
 class RecordedRun(NamedTuple):
-    """What ``run.json`` says of a run. flags: name -> value, without dashes; finished: whether it came to its end."""
+    """The content of ``run.json``. flags: name -> value, names without dashes; finished: whether the run has ended."""
 
     flags: dict[str, Any]
     finished: bool

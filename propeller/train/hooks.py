@@ -1,4 +1,4 @@
-"""What may be hung into the training loop.
+"""Callbacks for the training loop.
 
 class MyHook(RunHook):
     def after_step(self, learner, state): ...

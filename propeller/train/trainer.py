@@ -95,7 +95,7 @@ class Learner:
             the ``TrainState`` at the end.
 
         Raises:
-            UserError: the loss is no finite number any more; the last checkpoint cannot be written; a batch cannot be
+            UserError: the loss is non-finite; the last checkpoint cannot be written; a batch cannot be
                 read (see ``save_at_error``).
             faults.Stopped: asked for by ``ask_to_stop``; the checkpoint of the last step is written.
         """

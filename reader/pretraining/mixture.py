@@ -75,7 +75,9 @@ class Mixture:
         first_step: int = 0,
     ) -> None:
         if not readers or batches_per_step < 1:
-            raise ValueError(f"{len(readers)} readers, {batches_per_step} batches a step: a mixture needs one of each")
+            raise ValueError(
+                f"{len(readers)} readers, {batches_per_step} batches per step: a mixture needs one of each"
+            )
         self.readers, self.order, self.batches_per_step = dict(readers), order, batches_per_step
         self.total_steps, self.first_step = total_steps, first_step
 
@@ -114,8 +116,8 @@ class Mixture:
         good = good and not any(type(n) is int and n < 0 for n in value.values())
         if not good or value.get("turn", 0) >= self.batches_per_step:
             raise UserError(
-                f"reader position {value} does not belong to a mixture of tasks with {self.batches_per_step} batches a "
-                "step; start anew"
+                f"reader position {value} does not belong to a mixture of tasks with {self.batches_per_step} batches "
+                "per step; start anew"
             )
         unknown = sorted(value.get("positions", {}).keys() - self.readers.keys())
         if unknown:

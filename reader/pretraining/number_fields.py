@@ -38,7 +38,7 @@ def numbers_of(column: Sequence[bytes], name: str) -> tuple[np.ndarray, np.ndarr
     of_row = between == ord(";")
     sizes = np.diff(ends, prepend=-1) - 1
     if not (of_row | (between == ord(" "))).all() or not sizes.all():
-        raise ValueError(f"{name} is {shown(column)}: give whole numbers parted by one blank")
+        raise ValueError(f"{name} is {shown(column)}: give whole numbers separated by one blank")
     most = int(sizes.max())
     if most > 9:
         raise ValueError(f"{name} is {shown(column)}: a number has more than 9 digits")

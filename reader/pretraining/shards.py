@@ -201,7 +201,7 @@ def _parse(lines, numbers, limits) -> Instances:
     rows = [line.strip().split(b";") for line in lines]
     count = next((len(row) for row in rows if len(row) not in (5, 6)), None)
     if count is not None:
-        raise ValueError(f"{count} field{'s' * (count != 1)} parted by ';', not {';'.join(FIELDS[:5])}[;units]")
+        raise ValueError(f"{count} field{'s' * (count != 1)} separated by ';', not {';'.join(FIELDS[:5])}[;units]")
     sixth = [(number, row[5]) for number, row in enumerate(rows) if len(row) == 6 and row[5]]
     return _instances(list(zip(*(row[:5] for row in rows))), sixth, numbers, limits)
 
@@ -279,7 +279,7 @@ def _units(spans, segs, lengths) -> np.ndarray:
         return base
     for _, field in spans:
         if not UNITS.fullmatch(field):
-            raise ValueError(f"units is {shown([field])}: give start-end-kind parted by one blank, kind p or e")
+            raise ValueError(f"units is {shown([field])}: give start-end-kind separated by one blank, kind p or e")
     triples, counts = numbers_of([field.translate(TRIPLES) for _, field in spans], "units")
     triples = triples.astype(np.int64).reshape(-1, 3)
     row = np.repeat([number for number, _ in spans], counts // 3)
@@ -379,7 +379,7 @@ def read_blocks(path: str | Path, skip: int = 0) -> Iterator[tuple[int, bytes]]:
             left = max(skip - begin, 0)
             yield begin + left, block.split(b"\n", left)[left] if left else block
     if problem:
-        raise UserError(f"{path}, behind line {number}: the file is {problem}; {REMAKE}")
+        raise UserError(f"{path}, after line {number}: the file is {problem}; {REMAKE}")
 
 
 def read_shard(path: str | Path, skip: int = 0) -> Iterator[tuple[int, list[bytes]]]:

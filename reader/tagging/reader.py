@@ -182,7 +182,7 @@ class TaggingEncoder(RowEncoder):
         tags = split_tokens(values[self.label], self.separator)
         if len(tags) != count:
             form = "the byte 0x02" if self.separator == SEPARATOR else "blanks"
-            raise ValueError(f"{count} tokens but {len(tags)} tags (parted by {form}); give every token one tag")
+            raise ValueError(f"{count} tokens but {len(tags)} tags (separated by {form}); give every token one tag")
         return [self.labels.read(tag.strip(BLANK)) for tag in tags]
 
     def _spread(self, tokens, classes, pieces):

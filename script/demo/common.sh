@@ -16,6 +16,7 @@ ROOT=$(cd -- "$(dirname -- "$0")/../.." && pwd -P)
 demo() {
     name=$1 encoder=$2 recipe=$3 folder=$4
     shift 4
+    ! help_asked "$@" || exit 0
     make_venv
     install_requirements requirements.txt
 

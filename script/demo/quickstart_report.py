@@ -1,7 +1,7 @@
 """What script/quickstart.sh shows at its end: the accuracy, five predictions, and where everything lies.
 
     python script/demo/quickstart_report.py --checkpoints output/quickstart/en_glue/ernie_base/SST-2/seed_1 \
-        --data output/quickstart/data/SST-2 --model output/quickstart/model
+        --data output/quickstart/data/SST-2
 
 Reads ``metrics.jsonl`` (one JSON object a line, with ``event`` and ``acc``) and the prediction file (one line a row of
 the test set: predicted label, TAB, the probabilities in brackets). Standard library only.
@@ -119,20 +119,13 @@ def sample_lines(rows, predictions) -> list[str]:
     return lines
 
 
-def next_command(checkpoints: Path, model: Path) -> str:
+def next_command(checkpoints: Path) -> str:
     """The shell command that labels a new file with the fine-tuned model."""
-    program = Path(__file__).resolve().parents[2] / "run_classifier.py"
+    program = Path(__file__).resolve().parents[2] / "infer_classifyer.py"
     flags = {
-        "--do_train": "false",
-        "--do_val": "false",
-        "--do_test": "true",
-        "--ernie_config_path": model / "ernie_config.json",
-        "--vocab_path": model / "vocab.txt",
-        "--for_cn": "false",
-        "--num_labels": 2,
         "--init_checkpoint": checkpoints / "best",
-        "--test_set": "mine.tsv",
-        "--test_save": "mine_predictions.tsv",
+        "--predict_set": "mine.tsv",
+        "--output": "mine_predictions.tsv",
     }
     return shlex.join([sys.executable, str(program)] + [str(word) for pair in flags.items() for word in pair])
 
@@ -154,7 +147,7 @@ def rows_and_predictions(test_file: Path, prediction_file: Path, predictions: li
     return rows
 
 
-def report(checkpoints: Path, data: Path, model: Path) -> str:
+def report(checkpoints: Path, data: Path) -> str:
     """The whole report as one text.
 
     Raises:
@@ -176,8 +169,8 @@ Five predictions (label, its probability, sentence) of the {len(predictions)} in
 
 {places(checkpoints)}
 
-Next: label your own sentences. Write mine.tsv, its first line the word text_a, then one sentence a line, and run
-  {next_command(checkpoints, model)}
+Next: label your own sentences. Write mine.tsv, its first line the word text_a, then one sentence per line, and run
+  {next_command(checkpoints)}
 
 Never report SST-2 dev accuracy for this model: 717 of SST-2's 872 dev rows are among the sentences used here."""
 
@@ -186,10 +179,9 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--checkpoints", type=Path, required=True, help="the run's checkpoint folder")
     parser.add_argument("--data", type=Path, required=True, help="the folder with dev.tsv and test.tsv")
-    parser.add_argument("--model", type=Path, required=True, help="the model that was fine-tuned")
     arguments = parser.parse_args(argv)
     try:
-        print(report(arguments.checkpoints, arguments.data, arguments.model))
+        print(report(arguments.checkpoints, arguments.data))
     except MissingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

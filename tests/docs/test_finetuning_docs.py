@@ -26,7 +26,7 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-TRAIN, PREDICT, RECIPE = blocks("sh")
+TRAIN, PREDICT, *_, RECIPE = blocks("sh")  # the other commands: tests/docs/test_pages.py
 API, FILE, LINE = blocks("python")
 LABELS = ["cast", "plot", "sound"]
 ASK = """

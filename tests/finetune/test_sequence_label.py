@@ -260,7 +260,7 @@ def test_a_stopped_run_ends_with_the_weights_of_a_whole_one(model, place, tmp_pa
 
 
 BAD_ROWS = {
-    "more tags": ("good\x02film\tB-PER\x02O\x02O", "2 tokens but 3 tags (parted by the byte 0x02)"),
+    "more tags": ("good\x02film\tB-PER\x02O\x02O", "2 tokens but 3 tags (separated by the byte 0x02)"),
     "more tokens": ("good\x02film\x02was\tB-PER\x02O", "3 tokens but 2 tags"),
     "no tag": ("good\x02film\t", "2 tokens but 0 tags"),
     "unknown tag": ("good\x02film\tB-PER\x02B-XXX", "label 'B-XXX' is not in the label map"),
@@ -315,7 +315,7 @@ def test_a_bad_row_ends_the_script_with_one_line(model, place, tmp_path):
     path = write_tsv(tmp_path / "bad.tsv", [("good film", "O")], ("text_a", "label"))
     output = start(arguments(model, place, tmp_path / "run", train_set=path), status=2)
     assert output.splitlines()[-1] == (
-        f"error: {path}, line 2: 2 tokens but 1 tags (parted by blanks); give every token one tag; "
+        f"error: {path}, line 2: 2 tokens but 1 tags (separated by blanks); give every token one tag; "
         "or leave it out with --on_bad skip"
     )
     assert "Traceback" not in output

@@ -120,7 +120,7 @@ def test_of_a_cut_file_all_whole_lines_are_used(tmp_path, suffix, cut, name):
     assert found == list(documents(tmp_path / name))
     ((line, text),) = problems
     count = readable.count(b"\n")
-    assert (line, text.split(": the file")[0]) == (0, f"{tmp_path / (name + suffix)}, behind line {count}")
+    assert (line, text.split(": the file")[0]) == (0, f"{tmp_path / (name + suffix)}, after line {count}")
     found = list(blocks(tmp_path / (name + suffix), size=1 << 14, skip=True))
     assert [len(block.problems) for block in found] == [0] * (len(found) - 1) + [1]
 
@@ -128,7 +128,7 @@ def test_of_a_cut_file_all_whole_lines_are_used(tmp_path, suffix, cut, name):
 def test_a_build_of_a_cut_file_keeps_the_document_under_way(tmp_path, vocab):
     lines = ["我们去公园。", "天气好，他走了。"] * 200
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress("\n".join(lines).encode())[:-9])
-    with pytest.raises(UserError, match="behind line 399: the file is damaged or cut short .*; fetch it again"):
+    with pytest.raises(UserError, match="after line 399: the file is damaged or cut short .*; fetch it again"):
         build(tmp_path / "a.txt.gz", tmp_path / "out", vocab)
     stats = build(tmp_path / "a.txt.gz", tmp_path / "out", vocab, on_bad="skip")
     assert (stats["documents"], stats["paragraphs"], stats["bad_lines"]) == (1, 399, 1)

@@ -34,7 +34,7 @@ def refused(model, shards, folder, **changes):
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        (";".join(FIELDS[:4]), "4 fields parted by ';', not token_ids;"),
+        (";".join(FIELDS[:4]), "4 fields separated by ';', not token_ids;"),
         (";".join([FIELDS[0] + " 4", *FIELDS[1:]]), "token_ids but"),
         (";".join(["999" + FIELDS[0][1:], *FIELDS[1:]]), "token id 999, but the vocabulary has"),
         (";".join([*FIELDS[:4], "2"]), "next_sentence_label is '2': give 1"),
@@ -64,7 +64,7 @@ def test_a_shard_cut_short(model, shards, tmp_path):
     (tmp_path / "cut.gz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "list").write_text(f"{tmp_path}/cut.gz\t1\n")
     message = refused(model, shards, tmp_path, train_filelist=tmp_path / "list", num_train_steps=60)
-    assert re.search(r"cut\.gz, behind line \d+: the file is cut short; make the shard again", message)
+    assert re.search(r"cut\.gz, after line \d+: the file is cut short; make the shard again", message)
 
 
 def test_lists_without_anything_to_train_on(model, shards, tmp_path):
@@ -152,7 +152,7 @@ def test_on_bad_skip_counts_and_goes_on(model, shards, tmp_path, capsys):
     changes = {"train_filelist": tmp_path / "list", "on_bad": "skip", "num_train_steps": 3, "valid_filelist": None}
     main("train.py", pretrain_flags(model, shards, tmp_path / "run", **changes))
     text = capsys.readouterr().err
-    assert f"{path}, line 11: 1 field parted by ';'" in text
+    assert f"{path}, line 11: 1 field separated by ';'" in text
     assert re.search(r"left out: \d+ bad_lines, \d+ bad_files", text)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"] is True
 
@@ -165,7 +165,7 @@ def test_a_run_that_a_bad_line_stopped_goes_on_without_it(model, shards, tmp_pat
     changes = {"train_filelist": tmp_path / "list", "shuffle": "false", "shuffle_buffer": 8, "batch_size": 8}
     changes.update(num_train_steps=9, valid_filelist=None, save_steps=1000)
     folder = tmp_path / "run"
-    assert f"{path}, line 11: 1 field parted by" in refused(model, shards, tmp_path, **changes)
+    assert f"{path}, line 11: 1 field separated by" in refused(model, shards, tmp_path, **changes)
     (saved,) = [entry.name for entry in folder.glob("step_*")]
     assert saved != "step_0", "the steps before it are kept"
     message = refused(model, shards, tmp_path, **{**changes, "learning_rate": 0.5})
@@ -183,5 +183,5 @@ def test_a_run_that_bad_validation_shards_stopped_keeps_its_steps(model, shards,
     path = write_shard(tmp_path / "bad.gz", [*instances(4, 1), "nothing"])
     (tmp_path / "list").write_text(f"{path}\t1\n")
     changes = {"valid_filelist": tmp_path / "list", "validation_steps": 3, "save_steps": 1000}
-    assert f"{path}, line 5: 1 field parted by" in refused(model, shards, tmp_path, **changes)
+    assert f"{path}, line 5: 1 field separated by" in refused(model, shards, tmp_path, **changes)
     assert [entry.name for entry in (tmp_path / "run").glob("step_*")] == ["step_3"]

@@ -192,7 +192,7 @@ def test_a_run_stopped_among_skipped_steps_ends_the_same(tmp_path, stop_after, a
     ],
 )
 def test_a_run_without_a_finite_gradient_is_given_up(tmp_path, scaling, words):
-    with pytest.raises(UserError, match=rf"step 3 \(epoch \d\): gradients are no finite numbers 20 times.*{words}"):
+    with pytest.raises(UserError, match=rf"step 3 \(epoch \d\): gradients are non-finite 20 times.*{words}"):
         train(tmp_path, bad=range(2, 100), scaling=scaling, epochs=20)
     assert np.isfinite(read_variable(tmp_path / "last" / "toy_w")).all()
 

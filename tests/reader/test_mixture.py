@@ -177,7 +177,9 @@ def test_what_readers_tell_is_told_by_task():
 def test_positions_of_something_else_and_readers_that_end_are_named():
     mixture = Mixture({"a": Counting(3), "b": Counting()}, lambda step: "a", 2, 9)
     for position in ({"step": -1}, {"rank": 3}, {"step": "1"}, {"turn": 2}, [1], {"positions": []}):
-        with pytest.raises(UserError, match="does not belong to a mixture of tasks with 2 batches a step; start anew"):
+        with pytest.raises(
+            UserError, match="does not belong to a mixture of tasks with 2 batches per step; start anew"
+        ):
             mixture.batches(position)
     with pytest.raises(UserError, match="the run has read of task c, which is none of a, b; put it on the list"):
         mixture.batches({"positions": {"a": {}, "c": {}}})

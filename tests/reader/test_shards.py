@@ -27,8 +27,8 @@ from tests.helpers.shard_rows import instance, make_list, numbers_of, reader_of,
 
 GOOD = b"1 5 6 7 2;0 0 0 0 0;0 1 2 3 4;-1 0 1 0 -1;1"
 BAD = {
-    b"1 5 2;0 0 0;0 1 2;-1 0 -1\n": "4 fields parted by ';'",
-    b"": "1 field parted by ';'",
+    b"1 5 2;0 0 0;0 1 2;-1 0 -1\n": "4 fields separated by ';'",
+    b"": "1 field separated by ';'",
     b"1 5 2;0 0 0;0 1 2;-1 0 -1;1;;": "7 fields",
     b"1 5 2;0 0;0 1 2;-1 0 -1;1": "3 token_ids but 2 sentence_type_ids",
     b"1 5 2;0 0 0;0 1;-1 0 -1;1": "3 token_ids but 2 position_ids",
@@ -150,7 +150,7 @@ def test_a_cut_or_damaged_file_gives_its_whole_lines_first(tmp_path, skip):
     for kept, what in ((len(data) // 2, "cut short"), (len(data) - 4, "cut short")):
         (tmp_path / "a.gz").write_bytes(data[:kept])
         found = []
-        with pytest.raises(UserError, match=f"a.gz, behind line [0-9]+: the file is {what}; make the shard again"):
+        with pytest.raises(UserError, match=f"a.gz, after line [0-9]+: the file is {what}; make the shard again"):
             found.extend(line for _, part in read_shard(tmp_path / "a.gz", skip) for line in part)
         assert found == lines[skip : skip + len(found)]
         assert 800 < len(found) + skip <= 2000

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -65,7 +66,7 @@ def test_requirements_are_installed_once(tmp_path):
 @pytest.fixture
 def finished_run(tmp_path):
     """What a finished run leaves behind, as far as the report reads it."""
-    checkpoints, data = tmp_path / "run", tmp_path / "data"
+    checkpoints, data = tmp_path / "a run", tmp_path / "data"
     checkpoints.mkdir()
     data.mkdir()
     entries = [
@@ -84,7 +85,7 @@ def finished_run(tmp_path):
 
 def report(checkpoints, data):
     program = SCRIPT / "demo" / "quickstart_report.py"
-    return shell([sys.executable, program, "--checkpoints", checkpoints, "--data", data, "--model", "a model"])
+    return shell([sys.executable, program, "--checkpoints", checkpoints, "--data", data])
 
 
 def test_the_report_shows_the_last_predictions(finished_run):
@@ -94,8 +95,23 @@ def test_the_report_shows_the_last_predictions(finished_run):
     assert "best: 0.8750 after step 2" in done.stdout
     samples = [line.split() for line in done.stdout.splitlines() if line.startswith("  positive")]
     assert samples == [["positive", "0.900", "wrong", "sentence", str(row)] for row in (0, 2, 4, 6, 8)]
-    assert "'a model/vocab.txt'" in done.stdout
+    (command,) = [line for line in done.stdout.splitlines() if "infer_classifyer.py" in line]
+    best = shlex.split(command)[shlex.split(command).index("--init_checkpoint") + 1]
+    assert best == str(finished_run[0] / "best")
     assert "717 of SST-2's 872 dev rows" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["quickstart.sh", "demo/reviews.sh", "demo/cloze.sh"])
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_prints_the_head_of_the_script_and_makes_nothing(name, word, tmp_path):
+    environment = clean_environment(VENV=tmp_path / "venv", OUTPUT=tmp_path / "output")
+    done = subprocess.run(
+        ["sh", str(SCRIPT / name), "--epoch", "1", word], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"    sh script/{name} [flags of run_" in done.stdout
+    assert "ROOT=" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
