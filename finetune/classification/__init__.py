@@ -1,1 +1,1 @@
-"""Single-label classification of texts and pairs, answer ranking, and regression."""
+"""Classification of texts and pairs with one label or several, answer ranking, and regression."""

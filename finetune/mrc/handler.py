@@ -8,6 +8,7 @@
 ``{"questions": [{"question", "context"}, ...]}`` asks several. Places count characters (Unicode code points), the end
 exclusive: ``context[start:end]`` is the answer. Long texts are read in overlapping windows. Where no part of the text
 could be an answer, ``answer``, ``start`` and ``end`` are null. Probabilities are over the answers of ``nbest``.
+Models of questions without an answer say more, see ``finetune.mrc.unanswerable.decoded``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ may be used by several threads.
     (default)       {"texts": [text or [text, text], ...]} or {"text_a": ..., "text_b": ...}
                     {"predictions": [{**FinetuneTask.decode, "truncated"}, ...]}
     classify        ... {"label", "label_id", "probabilities": {label: p}, "truncated"}
+    multi_label_classification    ... {"labels", "probabilities": {label: p}, "truncated"}
     regression      ... {"score", "truncated"}
     sequence_label  see finetune/tagging/handler.py
     mrc             see finetune/mrc/handler.py
