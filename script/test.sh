@@ -38,6 +38,7 @@ install_requirements requirements.txt
 install_requirements requirements-dev.txt
 if [ "$marks" != "not slow" ]; then # what is optional is tested too
     install_requirements requirements-data.txt
+    install_requirements requirements-docs.txt
     install_requirements requirements-engines.txt
     install_requirements requirements-onnx.txt
     install_requirements requirements-pretrain.txt
