@@ -70,7 +70,7 @@ class DataArgs:
     output_dir: str = flag("embeddings", "directory for cls_emb.npy, top_layer_emb.npy, token_counts.npy, tokens.tsv")
     batch_size: int = flag(32, "rows per batch; tokens with --in_tokens")
     in_tokens: bool = flag(False, "measure --batch_size in tokens, including padding")
-    engine: str = flag(AUTO, f"{ENGINE_HELP.removesuffix(' [auto]')}", choices=ENGINES)
+    engine: str = flag(AUTO, ENGINE_HELP.removesuffix(" [auto]"), choices=ENGINES)
     num_workers: int = flag(0, "processes that tokenise; 0: a thread of this process")
     queue_size: int = flag(50, "batches prepared in advance")
     precision: str = flag("fp32", PRECISION_HELP, choices=PRECISIONS)

@@ -73,7 +73,7 @@ class DataArgs:
     output: str | None = flag(None, "the file or directory to write predictions to; see docs/prediction.md")
     batch_size: int = flag(32, "examples per batch")
     precision: str = flag("fp32", PRECISION_HELP, choices=PRECISIONS)
-    engine: str = flag(AUTO, f"{ENGINE_HELP.removesuffix(' [auto]')}", choices=ENGINES)
+    engine: str = flag(AUTO, ENGINE_HELP.removesuffix(" [auto]"), choices=ENGINES)
     num_workers: int = flag(0, "processes that tokenise; 0: a thread of this process")
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
     use_fp16: bool = flag(False, "not supported: weights are always float32; use --precision bf16")

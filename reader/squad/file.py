@@ -117,7 +117,7 @@ class SquadFile:
         """Raises UserError where every question was left out."""
         if len(self.left_out) and not self.questions:
             raise UserError(
-                f"{self._of(self.left_out[0])}: its answer cannot be placed in its context, as with all "
+                f"{self._of(self.left_out[0])}: its answer has no place in its context, as with all "
                 f"{len(self.left_out)} questions of the file: correct answer_start and text"
             )
 

@@ -85,7 +85,7 @@ def test_lists_without_anything_to_train_on(model, shards, tmp_path):
 def test_validation_shards_are_checked_too(model, shards, tmp_path):
     path = write_shard(tmp_path / "bad.gz", ["nothing"])
     (tmp_path / "list").write_text(f"{path}\t1\n")
-    assert f"{path}, line 1: 1 field parted" in refused(model, shards, tmp_path, valid_filelist=tmp_path / "list")
+    assert f"{path}, line 1: 1 field separated" in refused(model, shards, tmp_path, valid_filelist=tmp_path / "list")
 
 
 def test_mixed_pairs_with_generate_neg_sample(model, shards, tmp_path):
