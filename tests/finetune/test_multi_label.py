@@ -6,6 +6,8 @@ python -m pytest tests/finetune/test_multi_label.py -m slow    # the runs
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -249,6 +251,28 @@ def test_a_run_that_goes_on_keeps_its_thresholds(run, task, caplog):
     assert record_of(run / "best") == before
     with pytest.raises(UserError, match="--tune_threshold"):
         train(task, run, tune_threshold="one")
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_run_of_one(task, tmp_path):
+    """The steps, the scores and the thresholds, with texts in windows."""
+    found = []
+    for name, size, launch in (("one", 8, ()), ("two", 4, ("finetune_launch.py", "--nproc_per_node", "2"))):
+        given = {**FAST, "epoch": 2, "batch_size": size, "validation_steps": 6, "tune_threshold": "per_label"}
+        given.update(label_map_config=task / "labels.json", long_text="window", max_seq_len=6, head_dropout=0)
+        words = flags(task / "model", task, tmp_path / name, **given)
+        command = [sys.executable, *launch, "run_classifier.py", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stderr
+        lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+        found.append([line for line in lines if line["event"] != "train"])
+        assert {line["data_num"] for line in found[-1]} == {16}
+        limits = cuts.read_thresholds(record_of(tmp_path / name / "last")["flags"]["threshold"], 3)
+        found[-1].append({"loss": 0.0, "threshold": limits})
+    assert len(found[0]) == len(found[1]) > 2
+    for one, other in zip(*found):
+        for key in ("loss", "micro_f1", "macro_f1", "sample_f1", "threshold"):
+            assert one.get(key, 0.0) == pytest.approx(other.get(key, 0.0), abs=1e-4), key
 
 
 # ---------------------------------------------------------------- what is refused
