@@ -35,7 +35,7 @@ class ClassificationFlags:
     )
     threshold: str | None = flag(
         None,
-        "with --multi_label: probability from which a text has a label, or one per label with commas between [what the "
+        "with --multi_label: probability from which a text has a label, or one per label separated by commas [what the "
         "model was tuned to, else 0.5]",
         metavar="X[,X...]",
         facts={"tuned": True},

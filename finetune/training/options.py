@@ -43,7 +43,7 @@ class LossArgs:
 
     class_weights: str | None = flag(
         None,
-        "multiply the loss of each class by its number, with commas between; balanced: by the labels of --train_set",
+        "numbers, separated by commas, that multiply the loss of each class; balanced: from the labels of --train_set",
         metavar="NUMBERS",
     )
     label_smoothing: float = flag(0.0, "part of the target that all classes share")
