@@ -160,7 +160,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
 
 
 def stored_task(folder: str | Path) -> str | None:
-    """The task of a checkpoint or an inference model; None where it does not say, as a checkpoint of 2019.
+    """The task of a checkpoint, a converted model or an inference model; None where it does not say, as with one of 2019.
 
     Raises:
         UserError: there is no such folder, or its record is damaged.
@@ -171,7 +171,7 @@ def stored_task(folder: str | Path) -> str | None:
     if (folder / RECORD).is_file():
         return read_record(folder).get("task")
     if not any(folder.glob(f"*/{MANIFEST}")) and not (folder / MANIFEST).is_file():
-        return None
+        return read_record(folder).get("task")
     path = find_bundle(folder) / MANIFEST
     try:
         return json.loads(path.read_text(encoding="utf8")).get("task")

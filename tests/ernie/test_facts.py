@@ -335,11 +335,12 @@ def test_a_tokenizer_without_counterpart(checkpoint, tmp_path):
     assert not (tmp_path / "hf").exists()
 
 
+@pytest.mark.parametrize("tasks", [("classify",), ()], ids=["its script", "its own task"])
 @pytest.mark.parametrize("place", ["", "params"])
-def test_a_converted_classifier_predicts_with_its_labels(tuned, tmp_path, place):
+def test_a_converted_classifier_predicts_with_its_labels(tuned, tmp_path, place, tasks):
     _, out = converted(tuned("BertForSequenceClassification", 3, **words("bad", "neutral", "good")))
     rows, found = write_tsv(tmp_path / "new.tsv", [("word1 word2",)], ("text_a",)), tmp_path / "found.tsv"
-    predict("infer_classifyer.py", ("classify",), command_line(
+    predict("infer_classifyer.py", tasks, command_line(
         init_checkpoint=out / place, predict_set=rows, output=found, max_seq_len=16))  # fmt: skip
     header, line = found.read_text().splitlines()
     assert header.split("\t")[2:] == ["prob_bad", "prob_neutral", "prob_good"]
