@@ -160,7 +160,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
 
 
 def stored_task(folder: str | Path) -> str | None:
-    """The task of a checkpoint, a converted model or an inference model; None where it does not say, as with one of 2019.
+    """The task of a checkpoint, a converted model or an inference model; None where it does not say, as one of 2019.
 
     Raises:
         UserError: there is no such folder, or its record is damaged.
