@@ -192,9 +192,16 @@ def _tell(table, rows, parts, targets):
         if name not in targets:
             continue
         labels = Counter(rows.labels[parts == number].tolist())
-        said = ", ".join(f"{rows.names[label]} {count}" for label, count in sorted(labels.items()) if label >= 0)
+        said = ", ".join(
+            f"{_shown(rows.names[label])} {count}" for label, count in sorted(labels.items()) if label >= 0
+        )
         said = f" ({said})" if said and len(rows.names) <= FEW else ""
         log.info("%s: %d rows%s", targets[name], int((parts == number).sum()), said)
+
+
+def _shown(label):
+    """A label, or several of a row, for the log."""
+    return "+".join(label.split("\x02")) or "(none)"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -182,7 +182,9 @@ def find_bundle(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such directory: give the folder of a bundle, which exporting a model writes")
+        raise UserError(
+            f"{folder}: no such directory: give an inference model, which --save_inference_model_path writes"
+        )
     if (folder / MANIFEST).is_file():
         return folder
     bundles = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
@@ -190,7 +192,7 @@ def find_bundle(folder: str | Path) -> Path:
         return bundles[0]
     if bundles:
         raise UserError(f"{folder}: holds several bundles: give one of {', '.join(path.name for path in bundles)}")
-    raise UserError(f"{folder}: no {MANIFEST}: give the folder of a bundle, which exporting a model writes")
+    raise UserError(f"{folder}: no {MANIFEST}: give an inference model, which --save_inference_model_path writes")
 
 
 def read_bundle(folder: str | Path, digest: str | None = None) -> Bundle:

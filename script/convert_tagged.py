@@ -147,8 +147,8 @@ def main(argv):
             json.dump(mapping, file, ensure_ascii=False, indent=0)
             file.write("\n")
     named = "IO" if scheme is None and not tagged_text.is_chunked(mapping) else scheme
-    flags = f"--num_labels {len(mapping)}" + (f" --chunk_scheme {named}" if named not in (None, "IOB") else "")
-    print(f"{args.label_map or folder / LABEL_MAP}: {len(mapping)} tags; train with {flags}")
+    flags = f"; train with --chunk_scheme {named}" if named not in (None, "IOB") else ""
+    print(f"{args.label_map or folder / LABEL_MAP}: {len(mapping)} tags{flags}")
     return report.finish(sources[0])
 
 

@@ -60,7 +60,7 @@ class ModelArgs:
     task_id: int | None = flag(None, "id of the task embedding, for models with use_task_id [0]")
     num_labels: int | None = flag(None, "number of classes [2, or as many as --label_map_config has]")
     label_map_config: str | None = flag(
-        None, "JSON file {label word: class}; without it labels are integers", aliases=("label_map",)
+        None, "JSON file {label word: class} [the labels of the model]", aliases=("label_map",)
     )
 
 

@@ -6,6 +6,7 @@ main("infer_classifyer.py", ("classify", "regression"), sys.argv[1:])
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from finetune import TASKS, TaskFlags, flags_of
 from finetune.prediction.args import TableArgs, parse, source_of
@@ -38,6 +39,10 @@ def _task_of_model(argv):
     if source is None:
         return ()
     name = stored_task(source)
+    if name is None and (Path(source) / "config.json").is_file():
+        raise UserError(
+            f"{source}: a Hugging Face model: convert it with python -m ernie.convert --from hf --to params"
+        )
     if name is None:
         raise UserError(
             f"{source}: does not say its task: predict with the script of the task (infer_classifyer.py, "

@@ -182,9 +182,13 @@ class SequenceLabel(FinetuneTask):
 
     @classmethod
     def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:
-        """By type and prefix, ``--o_label`` the last; it is there whether a token has it or not, for padding."""
+        """By type and prefix, ``--o_label`` the last; it is there whether a token has it or not, for padding.
+
+        So is I- of every B-: a token of several word pieces needs it, though all entities be of one token.
+        """
         outside = settings.o_label
-        rest = sorted({*words} - {outside}, key=lambda tag: (tag.partition("-")[2], "BIMES".find(tag[0]), tag))
+        inside = {f"I{tag[1:]}" for tag in words if tag.startswith("B-")} if settings.chunk_scheme == "IOB" else set()
+        rest = sorted({*words, *inside} - {outside}, key=lambda tag: (tag.partition("-")[2], "BIMES".find(tag[0]), tag))
         return [*rest, outside]
 
     @classmethod

@@ -70,7 +70,9 @@ class ModelArgs:
         None, "number of classes [as many as the label map or the model has, else the task's]"
     )
     label_map_config: str | None = flag(
-        None, "JSON file {label word: class}; without it labels are integers", aliases=("label_map",)
+        None,
+        "JSON file {label word: class}; without it the labels are those of the training file",
+        aliases=("label_map",),
     )
 
 

@@ -131,7 +131,7 @@ class TagSet:
         except KeyError as missing:
             raise ValueError(
                 f"{self.names[number]} is on a token of {count} word pieces, which needs {'-'.join(missing.args[0])}: "
-                f"add that to {self.source}"
+                f"give a --label_map_config that has it beside the tags of {self.source}"
             ) from None
 
     def gather(self, classes: Sequence[int]) -> int:

@@ -42,7 +42,7 @@ def blocks(language):
 
 
 FILE, LINE, PLACE_FILE, PLACE_LINE = blocks("python")
-LIST, PLACE_LIST = blocks("json")
+STAGED_LIST, LIST, PLACE_LIST = blocks("json")
 
 
 def question_class():
@@ -111,6 +111,13 @@ def test_the_list_of_the_example_changes_nothing_before_its_stage(tmp_path, monk
     assert all(last.count(name) == 10 for name in old.names)
     heads = {task["name"]: task.get("head") for task in json.loads(LIST)["tasks"]}
     assert heads["question"] == {"classes": len(question_class().class_names(SimpleNamespace()))}
+
+
+def test_the_list_with_a_filelist_per_stage_is_read(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_text(STAGED_LIST, encoding="utf-8")
+    (entry,) = read_task_list(path)
+    assert len(entry.filelists) == len(entry.steps) == 2
 
 
 def test_the_schedule_it_shows_is_that_of_the_list():

@@ -113,7 +113,12 @@ def test_every_flag_exists():
         "train.py",
         "example/propeller/classifier.py",
     ]
-    modules = [*MODULES, *(["-m", f"pretrain.{name}"] for name in PRETRAIN), *DISTILL]
+    modules = [
+        *MODULES,
+        ["-m", "finetune.sweep", "classify"],
+        *(["-m", f"pretrain.{name}"] for name in PRETRAIN),
+        *DISTILL,
+    ]
     helps = [python(*words, "--help").stdout for words in [*modules, *([name] for name in programs)]]
     known = KNOWN.union(*(re.findall(r"--[\w-]+", text) for text in helps))
     others = [

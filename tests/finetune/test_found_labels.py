@@ -74,7 +74,7 @@ def test_regression_and_answers_have_none(tmp_path):
 def test_tags_by_type_with_o_last(tmp_path):
     path = write_tagged(tmp_path / "rows.tsv", [(["a", "b"], ["I-PER", "B-PER"]), (["c"], ["B-LOC"])])
     made = find_labels(task_class("sequence_label"), path, PLAIN, None, SequenceLabelArgs())
-    assert list(made.label_map) == ["B-LOC", "B-PER", "I-PER", "O"]
+    assert list(made.label_map) == ["B-LOC", "I-LOC", "B-PER", "I-PER", "O"]
 
 
 def test_numbers_by_value_and_words_by_code_points():

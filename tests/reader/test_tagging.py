@@ -213,5 +213,8 @@ def test_a_tag_that_its_pieces_need_and_the_map_lacks(tmp_path, tokenizer):
     tags = TagSet({"B-PER": 0, "O": 1}, source="map.json")
     batches = reader_of(path, tokenizer, tags=tags, batch_size=1).batches()
     next(batches)
-    with pytest.raises(UserError, match="line 3: B-PER is on a token of 2 word pieces, which needs I-PER: add that to"):
+    with pytest.raises(
+        UserError,
+        match="line 3: B-PER is on a token of 2 word pieces, which needs I-PER: give a --label_map_config that has",
+    ):
         next(batches)

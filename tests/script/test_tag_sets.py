@@ -75,7 +75,7 @@ def test_parts_of_speech_are_types(tmp_path, capsys):
     path.write_text("他 PN\n去 VV\n河 NN\n\n")
     assert convert_tagged.main([str(path), str(tmp_path / "pos.tsv")]) == 0
     said = capsys.readouterr().out
-    assert "4 tags; train with --num_labels 4 --chunk_scheme IO" in said
+    assert "4 tags; train with --chunk_scheme IO" in said
     assert check_tagged(tmp_path / "pos.tsv", json.loads((tmp_path / "label_map.json").read_text()), "IO") == 1
 
 
