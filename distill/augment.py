@@ -153,7 +153,9 @@ def held_out_beside(path: Path) -> list[Path]:
     return [entry for entry in found if entry.is_file() and (entry.suffix in tables or entry.suffix[1:].isdigit())]
 
 
-def held_out_rows(paths: Sequence[Path], columns: Sequence[str], form: TableForm = PLAIN) -> set[int]:
+def held_out_rows(
+    paths: Sequence[Path], columns: Sequence[str], form: TableForm = PLAIN, lists: bool = False
+) -> set[int]:
     """What is remembered of the rows that must not be used: a hash of their texts each, 8 bytes.
 
     Raises:
@@ -161,7 +163,7 @@ def held_out_rows(paths: Sequence[Path], columns: Sequence[str], form: TableForm
     """
     seen: set[int] = set()
     for path in paths:
-        table = open_table(str(path), form=form)
+        table = open_table(str(path), form=form, lists=lists)
         places = [table.columns.index(name) for name in columns if name in table.columns]
         seen.update(_key([fields[place] for place in places]) for _, fields in rows_of(table))
     return seen
@@ -189,14 +191,14 @@ class Augmenter:
                 f"{path}: is a dev or test set by its name: give the training set, or rename it if it is one"
             )
         self.path, self.args = path, args
-        self.table = open_table(path, ("text_a", "label") if args.tags else ("text_a",), args.form())
+        self.table = open_table(path, ("text_a", "label") if args.tags else ("text_a",), args.form(), args.tags)
         self.columns = [name for name in ("text_a", "text_b") if name in self.table.columns]
         self.places = [self.table.columns.index(name) for name in self.columns]
         if args.tags and len(self.columns) > 1:
             raise UserError(f"{path}: has text_b: tagged text has one column of tokens: give --tags false")
         self.segmenter = None if args.tags else build_segmenter(args.segmenter)
         others = [*held_out_beside(source.resolve()), *map(Path, split(args.held_out))]
-        self.held_out = held_out_rows(others, self.columns, args.form())
+        self.held_out = held_out_rows(others, self.columns, args.form(), args.tags)
         for other in others:
             log.info("%s: its rows are not used", other)
         self.rows = self.left_out = 0

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from distill.questions import questions_of
 from distill.rows import open_table
-from distill.soft_labels import SoftLabels, folder_of
+from distill.soft_labels import TAGGING, SoftLabels, folder_of
 from finetune.tables import TableFlags
 from propeller import log as log_setup
 from propeller import runtime
@@ -58,7 +58,7 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
 
     from distill.teacher import ModelTeacher, ServerTeacher, open_teacher
 
-    table, folder = open_table(path, form=args.form()), args.output or folder_of(path)
+    folder = args.output or folder_of(path)
     kinds: dict[bool, dict] = {
         True: {"retries": args.retries},
         False: {"batch_size": args.batch_size, "precision": args.precision, "use_cuda": args.use_cuda},
@@ -68,8 +68,9 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
         assert isinstance(teacher, (ModelTeacher, ServerTeacher))
         if args.overwrite:
             shutil.rmtree(folder, ignore_errors=True)
+        table = open_table(path, form=args.form(), lists=teacher.facts["task"] in TAGGING)
         questions = questions_of(table, teacher.facts)
-        with SoftLabels.open_or_make(folder, table.identity, questions.total, teacher.facts, path) as labels:
+        with SoftLabels.open_or_make(folder, table.text_identity, questions.total, teacher.facts, path) as labels:
             missing = questions.rows_with(labels.missing())
             log.info("%s: %d rows, %d of them without logits", path, table.num_rows, len(missing))
             begun = told = time.monotonic()

@@ -19,9 +19,11 @@ TEACHER_COLUMNS = {
 COLUMNS = (*KNOWN_COLUMNS, *TEACHER_COLUMNS.values())
 
 
-def open_table(path: str, required: tuple[str, ...] = ("text_a",), form: TableForm = PLAIN) -> RowFile:
+def open_table(
+    path: str, required: tuple[str, ...] = ("text_a",), form: TableForm = PLAIN, lists: bool = False
+) -> RowFile:
     """A file whose columns may be those of training files, and ``teacher_a`` and ``teacher_b``. Raises UserError."""
-    return opening.open_table(path, required, COLUMNS, form)
+    return opening.open_table(path, required, COLUMNS, form, lists)
 
 
 def fields_of(table: RowFile, number: int, record: bytes) -> list[str]:

@@ -104,7 +104,7 @@ class Asked(Source):
         self.teacher: Teacher = open_teacher(teacher, **options)
         self.facts = self.teacher.facts
         self.questions = questions_of(table, self.facts)
-        self.labels = SoftLabels.open_or_make(folder, table.identity, self.questions.total, self.facts, table.path)
+        self.labels = SoftLabels.open_or_make(folder, table.text_identity, self.questions.total, self.facts, table.path)
         self.asked, self.known, self.seconds = 0, 0, 0.0
         self._lock = threading.Lock()
 

@@ -55,13 +55,13 @@ def find_labels(
     counts: Counter[str] = Counter()
     for word in task.label_words(path, form, settings):
         counts[word] += 1
-        if len(counts) > MOST_LABELS:
-            raise _no_classes(path, f"over {MOST_LABELS} different labels")
+        if len(counts) > max(MOST_LABELS, (num_labels or 0) + 1):
+            raise _no_classes(path, f"over {max(MOST_LABELS, num_labels or 0)} different labels")
     del counts[""]  # the row is refused where it is read
     if not counts:
         return FoundLabels()
     rows = sum(counts.values())
-    if rows >= FEW_ROWS and len(counts) * 2 > rows:
+    if num_labels is None and rows >= FEW_ROWS and len(counts) * 2 > rows:
         raise _no_classes(path, f"{len(counts)} different labels in {rows} rows")
     if not task.tags_tokens:
         if any(map(_is_int, counts)) and not _names_classes(counts, num_labels, task.num_labels):

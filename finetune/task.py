@@ -24,6 +24,7 @@ from finetune.prediction.formats import TableFormat, table_rows
 from finetune.spec import ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
+from reader.row_file import LIST_PART, labels_in
 from reader.survey import is_placeholder, label_fields
 from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 from reader.tables.opening import open_table
@@ -249,9 +250,12 @@ class FinetuneTask(Model):
         """The labels of a training file as they stand there, "" in a row without; nothing where they are no words."""
         if cls.label_kind in ("class", "set"):
             table = open_table(path, ("text_a", "label"), (*KNOWN_COLUMNS, *cls.more_columns), form)
-            between = getattr(settings, "label_separator", ",")
+            between = getattr(settings, "label_separator", ",") or ","  # ``check`` refuses an empty one
             for word in label_fields(table):
-                yield from map(str.strip, word.split(between)) if cls.label_kind == "set" else [word]
+                if cls.label_kind == "set":
+                    yield from labels_in(word, between)
+                else:
+                    yield "" if LIST_PART in word else word  # the row is refused where it is read
 
     @classmethod
     def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from propeller.encoding import remedy
 from propeller.errors import UserError
 from reader.batching import EncodedRows, encode_rows
-from reader.row_file import Layout, shorten
+from reader.row_file import LIST_PART, Layout, labels_in, shorten
 from reader.tsv import TsvLayout
 
 if TYPE_CHECKING:
@@ -78,11 +78,13 @@ class LabelRule:
 
     def read(self, text: str) -> int | float | np.ndarray:
         """The label a field says; of a set, float32 [num_labels]. Raises ValueError: what is wrong, and the remedy."""
+        if self.kind != "set" and LIST_PART in text:
+            raise ValueError("label is a list; a row has one label here: give that alone, or --multi_label true")
         if self.kind == "float":
             return self._read_float(text)
         if self.kind == "set":
             members = np.zeros(self.shape, np.float32)
-            for part in filter(None, map(str.strip, text.split(self.separator))):
+            for part in labels_in(text, self.separator):
                 members[self._read_class(part)] = 1
             return members
         return self._read_class(text)

@@ -30,6 +30,8 @@ LONGEST_LINE = 1 << 24  # bytes: some twenty times as much memory goes to a row 
 CHUNK_ROWS = 4096  # read at once where all rows are looked at
 LONE_CR = "there is a carriage return inside the line; end lines with \\n or \\r\\n and take it out of the text"
 BLANK_LINE = "the line is blank; remove it"
+UNREAD = ("label", "qid")  # columns that no network reads
+LIST_PART = "\x03"  # ends each label of a list, which may hold whatever separates labels elsewhere
 
 
 class Layout:
@@ -114,7 +116,17 @@ class RowFile:
     @property
     def identity(self) -> str:
         """What tells the rows from others: the sha256 of the content, and of the columns that were chosen."""
-        facts = {name: value for name, value in self.facts.items() if value is not None}
+        return self._identity(self.facts)
+
+    @property
+    def text_identity(self) -> str:
+        """What tells the texts from others: ``identity``, whichever column is the label."""
+        columns = {ours: theirs for ours, theirs in self.facts.get("columns", {}).items() if ours not in UNREAD}
+        renamed = any(ours != theirs for ours, theirs in columns.items())
+        return self._identity({**self.facts, "columns": columns if renamed else None})
+
+    def _identity(self, facts):
+        facts = {name: value for name, value in facts.items() if value is not None}
         return hashlib.sha256(json.dumps([self.sha256, facts]).encode()).hexdigest() if facts else self.sha256
 
     def drop(self, rows: Collection[int]) -> None:
@@ -214,6 +226,12 @@ class Places:
     def array(self) -> np.ndarray:
         """uint32 or int64 [n]."""
         return np.frombuffer(self.values, self.values.typecode) if self.values else np.zeros(0, np.uint32)
+
+
+def labels_in(field: str, separator: str) -> list[str]:
+    """The labels of a field that holds several, blanks around them taken off: of a list as they stand in it."""
+    parts = field.split(LIST_PART) if LIST_PART in field else field.split(separator)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def shorten(text: str, limit: int = 40) -> str:

@@ -160,8 +160,9 @@ class WindowReader(TaskReader):
 
     def make_encoder(self, labels: LabelRule) -> RowEncoder:
         """Rows are encoded whole, and become windows with their batch."""
-        RowEncoder(self.table.path, self.table.columns, self.tokenizer, self.max_seq_len, labels)  # checks the length
-        return RowEncoder(self.table.path, self.table.columns, self.tokenizer, WHOLE, labels)
+        super().make_encoder(labels)  # checks the length
+        table = self.table
+        return RowEncoder(table.path, table.columns, self.tokenizer, WHOLE, labels, table.layout)
 
     def make_batch(self, rows: EncodedRows) -> dict[str, np.ndarray]:
         parted, counts = in_windows(rows, self.max_seq_len, self.windows_of_texts)

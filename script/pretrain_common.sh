@@ -159,7 +159,10 @@ demonstrate() {
 fill_masks() {
     echo
     "$PYTHON_FOUND" "$ROOT/train.py" --ernie_config_path "$1/ernie_config.json" --vocab_path "$1/vocab.txt" \
-        --max_seq_len 64 --use_cuda "$USE_CUDA" --init_checkpoint "$1/last" --top 3 --predict_mask "$2" 2>/dev/null
+        --max_seq_len 64 --use_cuda "$USE_CUDA" --init_checkpoint "$1/last" --top 3 --predict_mask "$2" 2>"$1/masks.log" || {
+        cat "$1/masks.log" >&2
+        exit 2
+    }
 }
 
 # pretrain FLAGS...: on the user's shards, with the recipe's flags and the user's.

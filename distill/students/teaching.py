@@ -239,13 +239,13 @@ class Teaching(FinetuneTask):
 def _source(path: str, spec: ModelSpec, task: type[Teaching], form: TableForm) -> Source:
     """Where the logits of a file come from. Raises UserError: there are none, or of another kind of teacher."""
     given = spec.settings
-    folder, table = given.teacher_labels or folder_of(path), open_table(path, form=form)
+    folder, table = given.teacher_labels or folder_of(path), open_table(path, form=form, lists=task.tags_tokens)
     source: Source
     if given.teacher:
         is_server = "://" in given.teacher
         source = Asked(table, given.teacher, folder, **({"retries": given.teacher_retries} if is_server else {}))
     else:
-        source = Stored(table, SoftLabels.read(folder, table.identity, path))
+        source = Stored(table, SoftLabels.read(folder, table.text_identity, path))
     task.check_teacher(source.facts, given.teacher or folder, spec)
     return source
 

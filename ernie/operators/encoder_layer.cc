@@ -194,6 +194,7 @@ std::vector<paddle::Tensor> encoder_layer(
             normed.data<float>() + (first + i) * hidden, y.data<float>() + (first + i) * hidden);
     }
   }
+  check_products();
   return {y, qkv, context, norms, attended, attended_inverse, expanded, normed, inverse};
 }
 
@@ -318,6 +319,7 @@ std::vector<paddle::Tensor> encoder_layer_backward(
     slice(hidden, wide, between, d_expanded, d_ffn_in);
     slice(wide, hidden, active, d_out, d_ffn_out);
   }
+  check_products();
   auto total = [&](int which) { return sums.total(threads, which); };
   return {d_x,      part_of(d_joined, 0), total(6), part_of(d_joined, 1), total(7), part_of(d_joined, 2),
           total(8), d_output,             total(5), total(3),             total(4), d_ffn_in,

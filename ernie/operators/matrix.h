@@ -2,6 +2,7 @@
 // MKL's small build, in the wheel too, has none with AVX-512 for an AMD one.
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <stdexcept>
 
@@ -10,10 +11,19 @@ extern "C" int dnnl_sgemm(char transpose_a, char transpose_b, int64_t m, int64_t
 
 namespace ernie {
 
+inline std::atomic<bool>& product_refused() {
+  static std::atomic<bool> refused{false};
+  return refused;
+}
+
 inline void multiply(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
                      int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  if (dnnl_sgemm(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
-    throw std::runtime_error("oneDNN has refused a matrix product");
+  if (dnnl_sgemm(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)) product_refused() = true;
+}
+
+// To be called where no thread multiplies: an exception must not leave a thread of OpenMP's.
+inline void check_products() {
+  if (product_refused().exchange(false)) throw std::runtime_error("oneDNN has refused a matrix product: out of memory?");
 }
 
 // c[m, n] = alpha a[m, k] b[k, n] + beta c; ld*: elements from one row to the next.

@@ -33,6 +33,7 @@ std::vector<paddle::Tensor> scores(const paddle::Tensor& x, const paddle::Tensor
       for (int j = 0; j < own.count; ++j) out[i * words + j] += offset[own.first + j];
     }
   }
+  check_products();
   return {found};
 }
 
@@ -72,6 +73,7 @@ std::vector<paddle::Tensor> scores_backward(const paddle::Tensor& x, const paddl
       for (int j = 0; j < own.count; ++j) total[j] += row[j];
     }
   }
+  check_products();
   return {d_x, d_weight, d_bias};
 }
 

@@ -34,6 +34,7 @@ class MultiLabel(Classifier):
     label_kind = "set"
     report = ""
     teaches = ""
+    divergence = FinetuneTask.divergence  # none
     inputs = (*ENCODER_INPUTS, Input("labels", [None, None], "float32", label=True))
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:

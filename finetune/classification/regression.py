@@ -60,7 +60,7 @@ class Regression(InWindows):
 
     def divergence(self, one: dict[str, Any], other: dict[str, Any], label: dict[str, Any]) -> Any:
         """Of numbers the squared difference."""
-        return F.mse_loss(one["logits"], other["logits"])
+        return F.mse_loss(self.text_logits(one, label), self.text_logits(other, label))
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """None while training, as in 2019; the correlations in evaluation."""

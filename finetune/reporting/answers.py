@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.mrc import answers as mrc_answers
+from finetune.mrc import unanswerable
 from finetune.mrc.predictions import InOrder, own_logits
 from finetune.mrc.scores import SCRIPTS, language_of, score
 from finetune.prediction.run import Progress, ordered_results
@@ -21,13 +22,22 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     settings, questions = model.spec.settings, reader.file.questions
     progress = Progress(model, reader.num_examples, "windows", False)
     results = ordered_results(reader, progress, own_logits)
-    texts, nbest = mrc_answers.predict(reader, InOrder(results), settings.n_best_size, settings.max_answer_length)
+    size = settings.n_best_size, settings.max_answer_length
+    if settings.version_2_with_negative:
+        found = unanswerable.predict(reader, InOrder(results), *size)
+        texts, nbest = found.chosen(unanswerable.threshold_of(settings)), found.nbest
+    else:
+        texts, nbest = mrc_answers.predict(reader, InOrder(results), *size)
     language = settings.mrc_language
     if language == "auto":
         language = language_of([question.text for question in questions])
-    scores = [score(language, {each.id: each.answers}, {each.id: texts[each.id]}) for each in questions]
-    exact, overlap = (np.array([each[name] for each in scores]) / 100 for name in ("em", "f1"))
-    sure = np.array([nbest[each.id][0]["probability"] for each in questions])
+    if settings.version_2_with_negative:
+        scores = [unanswerable.raw_scores(language, each.answers, texts[each.id]) for each in questions]
+        exact, overlap = np.array(scores).T
+    else:
+        scored = [score(language, {each.id: each.answers}, {each.id: texts[each.id]}) for each in questions]
+        exact, overlap = (np.array([each[name] for each in scored]) / 100 for name in ("em", "f1"))
+    sure = np.array([_probability(nbest[each.id], texts[each.id]) for each in questions])
     made = Report(model.task.name, path)
     made.facts = {
         "questions": len(questions),
@@ -36,11 +46,11 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         "scored_as": SCRIPTS[language],
         "wrong": int((overlap < 1).sum()),
     }
-    found = reader.survey()
-    made.facts["unknown_share"] = found.unknown / max(found.pieces, 1)
+    seen = reader.survey()
+    made.facts["unknown_share"] = seen.unknown / max(seen.pieces, 1)
     lengths = {
         "characters of the question": [len(each.text) for each in questions],
-        "characters of the answer": [len(each.answers[0]) for each in questions],
+        "characters of the answer": [len(each.answers[0]) if each.answers else 0 for each in questions],
         "characters of the context": [len(each.context) for each in questions],
         "windows": [len(reader.windows(number)) for number in range(len(questions))],
     }
@@ -77,3 +87,8 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     )
     made.facts["suspects"] = len(odd)
     return made
+
+
+def _probability(nbest, text):
+    """That of the text that is predicted, "" where it is no answer."""
+    return next((entry["probability"] for entry in nbest if entry["text"] == text), nbest[0]["probability"])

@@ -83,7 +83,7 @@ def predicted(
 
     def results():
         for item in ordered_batches(reader):
-            outputs = model.run(item.batch)
+            outputs = model.task.by_example(model.run(item.batch), item.batch, reader)
             yield item.rows, [items_of(outputs, number) for number in range(len(item.rows))]
 
     return in_file_order(results(), reader.num_examples)

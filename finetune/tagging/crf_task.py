@@ -19,6 +19,7 @@ from paddle import nn
 
 from finetune.tagging.crf import marginals, negative_log_likelihood, viterbi
 from finetune.tagging.task import ChunkScores, SequenceLabel, tag_set
+from finetune.task import FinetuneTask
 from propeller.metrics import Metric
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class CrfSequenceLabel(SequenceLabel):
     head_prefix: tuple[str, ...] = ("cls_seq_label_out", "cls_seq_label_crf")
     answer_outputs = ("logits", "transitions")
     teaches = ""
+    divergence = FinetuneTask.divergence  # none
 
     def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
         super().__init__(config, spec, mode, optimizer)

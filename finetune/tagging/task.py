@@ -175,7 +175,8 @@ class SequenceLabel(FinetuneTask):
     @classmethod
     def label_words(cls, path: str, form: TableForm, settings: Any = None) -> Iterator[str]:
         """The tags of all tokens."""
-        table = open_table(path, ("text_a", "label"), TaggingReader.known_columns, form, lists=True)
+        known = (*TaggingReader.known_columns, *cls.more_columns)
+        table = open_table(path, ("text_a", "label"), known, form, lists=True)
         separator = find_separator(table)
         for field in label_fields(table):
             yield from (tag.strip(BLANK) for tag in split_tokens(field, separator))

@@ -94,7 +94,7 @@ class Finetuner:
         self.args, self.bar, self.ranks, self.hooks = args, bar, args.ranks, hooks
         self.place = runtime.place(args.run.use_cuda)
         self.precision = args.train.precision(self.place)
-        self._surveys: dict[tuple[str, bool], Survey] = {}  # (path, whether labels are read) -> what is in the file
+        self._surveys: dict[tuple[str, bool, bool], Survey] = {}  # (path, trained on, labels are read) -> what is in it
         self._labelled: dict[str, bool] = {}
 
     def train(self) -> RunResult:
@@ -128,7 +128,7 @@ class Finetuner:
                 )
                 return self._result()
             log_plan(args, self.task, self.spec, self.config, self.place, reader.num_examples)
-            survey = self._surveys[args.data.train_set, True]
+            survey = self._surveys[args.data.train_set, True, True]
             self.spec = with_balanced_weights(self.spec, self.task, args, self.tokenizer, survey)
             learner = self._learner(num_steps(args, self.spec, reader.num_examples))
             stack.callback(learner.close)
@@ -253,13 +253,14 @@ class Finetuner:
     def _reader(self, path, training=False, labelled=True):
         reading, checks = reading_of(self.args, training, labelled), self.args.checks
         reader = self.task.open_reader(path, self.tokenizer, self.spec, reading)
-        if (path, labelled) in self._surveys:
-            reader.leave_out(self._surveys[path, labelled])
+        key = (path, training, labelled)  # rows are numbered as they were drawn for training
+        if key in self._surveys:
+            reader.leave_out(self._surveys[key])
             return reader
         sp_model = getattr(self.tokenizer, "sp_model", None)
         others = other_readings(self.spec, self.task, self.vocab_path, sp_model)
-        seen = (path, not labelled) in self._surveys
-        self._surveys[path, labelled] = check_file(reader, checks, self.spec, others, quiet=seen)
+        seen = any(known == path for known, _, _ in self._surveys)
+        self._surveys[key] = check_file(reader, checks, self.spec, others, quiet=seen)
         return reader
 
     def _is_labelled(self, path):

@@ -169,7 +169,7 @@ def check_checkpoint(folder: str | Path, spec: ModelSpec) -> dict[str, Any]:
         return {}
     stored, ours = read_record(folder), spec.record()
     remedies = {
-        "task": "run the script of that task",
+        "task": "run the script of that task, with its flag (--multi_label, --crf) if it has one",
         "label_map": "give its --label_map_config",
         "num_labels": "give its --num_labels",
         "tokenizer": "give its --tokenizer",
@@ -181,6 +181,10 @@ def check_checkpoint(folder: str | Path, spec: ModelSpec) -> dict[str, Any]:
                 f"{folder}: the checkpoint's {key} is {stored[key]!r}, this run's {ours[key]!r}: {remedy}, "
                 "or take the encoder alone with --init_pretraining_params"
             )
+    before, now = stored.get("flags", {}), ours.get("flags", {})
+    for name in sorted(before.keys() & now.keys()):
+        if before[name] != now[name]:
+            log.info("%s was made with --%s %s, now %s", folder, name, before[name], now[name])
     if stored["max_seq_len"] != spec.max_seq_len:
         log.info("%s was trained with --max_seq_len %d, now %d", folder, stored["max_seq_len"], spec.max_seq_len)
     return stored

@@ -113,8 +113,10 @@ def _entry(where, given):
     if not sum(steps):
         raise UserError(f'{where}: its "steps" sum to zero; give it some, or take it out of the list')
     filelist = given["filelist"]
-    if not filelist or not all(isinstance(name, str) and name for name in filelist):
-        raise UserError(f'{where}: its "filelist" is empty or no path; give the path of the list of its shards')
+    if not filelist or not all(filelist):
+        raise UserError(f'{where}: its "filelist" is empty; give the path of the list of its shards')
+    if not all(isinstance(name, str) for name in filelist):
+        raise UserError(f'{where}: "filelist" is {filelist!r}; give paths of lists of its shards')
     if isinstance(filelist, list):
         if len(filelist) != len(steps):
             raise UserError(f'{where}: has {len(filelist)} filelists for {len(steps)} stages; give as many as "steps"')

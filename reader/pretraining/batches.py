@@ -34,6 +34,7 @@ class PretrainingPosition:
     """Where to continue, the same for all ranks and for any number of them.
 
     epoch: from 0; rows, batches: given out in it by all ranks together; steps: batches of all ranks in the whole run;
+    groups: of those, the groups of a batch per rank, of which the last one of an epoch may lack some;
     file, line: where the block begins, in the epoch's order of files, from 0; block: its number in the epoch;
     done: instances of it given out; ended: whether the epoch is. For the log: progress, the file, in the epoch's order,
     that a reader without a shuffle buffer would be in, and its path: a block may have instances of many files; and
@@ -44,6 +45,7 @@ class PretrainingPosition:
     rows: int = 0
     batches: int = 0
     steps: int = 0
+    groups: int = 0
     file: int = 0
     line: int = 0
     block: int = 0

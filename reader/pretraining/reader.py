@@ -168,12 +168,12 @@ class PretrainingReader:
         """
         place = PretrainingPosition.of(start, self.num_files)
         if not self.masking.draws_of_2019:
-            return self._share(self._all_batches(place), place.steps)
+            return self._share(self._all_batches(place), place.steps, place.groups)
         self._one = np.random.RandomState(self.masking.mask_seed)
-        again = self._share(self._all_batches(PretrainingPosition()), 0)
+        again = self._share(self._all_batches(PretrainingPosition()), 0, 0)
         return (pair for pair in again if pair[1].steps > place.steps)
 
-    def _share(self, batches, steps):
+    def _share(self, batches, steps, groups):
         """Of each group of world_size batches this rank's own, masked, with the place behind the group.
 
         A last group of an epoch that is not full gives its batches to the first ranks and none to the others, so that
@@ -186,9 +186,9 @@ class PretrainingReader:
             if len(group) < self.reading.world_size and not after.ended:
                 continue
             level = self.schedule.level(steps // self.reading.world_size)
-            steps += len(group)
+            steps, groups = steps + len(group), groups + 1
             mask_type = "mask_char" if level == "basic" and self.kind == "masking" else after.mask_type
-            after = dataclasses.replace(after, steps=steps, mask_type=mask_type)
+            after = dataclasses.replace(after, steps=steps, groups=groups, mask_type=mask_type)
             if len(group) > self.reading.rank:
                 yield self._finish(*group[self.reading.rank], level), after
             elif self.reading.even:

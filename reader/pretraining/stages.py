@@ -23,8 +23,8 @@ from reader.pretraining.reader import PretrainingReader
 class Staged:
     """Batches of one reader after the other. A stage begins its data at their beginning.
 
-    A place within a stage is its reader's own, with the batches of all stages in ``steps``; so the steps alone say
-    which stage it is of, and the schedule of masks goes on through all of them.
+    A place within a stage is its reader's own, with the batches of all stages in ``steps`` and ``groups``: the groups
+    alone say which stage it is of, and the schedule of masks goes on through all of them.
 
     Args:
         readers: of one task and with the same ``reading``, a reader a stage.
@@ -34,8 +34,7 @@ class Staged:
     def __init__(self, readers: Sequence[PretrainingReader], firsts: Sequence[int]) -> None:
         if not readers or len(readers) != len(firsts) or firsts[0] or list(firsts) != sorted(firsts):
             raise ValueError(f"{len(readers)} readers, which begin at the batches {list(firsts)}")
-        self.readers = list(readers)
-        self._bounds = [first * readers[0].reading.world_size for first in firsts]  # in batches of all ranks
+        self.readers, self.firsts = list(readers), list(firsts)
 
     @property
     def num_files(self) -> int:
@@ -62,11 +61,11 @@ class Staged:
         """(batch, position after it) for every batch from `start` on; see ``PretrainingReader.batches``."""
         place = PretrainingPosition.of(start, self.num_files)
         while True:
-            stage = bisect_right(self._bounds, place.steps) - 1
+            stage = bisect_right(self.firsts, place.groups) - 1
             last = stage + 1 == len(self.readers)
             moved = False
             for batch, after in self.readers[stage].batches(place):
-                moved = not last and after.steps >= self._bounds[stage + 1]
+                moved = not last and after.groups >= self.firsts[stage + 1]
                 place = _beginning(after) if moved else after
                 yield batch, place
                 if moved:
@@ -77,5 +76,5 @@ class Staged:
 
 def _beginning(after: PretrainingPosition) -> PretrainingPosition:
     """The place at which the data of the next stage begin, with what the log says of the batch before."""
-    told = {name: getattr(after, name) for name in ("steps", "progress", "path", "mask_type")}
+    told = {name: getattr(after, name) for name in ("steps", "groups", "progress", "path", "mask_type")}
     return replace(PretrainingPosition(), **told)

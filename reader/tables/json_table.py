@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from propeller.errors import UserError
-from reader.row_file import BLANK_LINE, BOM, LONGEST_LINE, Layout, Places, RowFile, shorten
+from reader.row_file import BLANK_LINE, BOM, LIST_PART, LONGEST_LINE, Layout, Places, RowFile, shorten
 from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 
 BLOCK = 1 << 20
@@ -48,7 +48,7 @@ def text_of(name: str, value: Any, lists: bool) -> str:
         if lists and (name != "text_a" or all(isinstance(part, str) for part in value)):
             return JOINT.join(part if isinstance(part, str) else _scalar(name, part) for part in value)
         if name == "label" and not lists:
-            return ",".join(part if isinstance(part, str) else _scalar(name, part) for part in value)
+            return "".join((part if isinstance(part, str) else _scalar(name, part)) + LIST_PART for part in value)
     if name in TEXTS:
         shown = shorten(json.dumps(value, ensure_ascii=False))
         raise ValueError(f"{name} is {shown}, not text; put the text there, or name another column with --text_column")

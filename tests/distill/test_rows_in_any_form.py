@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from distill import augment, vocab
-from distill.mixture import TaughtReader
 from distill.rows import open_table
 from distill.sources import Source
+from distill.taught import TaughtReader
 from reader.tables.form import TableForm
 from tests.fixtures.reader_toy import ToyTokenizer
 from tests.helpers.row_files import FORMS, write_as

@@ -225,7 +225,7 @@ def test_layers_and_labelled_rows_are_taught_too(trained, model, tags, tmp_path)
     ("rows", "header", "told"),
     [
         ([("good\x02film", "good")], ("text_a", "teacher_a"), "line 2: 2 tokens in text_a, 1 in teacher_a"),
-        ([("good\x02film",), ("",)], ("text_a",), "line 3: no tokens"),
+        ([("good\x02film",), ("",)], ("text_a",), "line 3: the line is blank"),
         ([("good\x02film", "the")], ("text_a", "text_b"), "a teacher of tags reads one text"),
     ],
     ids=["tokens", "empty", "pair"],

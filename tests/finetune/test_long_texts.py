@@ -203,11 +203,11 @@ def test_a_model_that_was_trained_without_windows_predicts_with_them(place, tmp_
         ({"long_text": "window", "max_windows": 0}, "--max_windows must be at least 1, not 0"),
     ],
 )
-def test_flags_that_do_not_go_together(given, message, place):
+def test_flags_that_do_not_go_together(given, message, place, tmp_path):
     values = {
         "ernie_config_path": place / "model" / "ernie_config.json",
         "vocab_path": place / "model" / "vocab.txt",
-        "train_set": "train.tsv",
+        "train_set": write_tsv(tmp_path / "train.tsv", [("0", "good"), ("1", "bad")]),
         "max_seq_len": 24,
         **given,
     }

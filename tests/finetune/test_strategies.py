@@ -12,7 +12,7 @@ from finetune.training.main import main
 from finetune.training.settled import settle_run
 from propeller.errors import UserError
 from propeller.train.checkpointing import Checkpointer
-from tests.helpers.tiny import flags
+from tests.helpers.tiny import flags, write_tsv
 
 STEPS = 5  # of an epoch: 40 rows in batches of 8
 
@@ -123,8 +123,9 @@ def test_a_run_killed_at_the_end_of_an_epoch_goes_on_exactly(when, model, data, 
 
 
 def settled(model, task, folder, **changes):
+    rows = write_tsv(folder.parent / "train.tsv", [("0", "good"), ("1", "bad")])
     given = {
-        "ernie_config_path": model / "ernie_config.json", "vocab_path": model / "vocab.txt", "train_set": "train.tsv",
+        "ernie_config_path": model / "ernie_config.json", "vocab_path": model / "vocab.txt", "train_set": rows,
         "max_seq_len": 24, "checkpoints": folder, **changes,
     }  # fmt: skip
     return settle_run(task, from_keywords(given, task.flags))

@@ -28,7 +28,7 @@ from propeller.train.averaging import Averaged
 from propeller.train.faults import Stopped
 from propeller.train.hooks import RunHook
 from propeller.train.trainer import Learner
-from tests.helpers.tiny import CONFIG, flags
+from tests.helpers.tiny import CONFIG, flags, write_tsv
 
 FILES = {"ernie_config_path": "c", "vocab_path": "v", "train_set": "t"}
 
@@ -131,12 +131,13 @@ UNFIT = [
 
 
 @pytest.mark.parametrize("case", range(len(UNFIT)))
-def test_what_does_not_fit_the_task(case, model):
+def test_what_does_not_fit_the_task(case, model, tmp_path):
     name, changes, message = UNFIT[case]
     task = task_class(name)
     more = {"is_regression": True, "metric": "pearson_and_spearman"} if name == "regression" else {}
     more = {"unlabelled_set": "u"} if name == "student" else more
     files = {"ernie_config_path": str(model / "ernie_config.json"), "vocab_path": str(model / "vocab.txt")}
+    files["train_set"] = write_tsv(tmp_path / "train.tsv", [("0", "good"), ("1", "bad")])
     values = {**FILES, **files, **more, "max_seq_len": 24, "do_train": True, "for_cn": False, **changes}
     cls = task_class("classify") if name == "regression" else task
     labels = {"num_labels": 1} if name == "regression" else {}

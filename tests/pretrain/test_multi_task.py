@@ -164,7 +164,7 @@ def test_a_task_may_have_a_filelist_for_each_stage(model, shards, tmp_path):
 
 @pytest.mark.parametrize(
     ("filelist", "said"),
-    [(["a", "b", "c"], "3 filelists for 2 stages"), ([], "empty or no path"), (["a", 3], "empty or no path")],
+    [(["a", "b", "c"], "3 filelists for 2 stages"), ([], "is empty; give"), (["a", 3], "give paths of lists")],
     ids=["too many", "none", "a number"],
 )
 def test_filelists_are_as_many_as_stages(tmp_path, filelist, said):

@@ -195,7 +195,7 @@ ROWS_OF_JSON = [
     ({"label": 1}, "there is no 'text_a', which the first row has"),
     ({"text_a": "x"}, ["x", ""]),
     ({"text_a": "x", "label": {"a": 1}}, "label is '{\"a\": 1}'; give text or a number"),
-    ({"text_a": "x", "label": ["b", 2]}, ["x", "b,2"]),
+    ({"text_a": "x", "label": ["b", 2]}, ["x", "b\x032\x03"]),
     ({"text_a": "x", "label": 1, "text_b": "y"}, "there is 'text_b', which the first row lacks"),
     ({"text_a": "\ud800", "label": 1}, "half a surrogate pair"),
     (["x"], "is not an object"),

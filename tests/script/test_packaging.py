@@ -35,7 +35,7 @@ def requirements(name):
 
 def plain(requirement):
     """(name, its version bounds in any order)."""
-    name = re.match(r"[\w.-]+", requirement)[0]
+    name = re.match(r"[\w.-]+(\[\w+\])?", requirement)[0]
     return name.lower(), frozenset(requirement[len(name) :].strip().split(","))
 
 
