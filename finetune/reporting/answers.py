@@ -43,7 +43,7 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         "questions": len(questions),
         "em": float(exact.mean()),
         "f1": float(overlap.mean()),
-        "scored_as": SCRIPTS[language],
+        "scored_as": SCRIPTS[language] + (", no answer as in SQuAD 2.0" if settings.version_2_with_negative else ""),
         "wrong": int((overlap < 1).sum()),
     }
     seen = reader.survey()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distill import augment, vocab
+from distill.questions import questions_of
 from distill.rows import open_table
 from distill.sources import Source
 from distill.taught import TaughtReader
@@ -39,6 +40,22 @@ def test_logits_of_one_column_are_none_of_another(tmp_path):
     one = open_table(path, form=TableForm(text_a="review"))
     assert one.identity != open_table(path, form=TableForm(text_a="id")).identity
     assert one.identity == open_table(path, form=TableForm(text_a="review")).identity
+
+
+def test_logits_belong_to_texts_whichever_column_is_the_label(tmp_path):
+    path = write_as(tmp_path / "rows.csv", ROWS, ("review", "label", "id"))
+    plain = open_table(path, form=TableForm(text_a="review"))
+    labelled = open_table(path, form=TableForm(text_a="review", label="id"))
+    assert plain.text_identity == labelled.text_identity
+    assert plain.text_identity != open_table(path, form=TableForm(text_a="id")).text_identity
+    same = write_as(tmp_path / "rows.tsv", ROWS, ("text_a", "label", "qid"))
+    assert open_table(same).text_identity == open_table(same).identity == open_table(same).sha256
+
+
+def test_tokens_in_lists_are_questions(tmp_path):
+    path = write_as(tmp_path / "rows.jsonl", [(["a", "b c"],), (["d"],)], ("text_a",))
+    questions = questions_of(open_table(path, lists=True), {"task": "sequence_label"})
+    assert questions.total == 3
 
 
 @pytest.mark.parametrize("form", FORMS)

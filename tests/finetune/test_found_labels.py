@@ -66,6 +66,22 @@ def test_a_column_that_holds_no_classes(tmp_path, labels, said):
         found(tmp_path, labels)
 
 
+def test_a_number_of_classes_that_is_given_is_believed(tmp_path):
+    assert found(tmp_path, [f"w{number:04}" for number in range(1100)], 1100).label_map.keys() == {
+        f"w{number:04}" for number in range(1100)
+    }
+    assert len(found(tmp_path, [f"w{number}" for number in range(60)], 60).label_map) == 60
+    with pytest.raises(UserError, match="over 1100 different labels"):
+        found(tmp_path, [f"w{number}" for number in range(1200)], 1100)
+
+
+def test_a_taught_tagger_may_have_the_teachers_tokens(tmp_path):
+    rows = [("a", "B-PER", "A"), ("b", "O", "B")]
+    path = write_tsv(tmp_path / "rows.tsv", rows, ("text_a", "label", "teacher_a"))
+    task = task_class("student_sequence_label")
+    assert list(find_labels(task, path, PLAIN, None, task.flags()).label_map) == ["B-PER", "I-PER", "O"]
+
+
 def test_regression_and_answers_have_none(tmp_path):
     assert found(tmp_path, ["0.5", "a"], task="regression") == (None, None)
     assert find_labels(task_class("mrc"), "no file", PLAIN, None) == (None, None)

@@ -15,6 +15,7 @@ from ernie.config import ErnieConfig
 from finetune import task_class
 from finetune.classification.classifier import Classifier
 from finetune.prediction.model import InferenceModel
+from finetune.report import main as report
 from finetune.serving.handler import open_handler
 from finetune.spec import ModelSpec, settings_of
 from finetune.training.args import from_keywords
@@ -25,8 +26,10 @@ from propeller.service.errors import TooLarge
 from propeller.service.limits import Limits
 from propeller.train.model import RunMode
 from propeller.train.trainer import Learner, RunConfig
+from reader.tables.form import TableForm
 from reader.windows import WindowReader, Windows
 from tests.helpers.predicting import infer, table
+from tests.helpers.row_files import FORMS, write_as
 from tests.helpers.served import respond
 from tests.helpers.tiny import BAD, CONFIG, GOOD, OTHER, flags, make_model, write_tsv
 from tokenization import build_tokenizer
@@ -213,3 +216,29 @@ def test_flags_that_do_not_go_together(given, message, place, tmp_path):
     }
     with pytest.raises(UserError, match=re.escape(message)):
         settle_run(Classifier, from_keywords(values, Classifier.flags))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_windows_are_those_of_a_tsv_in_every_form(form, place, tmp_path):
+    tokenizer = build_tokenizer("FullTokenizer", str(place / "model" / "vocab.txt"), True, False)
+    rows = [(["0", "1"][number % 2], text, number) for number, (_, text) in enumerate(long_sentences(6, 7))]
+    found = []
+    for path in (tmp_path / "rows.tsv", tmp_path / f"rows.{form}"):
+        table = write_as(path, rows, ("label", "review", "id"))
+        reader = WindowReader(table, tokenizer, windows=Windows(5, 16, "mean"), num_labels=2, max_seq_len=10,
+                              batch_size=4, form=TableForm(text_a="review"))  # fmt: skip
+        found.append([batch for batch, _ in reader.batches()])
+    assert len(found[0]) == len(found[1]) == 2
+    for one, other in zip(*found):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+@pytest.mark.slow
+def test_a_report_scores_texts_and_not_windows(run, place, tmp_path):
+    dev = str(place / "dev.tsv")
+    assert report([str(run / "best"), dev, "--output_dir", str(tmp_path / "report"), "--use_cuda", "false"]) == 0
+    facts = json.loads((tmp_path / "report" / "report.json").read_text())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert facts["rows"] == 16
+    assert facts["accuracy"] == pytest.approx(max(line["acc"] for line in lines if line["event"] == "dev"))

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,10 @@ from ernie.checkpoint import read_params
 from ernie.convert import to_hf, to_params
 from finetune.classification import thresholds as cuts
 from finetune.classification.classifier import Classifier
+from finetune.classification.multi_label import MultiLabel
+from finetune.labels import find_labels
 from finetune.prediction.model import InferenceModel
+from finetune.report import main as report
 from finetune.score import ScoreArgs, score_file
 from finetune.serving.handler import open_handler
 from finetune.training.args import from_keywords
@@ -26,10 +30,14 @@ from finetune.training.main import main
 from finetune.training.settled import settle_run
 from propeller.errors import UserError
 from propeller.service.limits import Limits
+from reader.row_encoder import LabelRule
+from reader.tables.form import PLAIN
+from reader.tables.opening import open_table
 from script.zh_task.preprocess import entity_kinds
 from tests.helpers.common import ROOT
 from tests.helpers.label_sets import LABELS, label_sets, make_task
 from tests.helpers.predicting import infer, table
+from tests.helpers.row_files import write_as
 from tests.helpers.served import respond
 from tests.helpers.tiny import flags, write_tsv
 
@@ -366,3 +374,39 @@ def test_kinds_of_entities_become_label_sets(tmp_path):
     (source / "label_map.json").write_text('{"B-LOC": 0, "O": 1}')
     with pytest.raises(UserError, match="train.tsv, line 2: 1 tokens, 2 tags of the kinds LOC"):
         entity_kinds.main([str(source), str(tmp_path / "out")])
+
+
+# ---------------------------------------------------------------- labels that are found
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_lists_of_labels_are_taken_as_they_stand(separator, tmp_path):
+    """Whatever separates labels elsewhere: a label may hold a comma."""
+    path = write_as(tmp_path / "rows.jsonl", [(["cast, crew", "plot"], "a"), ([], "b"), (["plot"], "c")])
+    made = find_labels(MultiLabel, path, PLAIN, None, SimpleNamespace(label_separator=separator))
+    assert made.label_map == {"cast, crew": 0, "plot": 1}
+    rule = LabelRule("set", made.label_map, 2, separator)
+    table = open_table(path, ("text_a", "label"))
+    fields = [table.layout.fields(record)[0] for _, record in table.records()]
+    assert [rule.read(field).tolist() for field in fields] == [[1, 1], [0, 0], [0, 1]]
+    with pytest.raises(ValueError, match="label is a list; a row has one label here"):
+        LabelRule("class", {"plot": 0}, 1).read(fields[2])
+
+
+def test_an_empty_separator_is_refused_before_the_labels_are_looked_for(task, tmp_path):
+    path = write_tsv(tmp_path / "train.tsv", label_sets(8, 1))
+    values = {
+        "ernie_config_path": task / "model" / "ernie_config.json",
+        "vocab_path": task / "model" / "vocab.txt",
+        "train_set": path,
+        "multi_label": True,
+        "label_separator": "",
+    }
+    with pytest.raises(UserError, match="--label_separator '': give a text"):
+        settle_run(Classifier, from_keywords(values, Classifier.flags))
+
+
+def test_it_has_no_report(run, task, tmp_path):
+    given = ["--output_dir", str(tmp_path / "report"), "--use_cuda", "false"]
+    with pytest.raises(UserError, match="multi_label_classification"):
+        report([str(run / "best"), str(task / "dev.tsv"), *given])

@@ -15,6 +15,7 @@ from finetune.mrc import unanswerable
 from finetune.mrc.answers import Span
 from finetune.mrc.task import ReadingComprehension
 from finetune.prediction.model import InferenceModel
+from finetune.report import main as report
 from finetune.score import ScoreArgs, score_file
 from finetune.serving.handler import open_handler
 from finetune.training.args import from_keywords
@@ -274,3 +275,16 @@ def test_flags_that_do_not_go_together(given, message, place):
     }
     with pytest.raises(UserError, match=re.escape(message)):
         settle_run(ReadingComprehension, from_keywords(values, ReadingComprehension.flags))
+
+
+@pytest.mark.slow
+def test_a_report_knows_questions_without_an_answer(run, place, tmp_path):
+    dev = str(place / "dev.json")
+    given = ["--output_dir", str(tmp_path / "report"), "--use_cuda", "false"]
+    assert report([str(run / "best"), dev, *given]) == 0
+    facts = read(tmp_path / "report" / "report.json")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = max((record for record in records if record["event"] == "dev"), key=lambda record: record["avg"])
+    assert facts["questions"] == 16
+    assert facts["em"] * 100 == pytest.approx(best["em"])
+    assert facts["scored_as"].endswith("SQuAD 2.0")
