@@ -31,7 +31,7 @@ from propeller import runtime
 from propeller.errors import UserError
 from propeller.flags import split
 from propeller.train import distribution
-from propeller.train.args import by_strategy, explain_difference, flag_names
+from propeller.train.args import explain_difference, flag_names, times_of
 from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar, RunHook
 from propeller.train.journal import Journal
@@ -203,18 +203,13 @@ class Finetuner:
             return train_model(self.task, self.config, self.spec, self.args, optimizer)
 
         train, run = self.args.train, self.args.run
-        evals, saves = (run.eval_strategy, run.validation_steps), (run.save_strategy, run.save_steps)
-        (eval_steps, eval_epochs), (save_steps, save_epochs) = by_strategy(*evals), by_strategy(*saves)
         return Learner(
             make_model,
             RunConfig(
                 seed=train.random_seed,
                 accumulate=train.gradient_accumulation_steps,
                 log_steps=run.skip_steps,
-                eval_steps=eval_steps,
-                save_steps=save_steps,
-                eval_epochs=eval_epochs,
-                save_epochs=save_epochs,
+                **times_of(run),
                 best_by=run.best_metric,
                 least_gain=train.early_stop_min_gain,
                 max_steps=self.args.optimizer.max_steps or None,

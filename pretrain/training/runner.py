@@ -31,7 +31,7 @@ from propeller.errors import UserError
 from propeller.files import write_file
 from propeller.flags import log_values
 from propeller.train import distribution
-from propeller.train.args import by_strategy, explain_difference, flag_names
+from propeller.train.args import explain_difference, flag_names, times_of
 from propeller.train.checkpoints import recorded_run
 from propeller.train.faults import guarded
 from propeller.train.hooks import ProgressBar
@@ -243,18 +243,13 @@ class Pretrainer:
 
         train, run = self.args.train, self.args.run
         fused = train.fused_encoder == "true"
-        eval_steps, eval_epochs = by_strategy(run.eval_strategy, run.validation_steps)
-        save_steps, save_epochs = by_strategy(run.save_strategy, run.save_steps)
         return Learner(
             make_model,
             RunConfig(
                 seed=train.random_seed,
                 accumulate=train.gradient_accumulation_steps,
                 log_steps=run.skip_steps,
-                eval_steps=eval_steps,
-                save_steps=save_steps,
-                eval_epochs=eval_epochs,
-                save_epochs=save_epochs,
+                **times_of(run),
                 save_at_error=True,  # --on_bad skip goes on there
                 best_by=run.best_metric,
                 max_steps=self.steps,

@@ -14,7 +14,7 @@ The engine knows no flag: it takes a ``RunConfig`` and calls settings what a ``S
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from propeller.flags import flag
 from propeller.train.names import SettingNames
@@ -78,6 +78,17 @@ class EngineArgs:
 def by_strategy(strategy: str, steps: int) -> tuple[int, bool]:
     """What a strategy and a number of steps come to: (steps between two times, 0: none; whether each epoch's end)."""
     return (steps if strategy != "epoch" else 0), strategy != "steps"
+
+
+def times_of(run: Any) -> dict[str, Any]:
+    """``eval_steps, eval_epochs, save_steps, save_epochs`` of a ``RunConfig``.
+
+    Args:
+        run: a script's flags ``eval_strategy, validation_steps, save_strategy, save_steps``.
+    """
+    eval_steps, eval_epochs = by_strategy(run.eval_strategy, run.validation_steps)
+    save_steps, save_epochs = by_strategy(run.save_strategy, run.save_steps)
+    return {"eval_steps": eval_steps, "eval_epochs": eval_epochs, "save_steps": save_steps, "save_epochs": save_epochs}
 
 
 def flag_names(warmup: str = "the warm-up") -> SettingNames:
