@@ -245,6 +245,14 @@ def main():
     parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help=f"rounds of each [{LEAST_ROUNDS}]")
     parser.add_argument("--tasks", nargs="*", choices=tuple(JOBS), default=list(JOBS), help="which to measure")
+    parser.add_argument(
+        "--processes",
+        nargs="*",
+        type=int,
+        choices=(1, 2),
+        default=[1, 2],
+        help="measure ours with so many processes [1 2]",
+    )
     parser.add_argument("--plain", action="store_true", help="measure --fused_encoder false too")
     args = parser.parse_args()
     if "SST-2" in args.tasks and not (QUICKSTART / "model").is_dir():
@@ -266,7 +274,7 @@ def main():
             def run(candidate, processes, extra, job=job, flags=flags, measured=measured):
                 return measured(candidate, ours(job, flags, processes, extra))
 
-            ways = {"one process": (1, ()), "two processes": (2, ())}
+            ways = {("one process", "two processes")[count - 1]: (count, ()) for count in args.processes}
             if args.plain:
                 ways["one process, plain"] = (1, ("--fused_encoder", "false"))
             candidates = {way: (lambda way=way, how=how: run(way, *how)) for way, how in ways.items()}
