@@ -87,7 +87,7 @@ def main(args):
 
     plain = args.kind == "executor"
     engine, precision = ENGINES.get(args.kind, ("paddle", "fp32"))
-    model = InferenceModel.open(args.bundle, precision, args.threads, "false", not plain, engine, bulk=True)
+    model = InferenceModel.open(args.bundle, precision, args.threads, "false", with_predictor=not plain, engine=engine)
     run = executor(model) if plain else model.run
     first = True
     for _ in sys.stdin:

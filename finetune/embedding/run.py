@@ -186,7 +186,7 @@ class _Weights:
         saved = self.args.export.save_inference_model_path
         folder = self.save() if saved else self.save(Path(scratch) / "bundle")
         data = self.args.data
-        return InferenceModel.open(folder, data.precision, use_cuda=data.use_cuda, engine=data.engine, bulk=True)
+        return InferenceModel.open(folder, data.precision, use_cuda=data.use_cuda, engine=data.engine)
 
 
 class _Bundle:
@@ -195,7 +195,7 @@ class _Bundle:
     def __init__(self, args) -> None:
         data, flags = args.data, args.vectors
         self.place = runtime.place(data.use_cuda)
-        settings = {"precision": data.precision, "use_cuda": data.use_cuda, "engine": data.engine, "bulk": True}
+        settings = {"precision": data.precision, "use_cuda": data.use_cuda, "engine": data.engine}
         self.model = model = InferenceModel.open(args.model.inference_model, **settings)
         self.config, self.tokenizer = model.config, model.tokenizer
         self.folder = folder = model.bundle.folder

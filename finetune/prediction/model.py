@@ -62,7 +62,6 @@ class InferenceModel:
         use_cuda: str | bool = "auto",
         with_predictor: bool = True,
         engine: str = AUTO,
-        bulk: bool = False,
     ) -> InferenceModel:
         """Read and verify a bundle, and load it.
 
@@ -72,7 +71,6 @@ class InferenceModel:
             use_cuda: see ``propeller.runtime.place``.
             with_predictor: false for what needs the text side alone.
             engine: what runs it, one of ``propeller.service.engines.ENGINES``.
-            bulk: whether whole files are predicted, see ``propeller.service.engines.open_engine``.
 
         Raises:
             UserError: the bundle is damaged, of another version, or not of a task of this project; the engine is not
@@ -86,7 +84,7 @@ class InferenceModel:
         tokenizer = _tokenizer(bundle, task, spec)
         predictor = None
         if with_predictor:
-            predictor = Predictor(bundle, precision, threads, uses_gpu(engine, use_cuda), engine, bulk)
+            predictor = Predictor(bundle, precision, threads, uses_gpu(engine, use_cuda), engine)
             log.info(describe(predictor.choice, precision, threads))
         return cls(bundle, task, spec, task.read_config(bundle.path(CONFIG)), tokenizer, predictor)
 

@@ -70,7 +70,7 @@ def open_source(
     if not args.data.do_prediction:
         return None
     data = args.data
-    model = InferenceModel.open(folder, data.precision, use_cuda=data.use_cuda, engine=data.engine, bulk=True)
+    model = InferenceModel.open(folder, precision=data.precision, use_cuda=data.use_cuda, engine=data.engine)
     return model, model.spec
 
 
@@ -182,7 +182,7 @@ def open_model(folder: str | Path, args: PredictArgs, job: PredictionJob) -> Inf
         UserError: damaged, of another task, or a flag says otherwise than the bundle.
     """
     data, given = args.data, args.model
-    model = InferenceModel.open(folder, data.precision, use_cuda=data.use_cuda, engine=data.engine, bulk=True)
+    model = InferenceModel.open(folder, precision=data.precision, use_cuda=data.use_cuda, engine=data.engine)
     where = model.bundle.folder / MANIFEST
     job.task_of(model.bundle.task, args, model.bundle.folder)
     stored = {**model.bundle.meta, "ernie_config": model.config.to_dict()}

@@ -184,12 +184,7 @@ def _paddle_version():
 
 
 def open_engine(
-    name: str,
-    bundle: Bundle,
-    precision: str = "fp32",
-    threads: int | None = None,
-    use_gpu: bool = False,
-    bulk: bool = False,
+    name: str, bundle: Bundle, precision: str = "fp32", threads: int | None = None, use_gpu: bool = False
 ) -> Engine:
     """Load a bundle.
 
@@ -199,8 +194,6 @@ def open_engine(
         precision: one of ``PRECISIONS``.
         threads: of the CPU kernels; None: all cores this process may use.
         use_gpu: whether to run on the first visible GPU; of Paddle alone.
-        bulk: whether the rows a second of large batches matter, not the time that one row takes: OpenVINO then
-            computes the halves of a batch side by side.
 
     Raises:
         UserError: see ``choose_engine``; bf16 on a processor without instructions for it.
@@ -211,7 +204,7 @@ def open_engine(
         return PaddleEngine(bundle, precision, threads, use_gpu)
     if name == "onnxruntime":
         return OnnxRuntimeEngine(bundle, precision, threads)
-    return OpenVinoEngine(bundle, precision, threads, bulk)
+    return OpenVinoEngine(bundle, precision, threads)
 
 
 class PaddleEngine:
@@ -302,37 +295,25 @@ class OnnxRuntimeEngine:
 
 
 class OpenVinoEngine:
-    """OpenVINO's kernels for CPUs.
+    """OpenVINO's kernels for CPUs."""
 
-    With `bulk` and two threads or more, the halves of a batch run at the same time, each on half of the threads: they
-    wait for each other once a batch and not once an operator.
-    """
-
-    def __init__(self, bundle: Bundle, precision: str, threads: int, bulk: bool = False) -> None:
+    def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
         openvino = import_openvino()
         core = openvino.Core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UserError(NO_BF16)
-        streams = 2 if bulk and threads > 1 else 1
         options = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],  # by itself it takes what is fast
             "EXECUTION_MODE_HINT": "ACCURACY" if precision == "fp32" else "PERFORMANCE",
-            "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
-            "NUM_STREAMS": str(streams),
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(threads),
             "ENABLE_HYPER_THREADING": "YES",  # else it takes fewer threads than it was given
             "ENABLE_CPU_PINNING": "NO",  # else all processes of a server pin themselves to the same cores
         }
         compiled = core.compile_model(core.read_model(str(bundle.path(ONNX))), "CPU", options)
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._request = compiled.create_infer_request()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        rows = len(arrays[0])
-        used = self._requests[:rows]
-        borders = [rows * part // len(used) for part in range(len(used) + 1)]
-        for request, begin, end in zip(used, borders, borders[1:]):
-            request.start_async({place: array[begin:end] for place, array in enumerate(arrays)}, share_inputs=True)
-        for request in used:
-            request.wait()
-        outputs = range(len(used[0].model_outputs))
-        return [np.concatenate([request.get_output_tensor(place).data for request in used]) for place in outputs]
+        found = self._request.infer(dict(enumerate(arrays)), share_inputs=True)
+        return [found[place] for place in range(len(found))]

@@ -30,7 +30,6 @@ class Predictor:
         threads: of the CPU kernels; None: all cores this process may use.
         use_gpu: whether to run on the first visible GPU, with Paddle.
         engine: one of ``propeller.service.engines.ENGINES``.
-        bulk: see ``propeller.service.engines.open_engine``.
 
     Attributes:
         choice: ``propeller.service.engines.Choice``: the engine that runs, and why.
@@ -48,7 +47,6 @@ class Predictor:
         threads: int | None = None,
         use_gpu: bool = False,
         engine: str = "paddle",
-        bulk: bool = False,
     ) -> None:
         self._dtypes = {entry["name"]: np.dtype(entry["dtype"]) for entry in bundle.inputs}
         self._dims = {entry["name"]: len(entry["shape"]) for entry in bundle.inputs}
@@ -56,7 +54,7 @@ class Predictor:
         self.output_names = tuple(bundle.outputs)
         self._source = bundle.folder
         self.choice = choose_engine(bundle, engine, precision, use_gpu)
-        self._engine = open_engine(self.choice.name, bundle, precision, threads, use_gpu, bulk)
+        self._engine = open_engine(self.choice.name, bundle, precision, threads, use_gpu)
 
     def run(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run one batch.

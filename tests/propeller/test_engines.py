@@ -129,14 +129,6 @@ def test_equals_paddle_whatever_the_shape(bundle, engine):
             np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5)
 
 
-def test_halves_of_a_batch_are_put_together_again(bundle):
-    whole, halves = (Predictor(bundle, threads=2, engine="openvino", bulk=bulk) for bulk in (False, True))
-    for rows in (1, 2, 5, 5):
-        batch = batch_of(rows, 16, seed=rows)
-        for name, array in whole.run(batch).items():
-            np.testing.assert_allclose(halves.run(batch)[name], array, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("engine", OTHERS)
 def test_a_result_is_not_overwritten_by_the_next(bundle, engine):
     predictor = Predictor(bundle, threads=1, engine=engine)
@@ -154,15 +146,13 @@ def test_threads_and_precision_reach_the_engine(bundle):
     import openvino
 
     def properties(engine):
-        compiled = engine._requests[0].get_compiled_model()
+        compiled = engine._request.get_compiled_model()
         names = ("INFERENCE_NUM_THREADS", "INFERENCE_PRECISION_HINT", "ENABLE_CPU_PINNING", "NUM_STREAMS")
         return [compiled.get_property(name) for name in names]
 
     assert properties(open_engine("openvino", bundle, threads=1)) == [1, openvino.Type.f32, False, 1]
     if runtime.cores() > 1:
         assert properties(open_engine("openvino", bundle, threads=2))[0] == 2
-        assert properties(open_engine("openvino", bundle, threads=2, bulk=True))[::3] == [2, 2]
-    assert properties(open_engine("openvino", bundle, threads=1, bulk=True))[3] == 1
     if runtime.cpu_has_bf16():
         assert properties(open_engine("openvino", bundle, "bf16", threads=1))[1] == openvino.Type.bf16
 
