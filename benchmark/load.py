@@ -62,11 +62,13 @@ class ServiceLoad:
                 for pid in path.read_text().split()]  # fmt: skip
 
     def cpu(self):
-        """Seconds of the processor that the server and its living workers have used."""
-        ticks = 0
-        for pid in (self.server.pid, *self._children()):
-            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """Seconds of the processor that the front, and all its living workers together, have used: a pair."""
+
+        def seconds(pid):
+            ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+        return seconds(self.server.pid), sum(map(seconds, self._children()))
 
     def kill_worker(self):
         """kill -9 of one process that holds a model: the child with the most memory."""
@@ -78,11 +80,21 @@ class ServiceLoad:
         """Load of so many clients for so long; with `kill`, a worker dies half way.
 
         Returns: dict of ``rate`` (answers a second), ``cpu_rate`` (answers a second of the processor that the server
-            used; None with `kill`), ``p50_ms``, ``p99_ms``, ``answered``, ``retried``, ``lost``.
+            used), ``front_ms``, ``worker_ms`` (of the processor that an answer took there; all three None with
+            `kill`), ``p50_ms``, ``p99_ms``, ``answered``, ``retried``, ``lost``.
         """
         before = self.cpu()
         found = asyncio.run(self._run(clients, seconds, kill))
-        return {**found, "cpu_rate": None if kill else found["answered"] / (self.cpu() - before)}
+        if kill:
+            return {**found, "cpu_rate": None, "front_ms": None, "worker_ms": None}
+        front, workers = (after - then for after, then in zip(self.cpu(), before))
+        answered = found["answered"]
+        return {
+            **found,
+            "cpu_rate": answered / (front + workers),
+            "front_ms": 1000 * front / answered,
+            "worker_ms": 1000 * workers / answered,
+        }
 
     async def _run(self, clients, seconds, kill):
         begin = time.monotonic()
