@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle.nn.functional as F
 
-from ernie.modeling import Linear
+from ernie.layers import Linear
 from finetune import metrics, task_class
 from finetune.classification.flags import ClassificationFlags
 from finetune.classification.windows import InWindows, check_windows, softmax

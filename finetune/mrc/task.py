@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import paddle.nn.functional as F
 
-from ernie.modeling import Linear
+from ernie.layers import Linear
 from finetune.losses import divergence
 from finetune.mrc import answers as mrc_answers
 from finetune.mrc import unanswerable
