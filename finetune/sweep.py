@@ -127,7 +127,7 @@ class Sweep:
         of_run = {name: value for name, value in self.given.items() if name not in ("verbose", "log_file")}
         record = {"space": plain_space(self.space), "flags": of_run, "data": [file_digest(path) for path in files]}
         record = json.loads(json.dumps(record))
-        from propeller.train.saver import first_difference
+        from propeller.train.differences import first_difference
 
         difference = first_difference(study.user_attrs.get("record", record), record)
         if difference:

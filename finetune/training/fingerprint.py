@@ -22,7 +22,7 @@ from propeller.flags import split
 
 if TYPE_CHECKING:
     from finetune.task import FinetuneTask
-    from propeller.train.saver import Difference
+    from propeller.train.differences import Difference
     from reader.task_reader import BatchReader
 
 

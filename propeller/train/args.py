@@ -21,7 +21,7 @@ from propeller.train.names import SettingNames
 
 if TYPE_CHECKING:  # parsing flags needs no Paddle
     from propeller.train.amp import Precision
-    from propeller.train.saver import Difference
+    from propeller.train.differences import Difference
 
 STRATEGIES = ("steps", "epoch", "both")  # when something is done: every so many steps, at the end of each epoch
 BATCHES = "flag.--gradient_accumulation_steps"  # the entry of a run's record that counts the batches of a step
