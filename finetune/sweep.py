@@ -62,8 +62,9 @@ def main(argv: Sequence[str]) -> int:
     sweep = Sweep(argv[0], from_values(SweepArgs, values), given)
     runtime.prepare()
     from propeller import log as log_setup
+    from propeller.train.args import log_path
 
-    log_setup.setup(given.get("log_file"), bar=False)
+    log_setup.setup(log_path(given.get("log_file"), given["checkpoints"]), bar=False)
     print(sweep.run())
     return 0
 

@@ -16,8 +16,8 @@ from propeller.errors import UserError
 from propeller.train.differences import first_difference
 
 if TYPE_CHECKING:
-    from propeller.train.distribution import Ranks
     from propeller.train.differences import Difference
+    from propeller.train.distribution import Ranks
     from propeller.train.saver import Saver
 
 
