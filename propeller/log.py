@@ -8,10 +8,13 @@ logging.getLogger("ernie").info("epoch: 0, ...")
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from propeller.errors import UserError
 
 FORMAT = "[%(levelname)s] %(asctime)s [%(filename)12s:%(lineno)5d]:\t%(message)s"
 LOGGERS = ("ernie", "propeller")
@@ -52,6 +55,15 @@ class _File(logging.FileHandler):
             print(f"{self.baseFilename}: not written ({error.strerror}): make room", file=sys.stderr, flush=True)
 
 
+def _check_writable(path):
+    """The file is made with its first line; that it cannot be is said before."""
+    if path.is_dir():
+        raise UserError(f"{path}: a directory where the log is to be: name a file")
+    place = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{path}: cannot be written: get the right to write there, or choose another place")
+
+
 def setup(
     log_file: str | Path | None = None, bar: bool = False, verbose: bool = False, everything: bool = False
 ) -> None:
@@ -62,11 +74,15 @@ def setup(
         bar: whether lines are to stand above a progress bar.
         verbose: whether messages of the level DEBUG are shown too.
         everything: whether standard error has the lines that are for the file (``IN_FILE``) too.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     handlers: list[logging.Handler] = [_AboveBar() if bar else logging.StreamHandler(sys.stderr)]
     if not everything:
         handlers[0].addFilter(lambda record: not getattr(record, "in_file", False))
     if log_file:
+        _check_writable(Path(log_file))
         handlers.append(_File(log_file, encoding="utf8", delay=True))
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Paddle turns on everybody's notes
     for name in LOGGERS:

@@ -68,6 +68,15 @@ def test_flags_that_differ_from_their_defaults():
     assert changed(values, GROUPS.values()) == {"ernie_config_path": "c", "vocab_path": "v", "train_set": "t"}
 
 
+def test_a_log_that_cannot_be_written_is_told_before_the_run(tmp_path):
+    with pytest.raises(UserError, match="a directory where the log is to be: name a file"):
+        log_setup.setup(tmp_path)
+    log_setup.setup(tmp_path / "a" / "b" / "run.log")
+    assert not (tmp_path / "a").exists()
+    logging.getLogger("ernie.test").info("a line")
+    assert lines_of((tmp_path / "a" / "b" / "run.log").read_text()) == ["a line"]
+
+
 def test_no_log_is_left_of_a_run_that_never_began(model, data, tmp_path):
     with pytest.raises(UserError, match="max_position_embeddings"):
         main("p", "classify", flags(model, data, tmp_path / "run", max_seq_len=4000))

@@ -7,6 +7,7 @@ import pytest
 from ernie.config import ErnieConfig
 from ernie.model_folder import look_into
 from finetune.embedding.args import parse as embedding_flags
+from finetune.prediction import main as prediction
 from finetune.prediction.args import parse as prediction_flags
 from finetune.training.args import from_keywords
 from finetune.training.args import parse as training_flags
@@ -14,7 +15,7 @@ from finetune.training.main import main
 from finetune.training.result import result_of
 from pretrain.training.args import parse as pretraining_flags
 from propeller.errors import UserError
-from tests.helpers.predicting import infer, words
+from tests.helpers.predicting import TASKS, words
 from tests.helpers.tiny import CONFIG
 
 FLAGS = ("ernie_config_path", "vocab_path", "init_checkpoint", "init_pretraining_params")
@@ -139,7 +140,7 @@ def test_a_network_is_read_from_a_checkpoint(places):
         training_flags("p", "", ["--train_set", "t", "--model", str(places["best"])])
 
 
-def test_from_a_model_to_predictions(model, data, tmp_path):
+def test_from_a_model_to_predictions(model, data, tmp_path, capsys):
     """Train, train on from the checkpoint with its head, evaluate it and predict with it, by the one flag."""
     short = {"for_cn": "false", "max_seq_len": 24, "batch_size": 8, "epoch": 1, "do_test": "false"}
     files = {"train_set": data / "train.tsv", "dev_set": data / "dev.tsv"}
@@ -151,5 +152,6 @@ def test_from_a_model_to_predictions(model, data, tmp_path):
     assert "--model" not in record["flag"]
     assert result_of(second).step == 5
     main("p", "classify", words(max_seq_len=24, dev_set=data / "dev.tsv", do_train="false", model=second / "best"))
-    printed, _ = infer("infer_classifyer.py", model=second / "best", predict_set=data / "test.tsv")
-    assert len(printed.splitlines()) == 7
+    capsys.readouterr()
+    prediction.main("p", TASKS["infer_classifyer.py"], words(model=second / "best", predict_set=data / "test.tsv"))
+    assert len(capsys.readouterr().out.splitlines()) == 7
