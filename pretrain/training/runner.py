@@ -68,8 +68,9 @@ def run(args: Args) -> int:
     bar = runtime.on_terminal() and ranks.size == 1
     file = log_path(args.run.log_file, args.run.checkpoints if args.train_mode else None)
     log_setup.setup(file if ranks.first else None, bar=bar and not fills, everything=args.run.verbose)
+    pretrainer = Pretrainer(args, bar)  # what is wrong with the settings is said before there is a log file
     log_values(log, args.values(), args.ignored, changed(args.values(), GROUPS.values()))
-    pretrainer = Pretrainer(args, bar)
+    pretrainer.config.print_config()
     if fills:
         from pretrain.training.predict_mask import fill_all
 
@@ -95,7 +96,6 @@ class Pretrainer:
         self.place = runtime.place(args.run.use_cuda)
         self.precision = args.train.precision(self.place)
         self.config = ErnieConfig(model.ernie_config_path)
-        self.config.print_config()
         self.config.check_positions(model.max_seq_len)
         self.tokenizer = build_tokenizer(model.tokenizer, model.vocab_path, model.do_lower_case, False, model.sp_model)
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
