@@ -1,7 +1,7 @@
 """How the records of two runs differ: nested dicts of plain values, entry by entry.
 
 for difference in differences(stored, new):
-    print(difference)                         # flag.--epoch was 3, now 4
+    print(difference)                         # data.train.tsv was 3, now 4
 """
 
 from __future__ import annotations

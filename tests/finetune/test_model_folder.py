@@ -140,7 +140,7 @@ def test_a_network_is_read_from_a_checkpoint(places):
         training_flags("p", "", ["--train_set", "t", "--model", str(places["best"])])
 
 
-def test_from_a_model_to_predictions(model, data, tmp_path, capsys):
+def test_from_a_model_to_predictions(model, data, tmp_path):
     """Train, train on from the checkpoint with its head, evaluate it and predict with it, by the one flag."""
     short = {"for_cn": "false", "max_seq_len": 24, "batch_size": 8, "epoch": 1, "do_test": "false"}
     files = {"train_set": data / "train.tsv", "dev_set": data / "dev.tsv"}
@@ -152,6 +152,7 @@ def test_from_a_model_to_predictions(model, data, tmp_path, capsys):
     assert "--model" not in record["flag"]
     assert result_of(second).step == 5
     main("p", "classify", words(max_seq_len=24, dev_set=data / "dev.tsv", do_train="false", model=second / "best"))
-    capsys.readouterr()
-    prediction.main("p", TASKS["infer_classifyer.py"], words(model=second / "best", predict_set=data / "test.tsv"))
-    assert len(capsys.readouterr().out.splitlines()) == 7
+    out = tmp_path / "out.tsv"
+    given = {"model": second / "best", "predict_set": data / "test.tsv", "output": out}
+    prediction.main("p", TASKS["infer_classifyer.py"], words(**given))
+    assert len(out.read_text(encoding="utf8").splitlines()) == 1 + 7
