@@ -38,7 +38,7 @@ def test_a_meter_counts_the_bytes_of_the_file_on_the_disk(tmp_path, suffix, pack
             seen.append(meter.position())
     size = path.stat().st_size
     assert seen == sorted(seen)
-    assert 0 < seen[0] < size
+    assert 0 < seen[0] <= size  # bzip2 unpacks all of so little at once
     assert seen[-1] <= size == meter.position()
 
 
