@@ -1,7 +1,6 @@
 """Sentence and token embeddings of a file of rows.
 
-    python ernie_encoder.py --ernie_config_path MODEL/ernie_config.json --vocab_path MODEL/vocab.txt \
-        --init_pretraining_params MODEL/params --data_set rows.tsv --output_dir embeddings
+python ernie_encoder.py --model MODEL --data_set rows.tsv --output_dir embeddings
 """
 
 import sys

@@ -1,7 +1,6 @@
 """Fine-tune, evaluate and predict: sentence classification.
 
-    python run_classifier.py --ernie_config_path MODEL/ernie_config.json --vocab_path MODEL/vocab.txt \
-        --init_pretraining_params MODEL/params --train_set train.tsv --dev_set dev.tsv --num_labels 2
+python run_classifier.py --model MODEL --train_set train.tsv --dev_set dev.tsv --num_labels 2
 """
 
 import sys

@@ -1,7 +1,6 @@
 """Fine-tune, evaluate and predict: extractive reading comprehension.
 
-    python run_mrc.py --ernie_config_path MODEL/ernie_config.json --vocab_path MODEL/vocab.txt \
-        --init_pretraining_params MODEL/params --train_set train.json --dev_set dev.json
+python run_mrc.py --model MODEL --train_set train.json --dev_set dev.json
 """
 
 import sys

@@ -1,7 +1,6 @@
 """Fine-tune, evaluate and predict: sequence labelling.
 
-    python run_sequence_labeling.py --ernie_config_path MODEL/ernie_config.json --vocab_path MODEL/vocab.txt \
-        --init_pretraining_params MODEL/params --train_set train.tsv --dev_set dev.tsv --num_labels 7 \
+    python run_sequence_labeling.py --model MODEL --train_set train.tsv --dev_set dev.tsv --num_labels 7 \
         --label_map_config label_map.json --chunk_scheme IOB
 """
 

@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmark.build_data import PlainBuilder, lines_of, make_text  # noqa: E402
 from benchmark.parts.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.plain_sentences import fit, flat, gathered, head, in_halves, packed, size  # noqa: E402
 from benchmark.reader import one_core  # noqa: E402
 from pretrain import TASKS  # noqa: E402
 from pretrain.build_vocab import build, count_words  # noqa: E402
@@ -69,16 +70,6 @@ def make_titled(path, connectives):
     entries = [{"connective": word, "sense": "any", "place": "sentence"} for word in words]
     write_file(connectives, json.dumps({"words": SPAN, "connectives": entries}, ensure_ascii=False).encode())
     return words
-
-
-def flat(words):
-    """The pieces of words."""
-    return [piece for word in words for piece in word]
-
-
-def size(sentences):
-    """Pieces of sentences."""
-    return sum(len(word) for words in sentences for word in words)
 
 
 class PlainTasks(PlainBuilder):
@@ -308,54 +299,6 @@ class PlainTasks(PlainBuilder):
             if len(words) >= QUERY_WORDS and ids != whole:
                 return words
         return None
-
-
-def fit(words, most):
-    """A sentence in parts of at most `most` pieces, cut between words."""
-    parts, count = [[]], 0
-    for word in words:
-        if count + len(word) > most:
-            parts.append([])
-            count = 0
-        parts[-1].append(word)
-        count += len(word)
-    return parts
-
-
-def head(words, room):
-    """The first words, of at most `room` pieces; of a longer word its first pieces."""
-    return fit(words, room)[0] or [words[0][:room]]
-
-
-def packed(sentences, most):
-    """Sentences in lists of at most `most` pieces."""
-    found, count = [], most + 1
-    for part in (part for words in sentences for part in fit(words, most)):
-        if count + size([part]) > most:
-            found.append([])
-            count = 0
-        found[-1].append(part)
-        count += size([part])
-    return found
-
-
-def in_halves(sentences):
-    """Sentences in two lists, as even as can be."""
-    total, passed, gaps = size(sentences), 0, []
-    for words in sentences[:-1]:
-        passed += size([words])
-        gaps.append(abs(2 * passed - total))
-    border = 1 + gaps.index(min(gaps)) if gaps else 1
-    return [part for part in (sentences[:border], sentences[border:]) if part]
-
-
-def gathered(sentences, place, room):
-    """Behind the last sentence that fits; one at least."""
-    end, count = place + 1, size([sentences[place]])
-    while end < len(sentences) and count + size([sentences[end]]) <= room:
-        count += size([sentences[end]])
-        end += 1
-    return end
 
 
 def check(plan, words, path, folder):

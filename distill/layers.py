@@ -25,7 +25,8 @@ from distill.shrink import encoder_of
 from ernie.checkpoint import load_params, params_digest
 from ernie.config import ErnieConfig
 from ernie.foreign import encoder_shapes
-from ernie.modeling import ErnieEncoder, Linear, attention_bias, frozen
+from ernie.layers import Linear, frozen
+from ernie.modeling import ErnieEncoder, attention_bias
 from propeller.errors import UserError
 from propeller.train.program import FROZEN
 

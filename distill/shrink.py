@@ -1,8 +1,7 @@
 """A Transformer student: some layers of a teacher, as a model directory to fine-tune or distil from.
 
     python -m distill.shrink output/teacher/best student/model --layers 2,5
-    python -m finetune student --ernie_config_path student/model/ernie_config.json \
-        --vocab_path student/model/vocab.txt --init_pretraining_params student/model/params ...
+    python -m finetune student --model student/model ...
 
 Embeddings, the pooler and the layers that are named are taken as they are (Sanh et al. 2019, section 3, takes one of
 two). The teacher is a checkpoint or a model directory.

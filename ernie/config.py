@@ -18,8 +18,11 @@ from typing import Any
 from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
 from propeller.files import write_file
+from propeller.log import IN_FILE
 
 log = logging.getLogger("ernie.config")
+
+CHECKPOINT, NETWORK = "checkpoint.json", "ernie_config"  # the record of a checkpoint, and its entry of the network
 
 # Names that paddle.nn.functional offers and that are a plain function of one tensor; "gelu" is the exact (erf) form.
 ACTIVATIONS = (
@@ -110,10 +113,10 @@ class KeptConfig:
         write_file(Path(path), (json.dumps(self._values, indent=2, sort_keys=True) + "\n").encode())
 
     def print_config(self) -> None:
-        """Log every key, in order, in the 2019 form."""
+        """Log every key, in order, in the 2019 form: for the log file."""
         for key, value in sorted(self._values.items()):
-            log.info("%s: %s", key, value)
-        log.info("------------------------------------------------")
+            log.info("%s: %s", key, value, extra=IN_FILE)
+        log.info("------------------------------------------------", extra=IN_FILE)
 
 
 class ErnieConfig(KeptConfig):
@@ -288,7 +291,10 @@ class ErnieConfig(KeptConfig):
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON object in ``path``; a key given twice is an error, since one of the two would be lost in silence."""
+    """The JSON object in ``path``, of a ``checkpoint.json`` that of its network.
+
+    A key given twice is an error, since one of the two would be lost in silence.
+    """
 
     def unique(pairs):
         keys = [key for key, _ in pairs]
@@ -307,4 +313,8 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path}: not UTF-8 text at byte {error.start}: {remedy(path, error.object)}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no JSON object: give the model's ernie_config.json")
-    return values
+    if Path(path).name != CHECKPOINT:
+        return values
+    if not isinstance(values.get(NETWORK), dict):
+        raise UserError(f"{path}: does not say what network it is of: give the model's ernie_config.json")
+    return values[NETWORK]

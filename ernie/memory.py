@@ -10,6 +10,7 @@ Programs (some 400 MiB on a CPU), the batches that wait in the queue and the wor
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from collections.abc import Sequence
@@ -151,6 +152,7 @@ def training_line(
     recompute: bool = False,
     fused: bool = False,
     masked_share: float = 0.0,
+    most_windows: int = 1,
 ) -> str:
     """The line of 2019's logs on the memory of a training process, in MiB, which 2019 calls MB.
 
@@ -164,6 +166,7 @@ def training_line(
         in_tokens: whether batch_size counts tokens, padding too.
         half, on_gpu, accumulate, recompute, fused: see ``Setting``.
         masked_share: part of the tokens that a masked-LM head predicts.
+        most_windows: rows that an example may be read in; the range is then from one row each to so many.
     """
     rows = max(batch_size // max_seq_len, 1) if in_tokens else batch_size
     setting = Setting(
@@ -176,8 +179,12 @@ def training_line(
         fused=fused,
         masked=round(masked_share * rows * max_seq_len),
     )
-    total = estimate(config, setting)["total"][0] / MIB
-    return f"Theoretical memory usage in training: {total * (1 - SPREAD):.3f} - {total * (1 + SPREAD):.3f} MB"
+    most = dataclasses.replace(setting, batch_size=rows * most_windows)
+    low, high = (estimate(config, each)["total"][0] / MIB for each in (setting, most))
+    line = f"Theoretical memory usage in training: {low * (1 - SPREAD):.3f} - {high * (1 + SPREAD):.3f} MB"
+    if most_windows == 1:
+        return line
+    return f"{line}, from batches of texts of one window to batches whose texts all have {most_windows} (--max_windows)"
 
 
 def table(config: ErnieConfig, setting: Setting) -> list[str]:

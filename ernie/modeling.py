@@ -10,111 +10,20 @@ checkpoints use, so Programs built apart share their variables through the scope
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ernie.layers import LayerNorm, Linear, add_bias, parameter, truncated_normal
 from propeller.errors import UserError
-from propeller.train.program import FROZEN
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
 
 ENCODER_FEATURES = ("src_ids", "sent_ids", "pos_ids", "task_ids", "input_mask")
-
-
-_FROZEN: ContextVar[bool] = ContextVar("frozen", default=False)
-
-
-@contextlib.contextmanager
-def frozen() -> Iterator[None]:
-    """Layers that are made here get weights of names of their own (``FROZEN``), which are not trained or stored."""
-    token = _FROZEN.set(True)
-    try:
-        yield
-    finally:
-        _FROZEN.reset(token)
-
-
-def _parameter(layer, name, shape, initializer):
-    name = f"{name}{FROZEN}" if _FROZEN.get() else name
-    attr = paddle.ParamAttr(name=name, initializer=initializer, trainable=not _FROZEN.get())
-    return layer.create_parameter(shape, attr=attr)
-
-
-def truncated_normal(config: ErnieConfig) -> nn.initializer.Initializer:
-    """The 2019 initialiser: normal with ``initializer_range`` as its deviation, redrawn beyond two deviations."""
-    return nn.initializer.TruncatedNormal(std=config.initializer_range)
-
-
-class Linear(nn.Layer):
-    """``x @ weight + bias`` with the 2019 names ``<name>.w_0`` [in, out] and ``<name>.b_0`` [out].
-
-    Args:
-        name: the fully connected layer's name; or give ``weight_name`` and ``bias_name``.
-        act: name of a function in ``paddle.nn.functional``, or None.
-    """
-
-    def __init__(
-        self,
-        config: ErnieConfig,
-        size_in: int,
-        size_out: int,
-        name: str | None = None,
-        weight_name: str | None = None,
-        bias_name: str | None = None,
-        act: str | None = None,
-    ) -> None:
-        super().__init__()
-        self.weight = _parameter(self, weight_name or f"{name}.w_0", [size_in, size_out], truncated_normal(config))
-        self.bias = _parameter(self, bias_name or f"{name}.b_0", [size_out], nn.initializer.Constant(0.0))
-        self.act = getattr(F, act) if act else None
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """x: [..., in] -> [..., out]."""
-        x = add_bias(paddle.matmul(x, self.weight), self.bias, self.training)
-        return self.act(x) if self.act else x
-
-
-def add_bias(x: paddle.Tensor, bias: paddle.Tensor, training: bool) -> paddle.Tensor:
-    """``x + bias`` for x [tokens, n] or [..., n].
-
-    While training on a CPU the bias of a flat x is added as ``ones[tokens, 1] @ bias[1, n]``: the sum is bit for bit
-    the same, but its gradient is a matrix product, where the gradient of a broadcast addition is a slow reduction.
-    """
-    on_cpu = paddle.get_device() == "cpu"
-    if x.dtype != bias.dtype:  # the product was computed in half precision
-        # A GPU goes on in it. On a CPU the sum is float32: the gradient of a bias is a sum over all tokens, which in
-        # bf16 is slow and loses digits there, and the gradient of a bf16 product with a constant crashes.
-        return x.astype(bias.dtype) + bias if on_cpu else x + bias.astype(x.dtype)
-    if training and len(x.shape) == 2 and on_cpu:
-        ones = paddle.ones_like(x[:, :1])
-        ones.stop_gradient = True
-        return x + paddle.matmul(ones, bias.reshape([1, -1]))
-    return x + bias
-
-
-class LayerNorm(nn.Layer):
-    """Layer normalisation over the last axis with the 2019 names ``<name>_scale`` and ``<name>_bias``, both [hidden].
-
-    Args:
-        initial_bias: 0.0 everywhere, but for the masked-LM transform of ERNIE 2.0, which starts at 1.0.
-    """
-
-    def __init__(self, config: ErnieConfig, name: str, initial_bias: float = 0.0) -> None:
-        super().__init__()
-        self.scale = _parameter(self, f"{name}_scale", [config.hidden_size], nn.initializer.Constant(1.0))
-        self.bias = _parameter(self, f"{name}_bias", [config.hidden_size], nn.initializer.Constant(initial_bias))
-        self.epsilon = config.layer_norm_eps
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """x: [..., hidden] -> the same shape."""
-        return F.layer_norm(x, x.shape[-1:], self.scale, self.bias, self.epsilon)
 
 
 class SelfAttention(nn.Layer):
@@ -202,7 +111,7 @@ class Embeddings(nn.Layer):
 class _Table(nn.Layer):
     def __init__(self, config, name, rows) -> None:
         super().__init__()
-        self.weight = _parameter(self, name, [rows, config.hidden_size], truncated_normal(config))
+        self.weight = parameter(self, name, [rows, config.hidden_size], truncated_normal(config))
 
     def forward(self, ids):
         return F.embedding(ids, self.weight)
@@ -308,13 +217,13 @@ class MaskedLMHead(nn.Layer):
         hidden = config.hidden_size
         self.transform = Linear(config, hidden, hidden, "mask_lm_trans_fc", act=config.hidden_act)
         self.norm = LayerNorm(config, "mask_lm_trans_layer_norm", norm_bias)
-        self.output_bias = _parameter(self, "mask_lm_out_fc.b_0", [config.vocab_size], nn.initializer.Constant(0.0))
+        self.output_bias = parameter(self, "mask_lm_out_fc.b_0", [config.vocab_size], nn.initializer.Constant(0.0))
         self.shared = weight_sharing
         self._fused = lambda: encoder.skips_padding  # the encoder itself would become a part of the head
         if weight_sharing:
             self.output_weight = encoder.word_embedding
         else:
-            self.output_weight = _parameter(
+            self.output_weight = parameter(
                 self, "mask_lm_out_fc.w_0", [hidden, config.vocab_size], truncated_normal(config)
             )
 

@@ -59,7 +59,8 @@ def flags_of(name: str) -> TaskFlags:
         task = task_class(name)
         return TaskFlags(_first_line(task), task.flags, None)
     flags = importlib.import_module(f"{room}.flags")
-    return TaskFlags(_first_line(flags.FLAGS), flags.FLAGS, getattr(flags, "PREDICTION", None))
+    about = getattr(flags, "ABOUT", None) or _first_line(flags.FLAGS)
+    return TaskFlags(about, flags.FLAGS, getattr(flags, "PREDICTION", None))
 
 
 def _first_line(value: object) -> str:
@@ -73,6 +74,8 @@ def legacy_flags() -> Iterator[tuple[str, Field]]:
         if importlib.util.find_spec(f"{room}.flags") is None:
             continue
         group = importlib.import_module(f"{room}.flags").FLAGS
+        if group is None:
+            continue
         title = group.__doc__.partition(":")[0]
         for entry in fields(group):
             if entry.metadata.get("facts", {}).get("legacy"):

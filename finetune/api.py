@@ -89,7 +89,8 @@ def train(task: str, model: str | None = None, **flags: Any) -> RunResult:
 
     Args:
         task: name in ``finetune.TASKS``.
-        model: a model directory: short for ``ernie_config_path``, ``vocab_path`` and ``init_pretraining_params``.
+        model: the directory of a model or a checkpoint: short for ``ernie_config_path``, ``vocab_path`` and
+            ``init_pretraining_params`` (``init_checkpoint`` for a fine-tuned checkpoint).
         flags: the flags of the script by name, without dashes: ``learning_rate=1e-5``, ``epoch=3``.
 
     Returns:
@@ -110,20 +111,8 @@ def train(task: str, model: str | None = None, **flags: Any) -> RunResult:
     cls = task_class(task)
     if not cls.trains:
         raise UserError(f"the task {task!r} has nothing to train: use finetune.load")
-    if model is not None:
-        flags = {**_files_of_model(Path(model)), **flags}
-    args = from_keywords(flags, cls.flags)
+    args = from_keywords({"model": model, **flags}, cls.flags)
     return run(cls, args._replace(ranks=distribution.start()))
-
-
-def _files_of_model(folder: Path) -> dict[str, str]:
-    names = {"ernie_config_path": "ernie_config.json", "vocab_path": "vocab.txt", "init_pretraining_params": "params"}
-    for name in names.values():
-        if not (folder / name).exists():
-            raise UserError(
-                f"{folder}: has no {name}: give a model directory, or convert one (python -m ernie.convert)"
-            )
-    return {flag: str(folder / name) for flag, name in names.items()}
 
 
 class Predictor:

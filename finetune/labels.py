@@ -107,8 +107,8 @@ def _check_fractions(path, counts):
     if all(map(math.isfinite, numbers)) and any(number != int(number) for number in numbers):
         odd = next(word for word in counts if _number(word) != int(_number(word)))
         raise UserError(
-            f"{path}: its labels are numbers such as {odd}: give --is_classify false --is_regression true "
-            "--num_labels 1 --metric pearson_and_spearman, or a --label_map_config if they are classes"
+            f"{path}: its labels are numbers such as {odd}: give --is_regression true, or a "
+            "--label_map_config if they are classes"
         )
 
 

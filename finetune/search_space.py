@@ -16,7 +16,7 @@ from typing import Any
 from finetune.training.args import GROUPS
 from propeller.errors import UserError
 
-NOT_TRIED = frozenset(("checkpoints", "overwrite", "do_train", "do_val", "dev_set", "best_metric", "log_file"))
+NOT_TRIED = frozenset(("checkpoints", "overwrite", "do_train", "do_val", "dev_set", "best_metric", "log_file", "model"))
 
 
 @dataclass(frozen=True)

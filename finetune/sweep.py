@@ -62,10 +62,16 @@ def main(argv: Sequence[str]) -> int:
     sweep = Sweep(argv[0], from_values(SweepArgs, values), given)
     runtime.prepare()
     from propeller import log as log_setup
+    from propeller.train.args import log_path
 
-    log_setup.setup(given.get("log_file"), bar=False)
+    log_setup.setup(log_path(given.get("log_file"), given["checkpoints"]), bar=False)
     print(sweep.run())
     return 0
+
+
+def _that_count(flags):
+    """Flags without those of what is printed and, as no test set is predicted, where to."""
+    return {name: value for name, value in flags.items() if name not in ("verbose", "log_file", "test_save")}
 
 
 class Sweep:
@@ -124,12 +130,13 @@ class Sweep:
         storage = optuna.storages.JournalStorage(backend)
         study = optuna.create_study(storage=storage, study_name=self.task, direction="maximize", load_if_exists=True)
         files = [self.given["train_set"], *split(self.given["dev_set"])]
-        of_run = {name: value for name, value in self.given.items() if name not in ("verbose", "log_file")}
-        record = {"space": plain_space(self.space), "flags": of_run, "data": [file_digest(path) for path in files]}
+        digests = [file_digest(path) for path in files]
+        record = {"space": plain_space(self.space), "flags": _that_count(self.given), "data": digests}
         record = json.loads(json.dumps(record))
-        from propeller.train.saver import first_difference
+        from propeller.train.differences import first_difference
 
-        difference = first_difference(study.user_attrs.get("record", record), record)
+        before = study.user_attrs.get("record", record)
+        difference = first_difference({**before, "flags": _that_count(before["flags"])}, record)
         if difference:
             raise UserError(f"{self.folder}: holds another sweep: {difference}; give another --checkpoints")
         study.set_user_attr("record", record)

@@ -143,7 +143,7 @@ class FinetuneTask(Model):
         return self.encoder.pool(self.encoder(features))
 
     @classmethod
-    def memory_line(cls, config: Any, **setting: Any) -> str | None:
+    def memory_line(cls, config: Any, spec: ModelSpec, **setting: Any) -> str | None:
         """The line of the log on memory, see ``ernie.memory.training_line``; None for networks it does not know."""
         return training_line(config, **setting)
 
@@ -183,6 +183,10 @@ class FinetuneTask(Model):
     @classmethod
     def check(cls, spec: ModelSpec) -> None:
         """Raise UserError where settings do not go together, or do not go with labels and number of classes."""
+
+    @classmethod
+    def check_settings(cls, spec: ModelSpec) -> None:
+        """The part of ``check`` that needs no labels: it comes before a training file is opened. Raises UserError."""
 
     @classmethod
     def metric(cls, settings: Any) -> str | None:

@@ -10,8 +10,8 @@ three, for a task list (train.py --task_list); pretrain/tasks/ has a file for ev
 
 Text is plain (UTF-8, a blank line between documents), JSON (`text`, `title`; lines or an array), WikiExtractor's <doc>,
 or a table with a header, as it is or compressed; docs/data.md shows each. The same text, flags and --seed give the same
-bytes, however many processes. Killed midway, the same command goes on with the files that are not done. What is wrong
-with the input is one line, file, line and remedy, and exit status 2; --on_bad skip leaves it out and counts it.
+bytes, however many processes. Killed midway, the same command goes on where it was, within a large file too. What is
+wrong with the input is one line, file, line and remedy, and exit status 2; --on_bad skip leaves it out and counts it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pretrain.corpus.builder import FILES, Plan, build_file, check_records, fact
 from pretrain.corpus.documents import FORMATS
 from pretrain.corpus.engines import Processes, over_ray
 from pretrain.corpus.instances import PAIRS
+from pretrain.corpus.progress import Progress
 from pretrain.corpus.segment import SEGMENTERS
 from pretrain.corpus.shard_folder import Folder
 from propeller.errors import UserError, exit_on_user_error
@@ -140,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if missing:
             for part in folder.parts:
                 part.unlist()
-        for path, made in _build(missing, names, plan, folder.path, args):
+        done = {path: _size(path) for path in paths if path not in missing}
+        for path, made in _build(missing, names, plan, folder.path, args, done):
             _keep(records, names[path], made)
             counts = [record["stats"] for record in made.values()]
             instances = sum(each.get("instances", 0) for each in counts)
@@ -166,11 +168,17 @@ def _keep(records, name, found):
         records[task][name] = record
 
 
-def _build(paths, names, plan, folder, args):
-    """(path, {task: record}) of each file."""
+def _size(path):
+    return Path(path).stat().st_size
+
+
+def _build(paths, names, plan, folder, args, done):
+    """(path, {task: record}) of each file. done: path -> bytes, of the files that need not be built."""
     if not paths:
         return
-    tell = _teller()
+    tell, begun = _teller(), sum(done.values())
+    sizes = {path: _size(path) for path in paths}
+    progress = Progress(begun + sum(sizes.values()), log)
     if args["engine"] == "ray":
         given = {str(Path(path).resolve()): path for path in paths}
         files = {name: str(Path(path).resolve()) for name in FILES if (path := getattr(plan, name))}
@@ -178,11 +186,23 @@ def _build(paths, names, plan, folder, args):
         tasks = [(path, names[given[path]], plan, str(folder.resolve())) for path in given]
         for path, made, problems in over_ray(tasks, args["ray_address"], args["num_workers"], TOLD):
             tell(given[path], problems)
+            begun += sizes[given[path]]
+            progress.at(begun, given[path])
             yield given[path], made
         return
+
+    def told(path, before):
+        def tell_of_block(end, problems):
+            tell(path, problems)
+            progress.at(before + end, path)
+
+        return tell_of_block
+
     with Processes(args["num_workers"]) as run:
         for path in paths:
-            yield path, build_file(path, names[path], plan, folder, run, lambda _, found, of=path: tell(of, found))
+            progress.at(begun, path)
+            yield path, build_file(path, names[path], plan, folder, run, told(path, begun))
+            begun += sizes[path]
 
 
 def _teller():

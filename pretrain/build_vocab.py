@@ -8,8 +8,9 @@ which always stand alone) as ## inside of one; then longer pieces, up to --size,
 beside each other most often in words (Sennrich et al. 2016, which is how BERT-like vocabularies are commonly trained;
 the `tokenizers` library does the same, but breaks ties differently in every process). Text is read as
 pretrain.build_data reads it; give --segmenter pre-segmented where words stand apart and may have tags, which are then
-no text. The same input gives the same vocabulary. Memory grows with the number of different words, at most
---max_words: rare ones are forgotten beyond it.
+no text. The same input gives the same vocabulary, however many processes count. Memory grows with the number of
+different words, at most --max_words: rare ones are forgotten beyond it. A line of the log every ten seconds says how
+far it is. Stopped midway, the same command goes on with the counts of OUTPUT.counts, which it writes every minute.
 """
 
 from __future__ import annotations
@@ -17,56 +18,26 @@ from __future__ import annotations
 import argparse
 import heapq
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain.build_data import input_files
-from pretrain.corpus.documents import FORMATS, Source, documents
-from pretrain.corpus.segment import Segmenter, build_segmenter
+from pretrain.corpus.counting import SavedCounts, count_words
+from pretrain.corpus.documents import FORMATS, Source
+from pretrain.corpus.progress import EVERY
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import write_file
 from propeller.flags import FlagParser, boolean
-from tokenization import BasicTokenizer
+from propeller.runtime import cores
 from tokenization_basic import char_kind
 
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
 MERGED_WORDS = 200_000
+SMALL = 1 << 21  # bytes that one process counts
 LONGEST = 100  # characters of a word; longer ones are [UNK] to the tokenizer
 log = logging.getLogger("ernie.pretrain")
-
-
-def count_words(
-    paths: Iterable[str | Path],
-    source: Source = Source(),  # noqa: B008  (frozen)
-    do_lower_case: bool = True,
-    segmenter: Segmenter | None = None,
-    max_words: int = 4_000_000,
-) -> Counter:
-    """How often each word of BasicTokenizer is in the files. Raises UserError: file, line, remedy."""
-    basic = BasicTokenizer(do_lower_case)
-    counts: Counter = Counter()
-    for path in paths:
-        for document in documents(path, source):
-            texts = document.paragraphs
-            if segmenter:
-                try:
-                    found = segmenter.paragraphs(texts)
-                except UserError as error:
-                    raise UserError(f"{path}, line {document.line}: document: {error}") from error
-                texts = ["".join(sentence.words) for paragraph in found for sentence in paragraph]
-            for text in texts:
-                counts.update(basic.tokenize(text))
-        if len(counts) > max_words:
-            _forget(counts, max_words)
-    return counts
-
-
-def _forget(counts, most):
-    """Half of `most` words stay, the more frequent ones, of equal ones the earlier."""
-    kept = counts.most_common(most // 2)
-    counts.clear()
-    counts.update(dict(kept))
 
 
 def build(counts: Counter, size: int, min_count: int = 2) -> list:
@@ -102,7 +73,11 @@ def _longer_pieces(counts, kept, room, min_count) -> list:
     words = sorted(words, key=lambda item: (-item[1], item[0]))[:MERGED_WORDS]
     merges = _Merges([word for word, _ in words], [count for _, count in words])
     found: dict[str, None] = {}
+    told = time.monotonic()
     while len(found) < room:
+        if time.monotonic() - told > EVERY:
+            told = time.monotonic()
+            log.info("pieces: %d of %d", len(found), room)
         pair, count = merges.best()
         if count < min_count:
             break
@@ -180,18 +155,26 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--segmenter", default="none", choices=("none", "pre-segmented"), help="whether words have tags (default none)"
     )
+    parser.add_argument(
+        "--num_workers", type=int, default=cores(), help="processes; 0: this one alone (default: cores)"
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the vocabulary."""
     args = arguments().parse_args(argv)
-    segmenter = build_segmenter(args.segmenter) if args.segmenter != "none" else None
-    source = Source(format=args.format, text_field=args.text_field)
-    counts = count_words(input_files(args.input), source, args.do_lower_case, segmenter, args.max_words)
-    tokens = build(counts, args.size, args.min_count)
+    if args.num_workers < 0:
+        raise UserError(f"--num_workers {args.num_workers}: give 0 or more")
+    source, paths = Source(format=args.format, text_field=args.text_field), input_files(args.input)
+    # Processes take a second to begin, in which this one counts as much.
+    workers = args.num_workers if sum(Path(path).stat().st_size for path in paths) > SMALL else 0
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+    saved = SavedCounts(f"{args.output}.counts")
+    counts = count_words(paths, source, args.do_lower_case, args.segmenter, args.max_words, workers, saved)
+    tokens = build(counts, args.size, args.min_count)
     write_file(args.output, "".join(f"{token}\n" for token in tokens).encode())
+    saved.remove()
     known = set(tokens)
     unknown = sum(count for word, count in counts.items() if not all(c in known or f"##{c}" in known for c in word))
     cjk = sum(len(token) == 1 and char_kind(token) == "cjk" for token in tokens)

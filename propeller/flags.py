@@ -17,11 +17,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields
 from typing import Any, Callable, NoReturn, TypeVar, cast
 
 from propeller.errors import UserError
+from propeller.log import IN_FILE
 
 Group = TypeVar("Group")
 TRUE, FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
@@ -143,11 +144,35 @@ def from_values(group: type[Group], values: Mapping[str, Any]) -> Group:
     return group(**{entry.name: values[entry.name] for entry in fields(cast(Any, group))})
 
 
-def log_values(log: logging.Logger, values: Mapping[str, Any], ignored: Mapping[str, str] | None = None) -> None:
-    """Log flags, name -> value, sorted, a line each, as in 2019; then those given that have no effect, name -> why."""
-    log.info("-----------  Configuration Arguments -----------")
+def changed(given: Mapping[str, Any], groups: Iterable[type | None]) -> dict[str, Any]:
+    """Of flags, name -> value, those with another value than their default, in the order of their declaration."""
+    entries = [entry for group in groups if group for entry in fields(cast(Any, group))]
+    defaults = {entry.name: entry.default for entry in entries if entry.name in given}
+    return {name: given[name] for name, default in defaults.items() if given[name] != default}
+
+
+def log_values(
+    log: logging.Logger,
+    values: Mapping[str, Any],
+    ignored: Mapping[str, str] | None = None,
+    shown: Mapping[str, Any] | None = None,
+) -> None:
+    """Log flags, sorted, a line each, as in 2019: for the log file (``propeller.log.IN_FILE``).
+
+    Args:
+        log: where to.
+        values: name -> value of every flag.
+        ignored: name -> why, of those given that have no effect.
+        shown: those that everybody is shown, in one line.
+    """
+    log.info("-----------  Configuration Arguments -----------", extra=IN_FILE)
     for name, value in sorted(values.items()):
-        log.info("%s: %s", name, value)
-    log.info("------------------------------------------------")
+        log.info("%s: %s", name, value, extra=IN_FILE)
+    log.info("------------------------------------------------", extra=IN_FILE)
+    if shown:
+        words = (
+            f"--{name} {str(value).lower() if isinstance(value, bool) else value}" for name, value in shown.items()
+        )
+        log.info("flags: %s", " ".join(words))
     if ignored:
         log.info("without effect: %s", "; ".join(f"--{name} ({why})" for name, why in ignored.items()))

@@ -94,16 +94,19 @@ class LabelRule:
             if text not in self.mapping:
                 known = ", ".join(sorted(self.mapping, key=self.mapping.__getitem__)[:10])
                 raise ValueError(
-                    f"label {shorten(text)} is not in the label map ({known}); correct it or add it to the map"
+                    f"label {shorten(text)} is not in the label map ({known}); correct it, or give a "
+                    "--label_map_config that has it"
                 )
             return self.mapping[text]
         try:
             number = read_int(text)
         except ValueError:
-            raise ValueError(f"label {shorten(text)} is not an integer; correct it or give a label map") from None
+            raise ValueError(
+                f"label {shorten(text)} is not an integer; correct it, or give a --label_map_config"
+            ) from None
         if number < 0 or (self.num_labels is not None and number >= self.num_labels):
             allowed = "not negative" if self.num_labels is None else f"from 0 to {self.num_labels - 1}"
-            raise ValueError(f"label {number} is out of range; labels are {allowed}: correct it or num_labels")
+            raise ValueError(f"label {number} is out of range; labels are {allowed}: correct it or --num_labels")
         return number
 
     @staticmethod

@@ -12,6 +12,7 @@ from typing import Any
 from distill.students.config import StudentConfig, student_config
 from distill.students.networks import PREFIXES, make_network
 from ernie.config import ErnieConfig
+from finetune.spec import ModelSpec
 from finetune.task import FinetuneTask
 
 
@@ -40,6 +41,6 @@ class StudentNetworks(FinetuneTask):
         return self.encoder.pooled(features) if isinstance(self.config, StudentConfig) else super().pooled(features)
 
     @classmethod
-    def memory_line(cls, config: Any, **setting: Any) -> str | None:
+    def memory_line(cls, config: Any, spec: ModelSpec, **setting: Any) -> str | None:
         """None but for Transformer students: nothing of the others is worth a forecast."""
-        return None if isinstance(config, StudentConfig) else super().memory_line(config, **setting)
+        return None if isinstance(config, StudentConfig) else super().memory_line(config, spec, **setting)

@@ -45,7 +45,7 @@ class Student(Teaching, StudentNetworks, Classifier):
         return []
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
+    def check_settings(cls, spec: ModelSpec) -> None:
         if spec.metric in metrics.REGRESSION:
             raise UserError(f"--metric {spec.metric} is for numbers: train the task student_regression")
         if spec.settings.f1_average and spec.metric not in metrics.WITH_F1:
@@ -53,6 +53,10 @@ class Student(Teaching, StudentNetworks, Classifier):
                 f"--f1_average {spec.settings.f1_average}: --metric {spec.metric} has no F1: give --metric acc_and_f1, "
                 "or leave it out"
             )
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        cls.check_settings(spec)
         if spec.num_labels < 2:
             raise UserError(f"--num_labels must be at least 2 for classification, not {spec.num_labels}")
         cls.check_teaching(spec)

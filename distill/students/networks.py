@@ -18,7 +18,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ernie.modeling import Linear, truncated_normal
+from ernie.layers import Linear, truncated_normal
 
 PREFIXES = ("middle_fc", "conv_", "lstm_")  # of all parameters but the word embedding
 NOWHERE = -1e4  # in place of a state that a maximum must not take

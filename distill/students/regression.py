@@ -39,9 +39,13 @@ class StudentRegression(Teaching, StudentNetworks, Regression):
         return []
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
+    def check_settings(cls, spec: ModelSpec) -> None:
         if spec.metric not in metrics.REGRESSION:
             raise UserError(f"--metric {spec.metric} is for classes: of numbers it is {metrics.REGRESSION[0]}")
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        cls.check_settings(spec)
         if spec.num_labels != 1:
             raise UserError(f"--num_labels of a regression is 1, not {spec.num_labels}")
         if spec.label_map is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle.nn.functional as F
 
-from ernie.modeling import Linear
+from ernie.layers import Linear
 from finetune import metrics, task_class
 from finetune.classification.flags import ClassificationFlags
 from finetune.classification.windows import InWindows, check_windows, softmax
@@ -87,12 +87,16 @@ class Classifier(InWindows):
         return RankingClassifier if settings.metric in metrics.RANKING else Classifier
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
+    def check_settings(cls, spec: ModelSpec) -> None:
         check_settings(spec)
         if not spec.settings.is_classify:
             raise UserError("--is_classify false needs --is_regression true")
         if spec.metric in metrics.REGRESSION:
-            raise UserError(f"--metric {spec.metric} is for numbers: give --is_regression true --num_labels 1")
+            raise UserError(f"--metric {spec.metric} is for numbers: give --is_regression true")
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        cls.check_settings(spec)
         if spec.num_labels < 2:
             raise UserError(f"--num_labels must be at least 2 for classification, not {spec.num_labels}")
         if spec.metric in metrics.RANKING and spec.num_labels != 2:

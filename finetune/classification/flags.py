@@ -19,9 +19,14 @@ TUNING = ("none", "one", "per_label")
 class ClassificationFlags:
     """classification: classes or numbers, and how they are scored"""
 
-    metric: str = flag("simple_accuracy", "score of an evaluation", choices=tuple(METRICS), facts=EVERYWHERE)
+    metric: str = flag(
+        "simple_accuracy",
+        "score of an evaluation; of numbers pearson_and_spearman, whatever the default",
+        choices=tuple(METRICS),
+        facts=EVERYWHERE,
+    )
     is_classify: bool = flag(True, "classification, unless --is_regression is true", facts=EVERYWHERE)
-    is_regression: bool = flag(False, "regression: the label is a number; with pearson_and_spearman", facts=EVERYWHERE)
+    is_regression: bool = flag(False, "regression: the label is a number", facts=EVERYWHERE)
     f1_average: str | None = flag(
         None,
         "F1 of --metric acc_and_f1 and acc_and_f1_and_mrr: binary: of class 1 among the rows of classes 0 and 1, as "

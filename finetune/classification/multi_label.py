@@ -71,8 +71,8 @@ class MultiLabel(Classifier):
         return None
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
-        """Raise UserError where settings, labels and thresholds do not go together."""
+    def check_settings(cls, spec: ModelSpec) -> None:
+        """Raise UserError where settings do not go together."""
         settings = spec.settings
         if settings.is_regression or not settings.is_classify:
             raise UserError("--multi_label true classifies: leave --is_regression and --is_classify out")
@@ -86,6 +86,14 @@ class MultiLabel(Classifier):
         separator = settings.label_separator
         if not separator or set(separator) & set("\t\r\n"):
             raise UserError(f"--label_separator {separator!r}: give a text of one character or more without a tab")
+        if settings.tune_threshold != "none" and settings.threshold is not None:
+            raise UserError(f"--threshold {settings.threshold}: is tuned by --tune_threshold: leave one of them out")
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        """Raise UserError where settings, labels and thresholds do not go together."""
+        cls.check_settings(spec)
+        separator = spec.settings.label_separator
         for word in spec.label_map or ():
             if separator in word or word != word.strip():
                 raise UserError(
@@ -93,8 +101,6 @@ class MultiLabel(Classifier):
                     "with a blank: rename it, or give another --label_separator"
                 )
         thresholds_of(spec)
-        if settings.tune_threshold != "none" and settings.threshold is not None:
-            raise UserError(f"--threshold {settings.threshold}: is tuned by --tune_threshold: leave one of them out")
 
     @classmethod
     def reader_options(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Regression, one number per example: STS-B.
 
-python run_classifier.py --is_regression true --num_labels 1 --metric pearson_and_spearman --train_set train.tsv ...
+python run_classifier.py --is_regression true --train_set train.tsv ...
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle.nn.functional as F
 
-from ernie.modeling import Linear
+from ernie.layers import Linear
 from finetune import metrics, task_class
 from finetune.classification.classifier import check_settings, score_of
 from finetune.classification.flags import ClassificationFlags
@@ -70,10 +70,16 @@ class Regression(InWindows):
         return {"scores": Collected([self.text_logits(predictions, label), label["labels"]], compute)}
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
+    def check_settings(cls, spec: ModelSpec) -> None:
         check_settings(spec)
         if spec.metric not in metrics.REGRESSION:
-            raise UserError(f"--is_regression true needs --metric {metrics.REGRESSION[0]}, not {spec.metric}")
+            raise UserError(
+                f"--metric {spec.metric} is for classes: of numbers it is {metrics.REGRESSION[0]}: leave it out"
+            )
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        cls.check_settings(spec)
         if spec.num_labels != 1:
             raise UserError(f"--is_regression true needs --num_labels 1, not {spec.num_labels}")
         if spec.label_map is not None:
@@ -81,7 +87,8 @@ class Regression(InWindows):
 
     @classmethod
     def metric(cls, settings: Any) -> str | None:
-        return settings.metric
+        """The correlations where the flag has the default of classes."""
+        return metrics.REGRESSION[0] if settings.metric == ClassificationFlags.metric else settings.metric
 
     @classmethod
     def more_tests(cls, settings: Any) -> list[tuple[str, str]]:

@@ -85,6 +85,11 @@ class InWindows(FinetuneTask):
             return (logits.unsqueeze(0) + apart).max(axis=1)
 
     @classmethod
+    def memory_line(cls, config: Any, spec: ModelSpec, **setting: Any) -> str | None:
+        windows = windows_of(spec)
+        return super().memory_line(config, spec, **setting, most_windows=windows.most if windows else 1)
+
+    @classmethod
     def outputs_of(cls, logits: np.ndarray) -> dict[str, np.ndarray]:
         """What ``forward`` gives for logits, float32 [..., outputs]."""
         return {"logits": logits}

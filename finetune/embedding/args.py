@@ -8,16 +8,17 @@ Every flag of the 2019 script is taken, with its meaning and default.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+from ernie.model_folder import WEIGHTS, ModelFolder, look_into
 from finetune.checks import InputChecks
 from finetune.embedding.files import POOLINGS
 from finetune.prediction.args import PRECISION_HELP, ExportArgs, check_onnx
 from finetune.tables import TableFlags
 from propeller.errors import UserError
-from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, read_flags
+from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, changed, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
@@ -31,7 +32,7 @@ OF_THE_MODEL = ("init_pretraining_params", "init_checkpoint", "ernie_config_path
 
 
 @dataclass(frozen=True)
-class ModelArgs:
+class ModelArgs(ModelFolder):
     """model: weights with their configuration and vocabulary, or an inference model"""
 
     init_pretraining_params: str | None = flag(None, "params/ of a pre-trained model")
@@ -111,6 +112,10 @@ class EmbedArgs(NamedTuple):
         """name -> value of every flag."""
         return {name: value for group in (*self[:4], self.checks, self.tables) for name, value in asdict(group).items()}
 
+    def changed(self) -> dict[str, Any]:
+        """Of ``values`` those that differ from their defaults."""
+        return changed(self.values(), GROUPS.values())
+
 
 GROUPS = {
     "model": ModelArgs,
@@ -128,17 +133,31 @@ def parse(prog: str, description: str, argv: Sequence[str]) -> EmbedArgs:
     Raises:
         UserError: see ``finetune.training.args.read_flags``; flags that do not go together.
     """
-    usage = f"{prog} (--inference_model PATH | --init_pretraining_params PATH ...) --data_set PATH [flags]"
+    usage = f"{prog} (--model DIR | --init_pretraining_params PATH ...) --data_set PATH [flags]"
     parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
     for group in GROUPS.values():
         add_flags(parser, group)
     add_ignored(parser, IGNORED)
-    values = read_flags(parser, argv)
+    values = with_model(read_flags(parser, argv))
     made = {key: group(**{entry.name: values[entry.name] for entry in fields(group)}) for key, group in GROUPS.items()}
     args = EmbedArgs(**made, ignored=[name for name in IGNORED if values[name] is not MISSING])
     _check_model(args)
     _check_work(args)
     return args
+
+
+def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags with those that ``--model`` stands for, where they were not given.
+
+    Raises:
+        UserError: the directory lacks a part.
+    """
+    if not values["model"] or values["inference_model"]:
+        return dict(values)
+    found = look_into(values["model"])
+    if found.is_bundle and not any(values[name] for name in WEIGHTS):
+        return {**values, "inference_model": values["model"]}
+    return {**values, **found.filled(values, "init_checkpoint" if found.is_checkpoint else "init_pretraining_params")}
 
 
 def _check_model(args):
@@ -148,8 +167,8 @@ def _check_model(args):
     given = [f"--{name}" for name in sources if getattr(model, name)]
     if not given:
         raise UserError(
-            "no model: give --init_pretraining_params (a pre-trained model's params/), --init_checkpoint (a fine-tuned "
-            "checkpoint) or --inference_model"
+            "no model: give --model, the directory of a model, a checkpoint or an inference model (or "
+            "--init_pretraining_params, --init_checkpoint or --inference_model)"
         )
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} are both given: give the one to take the encoder from")

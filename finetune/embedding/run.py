@@ -40,7 +40,7 @@ def start(args: embed_args.EmbedArgs) -> int:
     """Run ernie_encoder.py with its flags; returns its exit status."""
     bar = runtime.on_terminal()
     log_setup.setup(args.data.log_file, bar=bar)
-    log_values(log, args.values())
+    log_values(log, args.values(), shown=args.changed())
     if args.ignored:
         why = "; ".join(f"--{name} ({embed_args.IGNORED[name]})" for name in args.ignored)
         log.info("without effect: %s", why)

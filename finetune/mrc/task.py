@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import paddle.nn.functional as F
 
-from ernie.modeling import Linear
+from ernie.layers import Linear
 from finetune.losses import divergence
 from finetune.mrc import answers as mrc_answers
 from finetune.mrc import unanswerable
@@ -131,11 +131,15 @@ class ReadingComprehension(FinetuneTask):
         return {"logits": WindowLogits(tensors)}
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
+    def check_settings(cls, spec: ModelSpec) -> None:
         for name in ("doc_stride", "max_query_length", "max_answer_length", "n_best_size"):
             if getattr(spec.settings, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(spec.settings, name)}")
         unanswerable.check(spec.settings)
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        cls.check_settings(spec)
 
     @classmethod
     def labels(cls, spec: ModelSpec) -> list[str]:

@@ -8,15 +8,16 @@ Every flag of the 2019 infer_classifyer.py is taken, with its meaning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+from ernie.model_folder import ModelFolder, look_into
 from finetune.checks import InputChecks
 from finetune.prediction.int8 import Int8
 from finetune.tables import TableFlags
 from propeller.errors import UserError
-from propeller.flags import DEVICE, FlagParser, add_flags, flag, read_flags
+from propeller.flags import DEVICE, FlagParser, add_flags, changed, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, runs_onnx
 from reader.tables.form import PLAIN, TableForm
 
@@ -27,7 +28,7 @@ PRECISION_HELP = (
 
 
 @dataclass(frozen=True)
-class ModelArgs:
+class ModelArgs(ModelFolder):
     """model: an inference model, or a checkpoint with its vocabulary. Settings that you leave out come from the
     model; for a checkpoint of the 2019 code, which stores none, the value in [] is used"""
 
@@ -117,8 +118,14 @@ class PredictArgs(NamedTuple):
 
     def values(self) -> dict[str, Any]:
         """name -> value of every flag."""
-        groups = [group for group in (*self[:4], self.checks, self.tables) if group is not None]
-        return {name: value for group in groups for name, value in asdict(group).items()} | self.task
+        return {name: value for group in self._groups() for name, value in asdict(group).items()} | self.task
+
+    def changed(self) -> dict[str, Any]:
+        """Of ``values`` those that differ from their defaults."""
+        return changed(self.values(), map(type, self._groups())) | self.task
+
+    def _groups(self):
+        return [group for group in (*self[:4], self.checks, self.tables) if group is not None]
 
 
 def int8_of(precision: str, export: ExportArgs, form: TableForm = PLAIN) -> Int8 | None:
@@ -141,7 +148,7 @@ def parse(
     Raises:
         UserError: see ``finetune.training.args.read_flags``; flags that do not go together.
     """
-    usage = f"{prog} (--inference_model PATH | --init_checkpoint PATH --vocab_path PATH) --predict_set PATH [flags]"
+    usage = f"{prog} (--model DIR | --init_checkpoint PATH --vocab_path PATH) --predict_set PATH [flags]"
     parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
     groups: dict[str, type | None] = {**GROUPS, "script": script_flags}
     for group in filter(None, groups.values()):
@@ -150,7 +157,7 @@ def parse(
     if task_flags and task_names:
         others = [entry.name for entry in fields(task_flags) if entry.name not in task_names]
         add_flags(parser, task_flags, optional=True, without=others)
-    values = read_flags(parser, argv)
+    values = with_model(read_flags(parser, argv))
     made: dict[str, Any] = {
         key: group(**{entry.name: values[entry.name] for entry in fields(group)}) if group else None
         for key, group in groups.items()
@@ -160,14 +167,30 @@ def parse(
     return args
 
 
+def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags with those that ``--model`` stands for, where they were not given.
+
+    Raises:
+        UserError: the directory lacks a part.
+    """
+    if not values["model"] or values["inference_model"]:
+        return dict(values)
+    found = look_into(values["model"])
+    if found.is_bundle and not values["init_checkpoint"]:
+        return {**values, "inference_model": values["model"]}
+    filled = found.filled(values, "init_checkpoint")
+    # What the weights say of themselves is found with them; a flag would be compared with it.
+    return {**values, **(filled if values["init_checkpoint"] else {"init_checkpoint": filled["init_checkpoint"]})}
+
+
 def is_of_prediction(entry: Field) -> bool:
     """Whether a flag of a task has an effect on predictions."""
     return entry.metadata.get("facts", {}).get("prediction", True)
 
 
 def source_of(argv: Sequence[str]) -> str | None:
-    """The model that a command line names with --inference_model or --init_checkpoint, or None."""
-    for flag_name in ("--inference_model", "--init_checkpoint"):
+    """The model that a command line names with --inference_model, --init_checkpoint or --model, or None."""
+    for flag_name in ("--inference_model", "--init_checkpoint", "--model"):
         for place, word in enumerate(argv):
             if word == flag_name and place + 1 < len(argv):
                 return argv[place + 1]
@@ -203,7 +226,8 @@ def _check(args):
         raise UserError("--inference_model and --init_checkpoint are both given: give the one to predict with")
     if not model.inference_model and not model.init_checkpoint:
         raise UserError(
-            "no model: give --init_checkpoint, a fine-tuned checkpoint, or --inference_model, an inference model"
+            "no model: give --model, the directory of a fine-tuned checkpoint or an inference model (or "
+            "--init_checkpoint or --inference_model)"
         )
     if model.inference_model and export.save_inference_model_path:
         raise UserError(

@@ -60,7 +60,7 @@ def start(tasks: Sequence[str], args: PredictArgs) -> int:
     job.check(args)
     bar = runtime.on_terminal() and not (job.prints(args) and sys.stdout.isatty())
     log_setup.setup(args.data.log_file, bar=bar)
-    log_values(log, args.values())
+    log_values(log, args.values(), shown=args.changed())
     try:
         check_input(args)  # before a checkpoint is made ready
         with contextlib.ExitStack() as stack:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reader.ordered import in_file_order, ordered_batches
+from reader.windows import WindowReader, plan
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
@@ -61,13 +62,15 @@ class Report:
 
 
 class Texts(NamedTuple):
-    """Of each row: lengths int32 [rows], tokens with special ones; cut bool [rows], whether it was too long; unknown
-    and pieces int64 [rows], how many of its pieces are [UNK], and how many there are."""
+    """Of each row: lengths int32 [rows], tokens with special ones, before it is cut into windows; cut bool [rows],
+    whether something of it was left out; unknown and pieces int64 [rows], how many of its pieces are [UNK], and how
+    many there are; windows int64 [rows], how many the network saw, or None where rows are not read in windows."""
 
     lengths: np.ndarray
     cut: np.ndarray
     unknown: np.ndarray
     pieces: np.ndarray
+    windows: np.ndarray | None = None
 
 
 def predicted(
@@ -93,12 +96,17 @@ def count_texts(reader: Any) -> Texts:
     """Lengths and unknown pieces of the rows of a table."""
     tokenizer, parts = reader.tokenizer, []
     special, unknown = (tokenizer.cls_id, tokenizer.sep_id), getattr(tokenizer, "unk_id", None)
+    windowed = isinstance(reader, WindowReader)
     with reader.open_source() as source:
         for rows in source.rows(np.arange(reader.num_examples), 0):
             starts = rows.offsets[:-1]
             own = np.add.reduceat((rows.ids == unknown).astype(np.int64), starts)
             framed = np.add.reduceat(np.isin(rows.ids, special).astype(np.int64), starts)
-            parts.append((rows.lengths, rows.cut, own, rows.lengths - framed))
+            column: tuple = (rows.lengths, rows.cut, own, rows.lengths - framed)
+            if windowed:
+                found = plan(rows, reader.max_seq_len, reader.windows_of_texts)
+                column = (rows.lengths, found.cut, *column[2:], found.counts)
+            parts.append(column)
     return Texts(*(np.concatenate(column) for column in zip(*parts)))
 
 
@@ -122,6 +130,15 @@ def text_tables(texts: Texts, right: np.ndarray, limit: int, what: str = "rows r
         if own.any():
             rows.append(_group(name, own, texts, right))
     about = f"Lengths count tokens, special ones too; a row of over {limit} is cut, or read in windows."
+    if texts.windows is not None:
+        facts["windows"] = int(texts.windows.sum())
+        several = texts.windows > 1
+        groups = (("in one window", ~several), ("in several windows", several))
+        rows += [_group(name, own, texts, right) for name, own in groups if own.any()]
+        about = (
+            f"Lengths count all tokens of a text, special ones too; a text of over {limit} is read in windows, and cut "
+            "only after the last of them."
+        )
     return facts, [Table("Lengths and unknown pieces", about, ["rows", "count", what, "[UNK] of pieces"], rows)]
 
 

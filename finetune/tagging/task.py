@@ -19,7 +19,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from ernie.modeling import Linear
+from ernie.layers import Linear
 from finetune import task_class
 from finetune.losses import class_losses, divergence
 from finetune.metrics import f1_score

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, NamedTuple
 
+from ernie.model_folder import ModelFolder, look_into
 from finetune import legacy_flags
 from finetune.checks import CheckArgs
 from finetune.tables import LabelledTableFlags
 from finetune.training.options import AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
-from propeller.train.args import STRATEGIES, EngineArgs
+from propeller.train.args import LOG_HELP, STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
@@ -36,11 +37,11 @@ IGNORED = {
 
 
 @dataclass(frozen=True)
-class ModelArgs:
-    """model: the network, its vocabulary, the weights it starts from"""
+class ModelArgs(ModelFolder):
+    """model: the network, its vocabulary, the weights it starts from; --model DIR for all three"""
 
-    ernie_config_path: str = flag(None, "ernie_config.json of the model", required=True)
-    vocab_path: str = flag(None, "vocab.txt of the model, with or without <TAB>id", required=True)
+    ernie_config_path: str = flag(None, "ernie_config.json of the model, or checkpoint.json of a checkpoint")
+    vocab_path: str = flag(None, "vocab.txt of the model, with or without <TAB>id")
     init_pretraining_params: str | None = flag(
         None, "params/ of a pre-trained model: its encoder is taken, its heads are not"
     )
@@ -86,7 +87,9 @@ class DataArgs:
         None, "rows to evaluate on; comma-separated files, the first selects the best checkpoint"
     )
     test_set: str | None = flag(None, "rows to predict; comma-separated files, scored too if labelled")
-    test_save: str = flag("./checkpoints/test_result", "prediction file of each test set; .epoch.step is added")
+    test_save: str | None = flag(
+        None, "prediction file of each test set; .epoch.step is added [test_result, test_result_2 in --checkpoints]"
+    )
     shuffle: bool = flag(True, "shuffle the training rows anew each epoch")
     bucket_window: int = flag(0, "sort rows by length within windows of N rows; 0: off")
     num_workers: int = flag(0, "processes that tokenise; 0: a thread of this process")
@@ -150,8 +153,8 @@ class RunArgs:
         metavar="NAME",
     )
     skip_steps: int = flag(10, "steps between lines of the log")
-    verbose: bool = flag(False, "also log the reader's queue and the learning rate")
-    log_file: str | None = flag(None, "also write the log to this file")
+    verbose: bool = flag(False, "also log every flag, the reader's queue and the learning rate")
+    log_file: str = flag("auto", LOG_HELP)
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
     hang_timeout: float | None = flag(
         None,
@@ -183,6 +186,9 @@ GROUPS = {
 }  # fmt: skip
 
 
+NEEDED = (("ernie_config_path", "ernie_config.json of the model"), ("vocab_path", "vocab.txt of the model"))
+
+
 def ignored_flags(task_flags: type | None) -> dict[str, str]:
     """name -> why, of the flags without effect: those of 2019 that have nothing left to do, and other tasks'."""
     known = {entry.name for entry in fields(task_flags)} if task_flags else set()
@@ -190,9 +196,35 @@ def ignored_flags(task_flags: type | None) -> dict[str, str]:
     return {**IGNORED, **others}
 
 
+def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags with those that ``--model`` stands for, where they were not given.
+
+    To train, weights are a checkpoint's with its head where they are those of a fine-tuned checkpoint, else the encoder
+    alone; without training they are the checkpoint to evaluate.
+
+    Raises:
+        UserError: the directory lacks a part, or is an inference model.
+    """
+    if not values.get("model"):
+        return dict(values)
+    found = look_into(values["model"])
+    with_head = found.is_fine_tuned or not values["do_train"]
+    return {**values, **found.filled(values, "init_checkpoint" if with_head else "init_pretraining_params")}
+
+
+def with_test_save(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags with a prediction file for each test set in the directory of the run, where none was given."""
+    if values.get("test_save"):
+        return dict(values)
+    count = len(split(values.get("test_set")))
+    names = ["test_result", *(f"test_result_{number}" for number in range(2, count + 1))][:count]
+    folder = values.get("checkpoints", RunArgs.checkpoints)
+    return {**values, "test_save": ",".join(os.path.join(folder, name) for name in names) or None}  # noqa: PTH118
+
+
 def build_parser(prog: str, description: str, task_flags: type | None = None) -> FlagParser:
     """The argparse parser, flags in groups; ``task_flags`` is the dataclass of a task's own, or None."""
-    usage = f"{prog} --ernie_config_path PATH --vocab_path PATH [flags]"
+    usage = f"{prog} (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
     parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
     for group in [*GROUPS.values(), *([task_flags] if task_flags else [])]:
         add_flags(parser, group)
@@ -206,7 +238,10 @@ def parse(prog: str, description: str, argv: Sequence[str], task_flags: type | N
     Raises:
         UserError: see ``read_flags``; flags that do not go together.
     """
-    values = read_flags(build_parser(prog, description, task_flags), argv)
+    values = with_test_save(with_model(read_flags(build_parser(prog, description, task_flags), argv)))
+    for name, _ in NEEDED:
+        if not values[name]:
+            raise UserError(f"--{name} is missing: give it, or --model, a directory that holds it; see {prog} --help")
     groups: dict[str, type | None] = {**GROUPS, "task": task_flags}
     made: dict[str, Any] = {key: from_values(group, values) if group else None for key, group in groups.items()}
     args = Args(**made, ignored=[name for name in ignored_flags(task_flags) if values[name] is not MISSING])
@@ -228,9 +263,10 @@ def from_keywords(values: Mapping[str, Any], task_flags: type | None = None) -> 
             near = difflib.get_close_matches(name, entries, 1)
             raise UserError(f"unknown argument {name}: {f'did you mean {near[0]}?' if near else 'no such flag'}")
     checked = {name: _checked(entries[name], value) for name, value in values.items() if value is not None}
-    for entry in entries.values():
-        if entry.metadata.get("required") and entry.name not in checked:
-            raise UserError(f"{entry.name} is missing: {entry.metadata['help']}")
+    checked = with_test_save(with_model({"do_train": True, **checked}))
+    for name, what in NEEDED:
+        if not checked.get(name):
+            raise UserError(f"{name} is missing: {what}; or give model, a directory that holds it")
     made: dict[str, Any] = {
         key: group(**{entry.name: checked[entry.name] for entry in fields(group) if entry.name in checked})
         if group
@@ -263,22 +299,8 @@ def _checked(entry, value):
 
 
 def _check(args):
-    """What no single flag can tell."""
-    run, data, model, train = args.run, args.data, args.model, args.train
-    needs = [("do_train", "train_set"), ("do_val", "dev_set"), ("do_test", "test_set")]
-    for switch, name in needs[:1] if run.do_train else []:
-        if not getattr(data, name):
-            raise UserError(f"--{switch} true needs --{name}")
-    if not run.do_train:
-        if not any(getattr(run, switch) and getattr(data, name) for switch, name in needs[1:]):
-            raise UserError("nothing to do: give --do_train true, or --do_val true with --dev_set, or --test_set")
-        if not model.init_checkpoint:
-            raise UserError("--do_train false needs --init_checkpoint: the fine-tuned checkpoint to evaluate")
-    if run.do_test and data.test_set and len(split(data.test_set)) != len(split(data.test_save)):
-        raise UserError(
-            f"--test_save names {len(split(data.test_save))} files, --test_set {len(split(data.test_set))}: "
-            "give one prediction file for each test set, separated by commas"
-        )
+    """What no single flag can tell; what is wrong with a setting is said before a missing file."""
+    run, data, train = args.run, args.data, args.train
     for group, names in ((train, ("epoch", "batch_size", "gradient_accumulation_steps")), (run, ("skip_steps",))):
         for name in names:
             if getattr(group, name) < 1:
@@ -301,3 +323,25 @@ def _check(args):
     if data.queue_size < 1:
         raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
     check_options(args)
+    _check_files(args)
+
+
+def _check_files(args):
+    """Whether there is something to do, with the files that it needs."""
+    run, data, model = args.run, args.data, args.model
+    needs = [("do_train", "train_set"), ("do_val", "dev_set"), ("do_test", "test_set")]
+    for switch, name in needs[:1] if run.do_train else []:
+        if not getattr(data, name):
+            raise UserError(f"--{switch} true needs --{name}")
+    if not run.do_train:
+        if not any(getattr(run, switch) and getattr(data, name) for switch, name in needs[1:]):
+            raise UserError("nothing to do: give --do_train true, or --do_val true with --dev_set, or --test_set")
+        if not model.init_checkpoint:
+            raise UserError(
+                "--do_train false needs --init_checkpoint (or --model): the fine-tuned checkpoint to evaluate"
+            )
+    if run.do_test and data.test_set and len(split(data.test_set)) != len(split(data.test_save)):
+        raise UserError(
+            f"--test_save names {len(split(data.test_save))} files, --test_set {len(split(data.test_set))}: "
+            "give one prediction file for each test set, separated by commas"
+        )

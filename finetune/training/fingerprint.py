@@ -22,13 +22,13 @@ from propeller.flags import split
 
 if TYPE_CHECKING:
     from finetune.task import FinetuneTask
-    from propeller.train.saver import Difference
+    from propeller.train.differences import Difference
     from reader.task_reader import BatchReader
 
 
 # Flags that change where a run writes or what it prints, never the weights it ends with.
 NOT_IN_FINGERPRINT = {
-    "verify_checkpoints", "save_strategy",
+    "verify_checkpoints", "save_strategy", "model",
     "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",
     "num_workers", "queue_size", "token_cache_dir", "ernie_config_path", "vocab_path", "init_pretraining_params",
     "init_checkpoint", "label_map_config", "train_set", "dev_set", "test_set", "test_save", "diagnostic",

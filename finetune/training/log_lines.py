@@ -1,6 +1,6 @@
 """The log lines of the 2019 scripts, which scrapers read: their wording and fields stay.
 
-log_arguments(args)
+log_arguments(settled, args)
 learner.train(..., hooks=[LegacyLogLines(task, spec, num_examples, verbose=True)])
 # epoch: 3, progress: 22456/67349, step: 3500, ave loss: 0.015862, ave acc: 0.984375, speed: 1.328810 steps/s
 """
@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from finetune.training.args import GROUPS, Args, ignored_flags
-from propeller.flags import log_values
+from propeller.flags import changed, log_values
 from propeller.train.hooks import RunHook
 
 if TYPE_CHECKING:
@@ -32,10 +32,17 @@ def all_flags(args: Args) -> dict[str, Any]:
     return {name: value for group in groups if group for name, value in dataclasses.asdict(group).items()}
 
 
-def log_arguments(args: Args) -> None:
-    """All flags; and which of those given have no effect."""
-    reasons = ignored_flags(type(args.task) if args.task else None)
-    log_values(log, all_flags(args), {name: reasons[name] for name in args.ignored})
+def log_arguments(args: Args, given: Args) -> None:
+    """All flags, those that were given, and which of these have no effect.
+
+    Args:
+        args: the flags as the model and the run settled them.
+        given: the flags before.
+    """
+    task_flags = type(args.task) if args.task else None
+    reasons = ignored_flags(task_flags)
+    shown = changed(all_flags(given), (*GROUPS.values(), task_flags))
+    log_values(log, all_flags(args), {name: reasons[name] for name in args.ignored}, shown)
 
 
 class LegacyLogLines(RunHook):

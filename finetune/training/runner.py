@@ -31,7 +31,7 @@ from propeller import runtime
 from propeller.errors import UserError
 from propeller.flags import split
 from propeller.train import distribution
-from propeller.train.args import explain_difference, flag_names, times_of
+from propeller.train.args import explain_difference, flag_names, log_path, times_of
 from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar, RunHook
 from propeller.train.journal import Journal
@@ -55,7 +55,8 @@ def start(task_name: str, args: Args) -> int:
     ranks = distribution.start()
     args = args._replace(ranks=ranks)
     bar = runtime.on_terminal() and ranks.size == 1  # with several, standard error goes to files
-    log_setup.setup(args.run.log_file if ranks.first else None, bar=bar)
+    file = log_path(args.run.log_file, args.run.checkpoints if args.run.do_train else None)
+    log_setup.setup(file if ranks.first else None, bar=bar, everything=args.run.verbose)
     run(task, args, bar)
     return 0
 
@@ -69,9 +70,10 @@ def run(task: type[FinetuneTask], args: Args, bar: bool = False, hooks: Sequence
         bar: whether to show a progress bar.
         hooks: what is hung into the training besides.
     """
+    args.train.precision(runtime.place(args.run.use_cuda))  # what is wrong with the flags is said before files are read
     model = settle_run(task, args)
-    args = with_settled_flags(args, model)
-    log_arguments(args)
+    given, args = args, with_settled_flags(args, model)
+    log_arguments(args, given)
     model.config.print_config()
     finetuner = Finetuner(model, args, bar, hooks)
     return finetuner.train() if args.run.do_train else finetuner.evaluate_and_predict()

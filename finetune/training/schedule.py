@@ -81,6 +81,7 @@ def log_plan(args: Args, task: type[FinetuneTask], spec: ModelSpec, config: Any,
         log.info("Batches a step: %d", train.gradient_accumulation_steps)
     line = task.memory_line(
         config,
+        spec,
         batch_size=train.batch_size * (2 if args.loss.rdrop_alpha else 1),
         max_seq_len=spec.max_seq_len,
         in_tokens=train.in_tokens,

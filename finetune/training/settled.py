@@ -64,6 +64,20 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     # The defaults of 2019 where the run began with them, before weights could say otherwise.
     kept = {name: DEFAULTS[name] for name in TEXT if begun and begun.flags.get(f"--{name}") == DEFAULTS[name]}
     stored = {**_stored(given), **kept}
+    values = settle(given, stored, DEFAULTS)
+    spec = ModelSpec(
+        task=task.name,
+        metric=task.metric(settings),
+        num_labels=task.num_labels,
+        settings=settings,
+        network=config.to_dict(),
+        **values,
+    )
+    # What is wrong with the settings is said before the training file is opened, which may be long, or missing.
+    task.check_settings(spec)
+    check_tuning(settings, bool(run.do_val and args.data.dev_set))
+    spec.check_limits(config)
+    settled = _run_flags(args, task, spec, begun, config)
     label_map, source = stored.get("label_map"), given.label_map_config or "label map"
     if given.label_map_config:  # a number has none, whatever is in the file: ``check`` says so
         label_map = {} if task.label_kind == "float" else load_label_map(given.label_map_config)
@@ -71,23 +85,11 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
         found = find_labels(task, args.data.train_set, args.tables.form(), given.num_labels, settings)
         label_map, source = found.label_map, args.data.train_set
         stored = {**stored, **({} if found.num_labels is None else {"num_labels": found.num_labels})}
-    values = settle(given, stored, DEFAULTS)
-    spec = ModelSpec(
-        task=task.name,
-        label_map=label_map,
-        num_labels=settled_labels(given, stored, task, label_map),
-        metric=task.metric(settings),
-        settings=settings,
-        network=config.to_dict(),
-        label_map_source=source,
-        **values,
-    )
+    number = settled_labels(given, stored, task, label_map)
+    spec = spec.replace(label_map=label_map, num_labels=number, label_map_source=source)
     task.check(spec)
-    check_tuning(settings, bool(run.do_val and args.data.dev_set))
-    settled = _run_flags(args, task, spec, begun, config)
     check_model_options(args, task, spec, config)
     spec = spec.replace(dropout=settled["head_dropout"], loss=loss_options(args.loss))
-    spec.check_limits(config)
     tokenizer = spec.build_tokenizer(task, given.vocab_path, given.sp_model)
     check_vocab(max(tokenizer.vocab.values()) + 1, config, {})
     return RunModel(task, spec.replace(tokenizer_fingerprint=tokenizer.fingerprint), config, tokenizer,
@@ -136,12 +138,16 @@ def _run_flags(args, task, spec, begun, config):
 def with_settled_flags(args: Args, model: RunModel) -> Args:
     """The flags as the model and the run settled them: what the log shows and a run's record holds."""
     settled = {name: getattr(model.spec, name) for name in SETTLED}
+    task: Any = args.task
+    metric = getattr(task, "metric", None)
+    if metric is not None and model.spec.metric not in (None, metric):
+        task = dataclasses.replace(task, metric=model.spec.metric)
 
     def filled(group):
         return dataclasses.replace(group, **{flag: value for flag, value in model.run.items() if hasattr(group, flag)})
 
     return args._replace(
-        model=dataclasses.replace(args.model, **settled), train=filled(args.train), run=filled(args.run)
+        model=dataclasses.replace(args.model, **settled), train=filled(args.train), run=filled(args.run), task=task
     )
 
 

@@ -13,18 +13,20 @@ import functools
 import hashlib
 import random
 import re
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, NamedTuple
 
 from pretrain import DEFAULT_TASK, TASKS, declared
+from pretrain.corpus import milestone
 from pretrain.corpus.documents import Block, Source, blocks, stem
 from pretrain.corpus.instances import PAIRS
 from pretrain.corpus.pieces import maker_for
 from pretrain.corpus.segment import build_segmenter
-from pretrain.corpus.shard_folder import Folder, ShardWriter, compress, write_record
+from pretrain.corpus.shard_folder import Folder, ShardWriter, compress, write_record, writing
 from pretrain.declaration import Declaration
 from propeller.errors import UserError
 from reader.survey import MOST_UNKNOWN
@@ -242,39 +244,72 @@ def build_file(
     run: Callable[..., Iterable[Built]] = map,
     tell: Callable[[int, list], None] | None = None,
 ) -> dict:
-    """The shards of one input file, and behind them its records, which are returned: {task: record}.
+    """The shards of one input file, and after them its records, which are returned: {task: record}.
+
+    A build that was stopped within the file goes on from its last milestone (milestone.py).
 
     Args: name: its shards begin with it, and what is drawn depends on it; folder: OUT; run: like map, results in order;
-        tell: called with (instances so far, problems of a block).
-    Raises UserError: file, line, remedy; nothing but whole shards, without a record, is left then.
+        tell: called with (bytes of the file that are done, problems of a block).
+    Raises UserError: file, line, remedy; nothing but whole shards, without a record, is left then, or what belongs to a
+        milestone.
     """
     facts, parts = facts_of(path), Folder(folder, plan.tasks).parts
-    stats: Counter = Counter()
-    counts: list[Counter] = [Counter() for _ in plan.built]
     source = Source(plan.format, plan.title, plan.line_break, plan.text_field)
     found: Iterable = blocks(path, source, plan.block_chars, plan.on_bad == "skip")
     writers = [ShardWriter(part.shards, name, plan.instances_per_shard) for part in parts]
+    mark = milestone.place(parts[0].shards, name)
+    known = {**facts, "on_bad": plan.on_bad}
+    begun = _begin(mark, known, writers) or milestone.Milestone(0, Counter(), [Counter() for _ in plan.built], [])
+    stats, counts, done = begun.stats, begun.counts, begun.blocks
+    ends: deque = deque()  # of the blocks that are worked on
+    last = time.monotonic()
+
+    def blocks_to_do():
+        for block in found:
+            if block.number >= begun.blocks:
+                ends.append(block.end)
+                yield str(path), name, plan, block
+
     try:
-        for built in run(build_block, ((str(path), name, plan, block) for block in found)):
+        for done, built in enumerate(run(build_block, blocks_to_do()), begun.blocks + 1):
             stats.update(built.stats)
             _check_known(path, plan, stats)
             for writer, part, count in zip(writers, built.parts, counts):
                 writer.write(part.member, part.instances)
                 count.update(part.stats)
+            end = ends.popleft()
             if tell:
-                tell(sum(count["instances"] for count in counts), built.problems)
+                tell(end, built.problems)
+            if time.monotonic() - last >= milestone.EVERY:
+                reached = milestone.Milestone(done, stats, counts, [writer.state() for writer in writers])
+                with writing(mark):
+                    milestone.write(mark, known, reached)
+                last = time.monotonic()
         _check_instances(path, plan, stats, counts)
         for writer in writers:
             writer.close()
     except BaseException:
         for writer in writers:
-            writer.abandon()
+            writer.leave() if mark.exists() else writer.abandon()
         raise
     records = {}
     for task, part, writer, count in zip(plan.built, parts, writers, counts):
         classes = declared(task).class_names(plan)
         records[task] = write_record(part.shards, name, facts, writer.shards, stats + count, task, classes)
+    mark.unlink(missing_ok=True)
     return records
+
+
+def _begin(mark, known, writers):
+    """The milestone that the writers were set to, or None: from the beginning."""
+    found = milestone.read(mark, known, len(writers))
+    if found and all(writer.go_on(state) for writer, state in zip(writers, found.shards)):
+        return found
+    for writer in writers:  # nothing of what was left is of use
+        writer.abandon()
+        writer.shards = []
+    mark.unlink(missing_ok=True)
+    return None
 
 
 def _check_instances(path, plan, stats, counts):

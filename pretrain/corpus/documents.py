@@ -23,10 +23,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from pretrain.corpus import records
 from pretrain.corpus.compression import SUFFIXES, check_archive, open_bytes, unpacking
 from pretrain.corpus.forms import FORMATS, form_of
+from pretrain.corpus.progress import Meter
 from propeller.encoding import not_utf8, remedy
 from propeller.errors import UserError
 from reader.forms import HEAD
@@ -64,11 +66,13 @@ class Document:
 @dataclass(frozen=True)
 class Block:
     """number: in its file, from 0; documents: at least two wherever the file has two; problems: lines, with what is
-    wrong with them, as (line, text), if they are not to stop the build."""
+    wrong with them, as (line, text), if they are not to stop the build; end: bytes of the file that were read with it,
+    for a word on progress."""
 
     number: int
     documents: list
     problems: list
+    end: int = field(default=0, compare=False)
 
 
 def stem(path: str | Path) -> str:
@@ -78,8 +82,8 @@ def stem(path: str | Path) -> str:
     return path.stem
 
 
-def lines(path: str | Path, problems: list | None = None) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line with its end).
+def lines(path: str | Path, problems: list | None = None, meter: Meter | None = None) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line with its end). meter: is told of the open file.
 
     problems: a list that takes (line, text) of a line that is too long, which is passed over, and (0, text) of a file
     that is damaged or cut, which ends there, after its last whole line that can be read; None: it raises.
@@ -87,7 +91,7 @@ def lines(path: str | Path, problems: list | None = None) -> Iterator[tuple[int,
     Raises UserError: file, line, remedy; whatever problems is, where the file cannot be opened.
     """
     number, within = 0, False  # within: a line that is too long
-    with open_bytes(path) as file:
+    with metered(path, meter) as file:
         while True:
             try:
                 line = file.readline(PASSED_BYTES if within else LINE_BYTES)
@@ -112,6 +116,14 @@ def lines(path: str | Path, problems: list | None = None) -> Iterator[tuple[int,
             yield number, line
 
 
+def metered(path: str | Path, meter: Meter | None) -> IO[bytes]:
+    """``open_bytes``, of which a meter is told. Raises UserError: see there."""
+    file = open_bytes(path)
+    if meter:
+        meter.stream = file
+    return file
+
+
 def _is_damage(error):
     """Whether reading failed since the file is damaged; ZstdError has no class to be had without the library."""
     return isinstance(error, (OSError, EOFError, zlib.error, lzma.LZMAError)) or type(error).__name__ == "ZstdError"
@@ -131,8 +143,14 @@ def detect(path: str | Path) -> str:
     return form_of(path, data, whole=len(data) < HEAD)
 
 
-def documents(path: str | Path, source: Source = Source(), problems: list | None = None) -> Iterator[Document]:  # noqa: B008  (frozen)
-    """The documents of a file in order. problems: a list that takes (line, text) of what is left out; None: it raises.
+def documents(
+    path: str | Path,
+    source: Source = Source(),  # noqa: B008  (frozen)
+    problems: list | None = None,
+    meter: Meter | None = None,
+) -> Iterator[Document]:
+    """The documents of a file in order. problems: a list that takes (line, text) of what is left out; None: it raises;
+    meter: is told of the open file.
 
     Raises UserError: file, line, remedy; see `lines`.
     """
@@ -143,7 +161,8 @@ def documents(path: str | Path, source: Source = Source(), problems: list | None
             raise
         problems.append((0, str(error)))
         return
-    found = _from_text(path, source, problems) if kind == "text" else _from_records(path, kind, source, problems)
+    read = functools.partial(_from_text, path) if kind == "text" else functools.partial(_from_records, path, kind)
+    found = read(source, problems, meter)
     for number, (line, paragraphs, title) in enumerate(found):
         yield Document(number, line, paragraphs, title)
 
@@ -167,9 +186,9 @@ def _decode(path, problems, number, line):
     return text
 
 
-def _from_text(path, source, problems):
+def _from_text(path, source, problems, meter):
     held, first, size = [], 0, 0
-    for number, line in lines(path, problems):
+    for number, line in lines(path, problems, meter):
         text = _decode(path, problems, number, line)
         if text is None:
             continue
@@ -195,10 +214,10 @@ def _paragraphs(texts, source):
     return [joined]
 
 
-def _parts(path, problems):
+def _parts(path, problems, meter):
     """The content decoded, in parts: an array may be one line of any length."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    with open_bytes(path) as file:
+    with metered(path, meter) as file:
         while True:
             try:
                 data = file.read(HEAD)
@@ -219,14 +238,14 @@ def _parts(path, problems):
                 return
 
 
-def _from_records(path, kind, source, problems):
+def _from_records(path, kind, source, problems, meter):
     """(line, paragraphs, title) of each document of a file with records."""
-    decoded = ((number, _decode(path, problems, number, line)) for number, line in lines(path, problems))
+    decoded = ((number, _decode(path, problems, number, line)) for number, line in lines(path, problems, meter))
     texts = ((number, text) for number, text in decoded if text is not None)
     bad, field_name = functools.partial(_bad, path, problems), source.text_field
     found = {
         "jsonl": lambda: records.of_json_lines(texts, field_name, bad),
-        "json": lambda: records.of_json_array(_parts(path, problems), field_name, bad),
+        "json": lambda: records.of_json_array(_parts(path, problems, meter), field_name, bad),
         "doc": lambda: records.of_docs(texts, bad),
         "csv": lambda: records.of_table(texts, ",", field_name, bad),
         "tsv": lambda: records.of_table(texts, "\t", field_name, bad),
@@ -245,22 +264,22 @@ def blocks(path: str | Path, source: Source = Source(), size: int = 1 << 18, ski
     problems: list | None = [] if skip else None
     number, before = 0, None
     held: list[Document] = []
-    chars = 0
-    for document in documents(path, source, problems):
+    chars, meter = 0, Meter(path)
+    for document in documents(path, source, problems, meter):
         held.append(document)
         chars += sum(map(len, document.paragraphs))
         if chars >= size and len(held) > 1:
             if before is not None:
                 yield before
-            before = Block(number, held, list(problems or ()))
+            before = Block(number, held, list(problems or ()), meter.position())
             number, held, chars = number + 1, [], 0
             if problems:
                 problems.clear()
     rest = list(problems or ())
     if before is not None and len(held) < 2:  # a pair of texts that do not follow each other needs two documents
-        yield Block(before.number, before.documents + held, before.problems + rest)
+        yield Block(before.number, before.documents + held, before.problems + rest, meter.position())
         return
     if before is not None:
         yield before
     if held or rest:
-        yield Block(number, held, rest)
+        yield Block(number, held, rest, meter.position())

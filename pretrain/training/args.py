@@ -8,14 +8,15 @@ Every flag of the 2019 train.py is taken, with its meaning and default.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+from ernie.model_folder import ModelFolder, look_into
 from pretrain.training.schedule import SCHEDULES
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags
-from propeller.train.args import STRATEGIES, EngineArgs
+from propeller.train.args import LOG_HELP, STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
@@ -23,11 +24,11 @@ IGNORED = {"use_fast_executor": "there is one executor", "is_distributed": "the 
 
 
 @dataclass(frozen=True)
-class ModelArgs:
-    """model: the network, its vocabulary, the weights it starts from"""
+class ModelArgs(ModelFolder):
+    """model: the network, its vocabulary, the weights it starts from; --model DIR for all three, to begin at step 0"""
 
-    ernie_config_path: str = flag(None, "ernie_config.json of the model", required=True)
-    vocab_path: str = flag(None, "vocab.txt that the shards were made with", required=True)
+    ernie_config_path: str = flag(None, "ernie_config.json of the model, or checkpoint.json of a checkpoint")
+    vocab_path: str = flag(None, "vocab.txt that the shards were made with")
     init_checkpoint: str = flag(
         None,
         "continue from a checkpoint of train.py (step_N, best, last): weights, moments, step and learning rate, but "
@@ -153,8 +154,8 @@ class RunArgs:
         metavar="NAME",
     )
     skip_steps: int = flag(10, "steps between lines of the log")
-    verbose: bool = flag(False, "also log both losses and how full the batches are")
-    log_file: str = flag(None, "also write the log to this file")
+    verbose: bool = flag(False, "also log every flag, both losses and how full the batches are")
+    log_file: str = flag("auto", LOG_HELP)
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
     hang_timeout: float = flag(
         None,
@@ -194,37 +195,44 @@ def parse(prog: str, description: str, argv: Sequence[str]) -> Args:
     Raises:
         UserError: see ``read_flags``; flags that do not go together.
     """
-    usage = f"{prog} --ernie_config_path PATH --vocab_path PATH [flags]"
+    usage = f"{prog} (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
     parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
     for group in GROUPS.values():
         add_flags(parser, group)
     add_ignored(parser, IGNORED)
-    values = read_flags(parser, argv)
+    values = with_model(read_flags(parser, argv))
+    for name in ("ernie_config_path", "vocab_path"):
+        if not values[name]:
+            raise UserError(f"--{name} is missing: give it, or --model, a directory that holds it; see {prog} --help")
     ignored = {name: why for name, why in IGNORED.items() if values[name] is not MISSING}
     args = Args(**{key: from_values(group, values) for key, group in GROUPS.items()}, ignored=ignored)
     _check(args)
     defaults = {entry.name: entry.default for group in GROUPS.values() for entry in fields(group)}
     _check_tasks(args, {name for name, value in args.values().items() if value != defaults[name]})
+    _check_files(args)  # last: what is wrong with a setting is said before a missing file
     return args
+
+
+def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags with those that ``--model`` stands for, where they were not given: weights to begin with at step 0.
+
+    Raises:
+        UserError: the directory lacks a part, or is an inference model.
+    """
+    if not values["model"]:
+        return dict(values)
+    uses = values["do_test"] or values["predict_mask"] is not None
+    found = look_into(values["model"])
+    return {**values, **found.filled(values, "init_checkpoint" if uses else "init_pretraining_params")}
 
 
 def _check(args):
     """What no single flag can tell."""
     run, data, model, train = args.run, args.data, args.model, args.train
-    trains = args.train_mode
     if run.do_test and run.predict_mask is not None:
         raise UserError("--do_test true with --predict_mask: give one of them")
     if model.init_checkpoint and model.init_pretraining_params:
         raise UserError("--init_checkpoint with --init_pretraining_params: give one of them")
-    if trains and not data.train_filelist and not args.tasks.task_list:
-        raise UserError(
-            "training needs --train_filelist: lines path<TAB>mask_word_prob, see data/README.md; or a --task_list"
-        )
-    if not trains and not model.init_checkpoint:
-        what = "--do_test true" if run.do_test else "--predict_mask"
-        raise UserError(f"{what} needs --init_checkpoint: the checkpoint of train.py to use")
-    if run.do_test and not data.test_filelist and not args.tasks.task_list:
-        raise UserError("--do_test true needs --test_filelist")
     if run.hang_timeout is not None and run.hang_timeout < 0:
         raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
     least = {"epoch": 1, "batch_size": 1, "num_train_steps": 1, "gradient_accumulation_steps": 1, "warmup_steps": 0}
@@ -238,6 +246,20 @@ def _check(args):
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
     if not 0 <= train.beta2 < 1:
         raise UserError(f"--beta2 must be from 0 to below 1, not {train.beta2:g}")
+
+
+def _check_files(args):
+    """Whether the files that the work needs are named."""
+    run, data, model, trains = args.run, args.data, args.model, args.train_mode
+    if trains and not data.train_filelist and not args.tasks.task_list:
+        raise UserError(
+            "training needs --train_filelist: lines path<TAB>mask_word_prob, see data/README.md; or a --task_list"
+        )
+    if not trains and not model.init_checkpoint:
+        what = "--do_test true" if run.do_test else "--predict_mask"
+        raise UserError(f"{what} needs --init_checkpoint: the checkpoint of train.py to use")
+    if run.do_test and not data.test_filelist and not args.tasks.task_list:
+        raise UserError("--do_test true needs --test_filelist")
 
 
 def _check_tasks(args, given):

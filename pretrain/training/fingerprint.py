@@ -18,7 +18,7 @@ from reader.pretraining.reader import PretrainingReader
 # Flags that change where a run writes or what it prints, never the weights it ends with; and on_bad, which may be
 # changed to go on behind a bad line.
 NOT_IN_FINGERPRINT = {
-    "verify_checkpoints", "save_strategy",
+    "verify_checkpoints", "save_strategy", "model",
     "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",
     "queue_size", "ernie_config_path", "vocab_path", "init_pretraining_params", "init_checkpoint", "train_filelist",
     "valid_filelist", "test_filelist", "fuse_grad_size_mb", "do_test", "predict_mask", "top", "tokenizer", "sp_model",

@@ -19,7 +19,8 @@ from ernie.config import ErnieConfig
 from ernie.memory import training_line
 from ernie.optimization import AdamW, OptimizationConfig
 from pretrain import DEFAULT_TASK
-from pretrain.training.args import DESCRIPTION, Args, parse
+from pretrain.training.args import DESCRIPTION, GROUPS, Args, parse
+from pretrain.training.duration import MASKED_SHARE, warn_of_duration
 from pretrain.training.fingerprint import FORMER, fingerprint
 from pretrain.training.growth import check_growth, load_grown
 from pretrain.training.log_lines import LegacyLogLines, TaskLines
@@ -29,9 +30,9 @@ from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.files import write_file
-from propeller.flags import log_values
+from propeller.flags import changed, log_values
 from propeller.train import distribution
-from propeller.train.args import explain_difference, flag_names, times_of
+from propeller.train.args import explain_difference, flag_names, log_path, times_of
 from propeller.train.checkpoints import recorded_run
 from propeller.train.faults import guarded
 from propeller.train.hooks import ProgressBar
@@ -49,8 +50,6 @@ log = logging.getLogger("ernie.pretrain")
 
 NAMES = flag_names(warmup="--warmup_steps")  # what the engine's errors call its settings
 
-MASKED_SHARE = 0.15  # of the tokens, where a filelist does not say otherwise; for the estimate of memory
-
 # What a run puts beside its checkpoints, so that the folder is a model that recipes take as MODEL_PATH.
 CONFIG, VOCAB, PARAMS = "ernie_config.json", "vocab.txt", "params"
 TELL_EVERY = 5.0  # seconds between lines of progress while files are checked
@@ -67,9 +66,11 @@ def run(args: Args) -> int:
     args = args._replace(ranks=ranks)
     fills = args.run.predict_mask is not None
     bar = runtime.on_terminal() and ranks.size == 1
-    log_setup.setup(args.run.log_file if ranks.first else None, bar=bar and not fills)
-    log_values(log, args.values(), args.ignored)
-    pretrainer = Pretrainer(args, bar)
+    file = log_path(args.run.log_file, args.run.checkpoints if args.train_mode else None)
+    log_setup.setup(file if ranks.first else None, bar=bar and not fills, everything=args.run.verbose)
+    pretrainer = Pretrainer(args, bar)  # what is wrong with the settings is said before there is a log file
+    log_values(log, args.values(), args.ignored, changed(args.values(), GROUPS.values()))
+    pretrainer.config.print_config()
     if fills:
         from pretrain.training.predict_mask import fill_all
 
@@ -95,7 +96,6 @@ class Pretrainer:
         self.place = runtime.place(args.run.use_cuda)
         self.precision = args.train.precision(self.place)
         self.config = ErnieConfig(model.ernie_config_path)
-        self.config.print_config()
         self.config.check_positions(model.max_seq_len)
         self.tokenizer = build_tokenizer(model.tokenizer, model.vocab_path, model.do_lower_case, False, model.sp_model)
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
@@ -133,10 +133,13 @@ class Pretrainer:
             with_weights = (
                 f", with --init_checkpoint {run.checkpoints}/last to go on with its weights, moments and step"
             )
-            if saver.claim(known, run.overwrite, with_weights, self._explain, FORMER) == "finished":
+            status = saver.claim(known, run.overwrite, with_weights, self._explain, FORMER)
+            if status == "finished":
                 self._complete_model(missing=True)
                 log.info("this run is finished, see %s; --overwrite begins it afresh", run.checkpoints)
                 return
+            if status == "new" and not on_gpu:
+                warn_of_duration(args, self.config, self.steps, DEFAULT_TASK in self.tasks)
             self._read_validation()
             learner = self._learner(self._optimization())
             begin = self._load_initial(learner)

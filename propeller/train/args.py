@@ -14,6 +14,7 @@ The engine knows no flag: it takes a ``RunConfig`` and calls settings what a ``S
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from propeller.flags import flag
@@ -21,8 +22,10 @@ from propeller.train.names import SettingNames
 
 if TYPE_CHECKING:  # parsing flags needs no Paddle
     from propeller.train.amp import Precision
-    from propeller.train.saver import Difference
+    from propeller.train.differences import Difference
 
+LOG = "train.log"  # in the directory of a run
+LOG_HELP = "also write the log to this file, with every flag; auto: train.log in --checkpoints; off: nowhere"
 STRATEGIES = ("steps", "epoch", "both")  # when something is done: every so many steps, at the end of each epoch
 BATCHES = "flag.--gradient_accumulation_steps"  # the entry of a run's record that counts the batches of a step
 
@@ -89,6 +92,18 @@ def times_of(run: Any) -> dict[str, Any]:
     eval_steps, eval_epochs = by_strategy(run.eval_strategy, run.validation_steps)
     save_steps, save_epochs = by_strategy(run.save_strategy, run.save_steps)
     return {"eval_steps": eval_steps, "eval_epochs": eval_epochs, "save_steps": save_steps, "save_epochs": save_epochs}
+
+
+def log_path(log_file: str | None, folder: str | None) -> Path | None:
+    """The file that ``--log_file`` asks for.
+
+    Args:
+        log_file: a path, ``auto`` or ``off``.
+        folder: the directory of the run, or None where it leaves none: ``auto`` is then no file.
+    """
+    if log_file == "auto":
+        return Path(folder) / LOG if folder else None
+    return None if log_file in (None, "off") else Path(str(log_file))
 
 
 def flag_names(warmup: str = "the warm-up") -> SettingNames:

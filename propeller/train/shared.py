@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Callable
 import numpy as np
 
 from propeller.errors import UserError
-from propeller.train.saver import first_difference
+from propeller.train.differences import first_difference
 
 if TYPE_CHECKING:
+    from propeller.train.differences import Difference
     from propeller.train.distribution import Ranks
-    from propeller.train.saver import Difference, Saver
+    from propeller.train.saver import Saver
 
 
 class SharedSaver:

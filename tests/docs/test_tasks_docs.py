@@ -43,7 +43,11 @@ def task_of(program):
 
 
 @pytest.mark.parametrize("number", range(len(COMMANDS)), ids=PROGRAMS)
-def test_the_program_takes_the_command(number):
+def test_the_program_takes_the_command(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "MODEL" / "params").mkdir(parents=True)
+    for name in ("ernie_config.json", "vocab.txt"):
+        (tmp_path / "MODEL" / name).touch()
     python, program, *given = shlex.split(COMMANDS[number])
     assert python == "python"
     if program.startswith("infer_"):

@@ -202,7 +202,7 @@ def test_training_from_python_is_the_run_of_the_script(model, data, tmp_path):
         ({"epoch": True}, "epoch is True"),
         ({"lr_scheduler": "sine"}, "give one of linear_warmup_decay"),
         ({"train_set": None}, "needs --train_set"),
-        ({"model": "nowhere"}, "has no ernie_config.json"),
+        ({"model": "nowhere"}, "nowhere: no such directory"),
     ],
 )
 def test_keywords_are_checked_as_flags_are(changes, message, model):

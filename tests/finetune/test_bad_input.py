@@ -153,7 +153,7 @@ def test_checkpoint_of_another_task(place):
         ({"num_labels": 1}, ["--num_labels"]),
         ({"task_id": 3}, ["--task_id", "3 task embeddings"]),
         ({"use_fp16": "true"}, ["--use_fp16"]),
-        ({"is_regression": "true"}, ["--is_regression true", "pearson_and_spearman"]),
+        ({"is_regression": "true", "metric": "acc_and_f1"}, ["--metric acc_and_f1", "pearson_and_spearman"]),
         ({"is_classify": "false"}, ["--is_classify false", "--is_regression true"]),
         ({"use_cuda": "true"}, ["--use_cuda", "auto"]),
     ],

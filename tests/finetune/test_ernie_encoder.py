@@ -195,6 +195,7 @@ ELSEWHERE = {
     "use_cuda": "test_flags_that_are_wrong",
     "use_fp16": "test_flags_that_are_wrong",
     "log_file": "test_a_log_file",
+    "model": "test_model_folder.py",
     "on_bad": "test_checks.py: test_one_answer_to_one_file_from_prediction_and_embedding",
     "allow_blank": "test_checks.py: test_blank_cells_are_taken_on_request_by_both",
     "format": "test_rows_in_any_form.py",

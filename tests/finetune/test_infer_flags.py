@@ -28,6 +28,7 @@ ELSEWHERE = {
     "allow_unk": "test_checks.py: test_a_file_in_another_language_is_not_predicted",
     "inference_model": "test_infer_classifyer.py: test_an_inference_model_needs_nothing_else",
     "init_checkpoint": "test_infer_classifyer.py: test_equal_to_run_classifier_in_the_files_order",
+    "model": "test_model_folder.py",
     "vocab_path": "test_infer_bad_input.py: test_a_vocabulary_of_another_model",
     "sp_model": "test_tokenization_sentencepiece.py",
     "predict_set": "test_infer_bad_input.py: test_bad_rows",

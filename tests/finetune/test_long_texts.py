@@ -16,6 +16,7 @@ from finetune import task_class
 from finetune.classification.classifier import Classifier
 from finetune.prediction.model import InferenceModel
 from finetune.report import main as report
+from finetune.reporting.parts import count_texts, text_tables
 from finetune.serving.handler import open_handler
 from finetune.spec import ModelSpec, settings_of
 from finetune.training.args import from_keywords
@@ -46,6 +47,10 @@ def long_sentences(count, seed):
             words[place] = random.choice(GOOD if number % 2 else BAD)
         rows.append((number % 2, " ".join(words)))
     return rows
+
+
+def numbers_in(line):
+    return [float(number) for number in re.findall(r"\d+\.\d+", line)]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,36 @@ def train(place, folder, **changes):
 @pytest.fixture(scope="module")
 def run(place, tmp_path_factory):
     return train(place, tmp_path_factory.mktemp("run") / "run")
+
+
+def test_a_report_counts_lengths_before_windows_and_what_is_beyond_them(place):
+    tokenizer = build_tokenizer("FullTokenizer", str(place / "model" / "vocab.txt"), True, False)
+    given = {"max_seq_len": 12, "batch_size": 4, "label_kind": "class", "num_labels": 2}
+    for most, cut in ((16, 0), (2, 16)):
+        reader = WindowReader(str(place / "dev.tsv"), tokenizer, windows=Windows(most=most), **given)
+        texts = count_texts(reader)
+        assert texts.lengths.min() > 20
+        assert int(texts.cut.sum()) == cut
+        assert (texts.windows <= most).all()
+        facts, (table_of_lengths,) = text_tables(texts, np.ones(16), 12)
+        assert (facts["cut"], facts["windows"]) == (cut, int(texts.windows.sum()))
+        assert "in several windows" in [row[0] for row in table_of_lengths.rows]
+        assert "is read in windows" in table_of_lengths.about
+
+
+def test_the_line_on_memory_reaches_to_texts_of_many_windows(place):
+    config = ErnieConfig(CONFIG)
+    setting = {"batch_size": 8, "max_seq_len": 12}
+    spec = ModelSpec(settings=settings_of(Classifier.flags, {}))
+    plain = Classifier.memory_line(config, spec, **setting)
+    spec = spec.replace(settings=settings_of(Classifier.flags, {"long_text": "window", "max_windows": 5}))
+    line = Classifier.memory_line(config, spec, **setting)
+    low, high = (
+        numbers_in(text)
+        for text in (plain, Classifier.memory_line(config, ModelSpec(), **{**setting, "batch_size": 40}))
+    )
+    assert numbers_in(line) == [low[0], high[1]]
+    assert line.endswith("from batches of texts of one window to batches whose texts all have 5 (--max_windows)")
 
 
 @pytest.mark.slow
@@ -241,4 +276,6 @@ def test_a_report_scores_texts_and_not_windows(run, place, tmp_path):
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert facts["rows"] == 16
+    assert facts["windows"] > 2 * 16
+    assert facts["cut"] == 0
     assert facts["accuracy"] == pytest.approx(max(line["acc"] for line in lines if line["event"] == "dev"))

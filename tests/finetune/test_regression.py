@@ -190,7 +190,7 @@ def test_labels_that_are_no_numbers(model, data, tmp_path, rows, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"metric": "simple_accuracy"}, ["--is_regression", "--metric pearson_and_spearman", "simple_accuracy"]),
+        ({"metric": "acc_and_f1"}, ["--metric acc_and_f1 is for classes", "pearson_and_spearman"]),
         ({"num_labels": 2}, ["--is_regression", "--num_labels 1"]),
         ({"label_map_config": "map.json"}, ["--label_map_config"]),
         ({"is_regression": "false"}, ["--is_classify false", "--is_regression true"]),

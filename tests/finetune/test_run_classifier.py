@@ -69,9 +69,11 @@ def test_a_run_from_beginning_to_end(whole, data):
     assert re.search(rf"^\[test evaluation\] ave loss: {number}, acc:{number}, data_num: 7, ", text, re.M)
     assert "\r" not in output
     assert "\x1b" not in output
-    assert (folder / "train.log").read_text() == "".join(
-        f"{line}\n" for line in output.splitlines() if line.startswith("[")
-    )
+    shown = [line for line in output.splitlines() if line.startswith("[")]
+    logged = (folder / "train.log").read_text().splitlines()
+    assert [line for line in logged if line in shown] == shown
+    only_there = [line.partition("\t")[2] for line in logged if line not in shown]
+    assert {"early_stop: 0", "hidden_size: 32"} <= {*only_there}
 
 
 def test_what_a_run_leaves(whole):

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from pretrain import build_vocab
+from pretrain.corpus.counting import forget
 from propeller.errors import UserError
 from tests.helpers.common import ROOT
 from tests.helpers.pretrain_text import DOCUMENTS, write_text
@@ -64,7 +65,7 @@ def test_rare_characters_case_and_tags(tmp_path):
 
 def test_few_words_are_kept_in_mind():
     counts = Counter({f"w{number}": number % 7 + 1 for number in range(100)})
-    build_vocab._forget(counts, 30)
+    forget(counts, 30)
     assert len(counts) == 15
     assert Counter(counts.values()) == {7: 14, 6: 1}
 

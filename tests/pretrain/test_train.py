@@ -339,6 +339,22 @@ def test_a_checkpoint_is_what_fine_tuning_begins_from(whole, data, tmp_path):
     assert "step_5" in {entry.name for entry in (tmp_path / "run").iterdir()}
 
 
+def test_a_finished_run_is_named_by_its_directory(whole, shards, tmp_path, capsys):
+    """--model DIR: to fill masks with, and to begin another run with at step 0."""
+    folder, _ = whole
+    given = ["--model", str(folder), "--use_cuda", "false", "--max_seq_len", "24"]
+    main("train.py", [*given, "--predict_mask", "the [MASK] film"])
+    assert capsys.readouterr().out
+    more = {
+        "train_filelist": shards / "train_filelist",
+        "num_train_steps": 1,
+        "batch_size": 8,
+        "checkpoints": tmp_path / "run",
+    }
+    main("train.py", [*given, *(word for name, value in more.items() for word in (f"--{name}", str(value)))])
+    assert (tmp_path / "run" / "step_1").is_dir()
+
+
 def test_every_flag_of_2019_is_taken_with_its_default():
     recorded = (GOLDEN / "6_cli" / "log" / "pretrain_default_batch_size.log").read_text().splitlines()
     command, lines = recorded[0], [line.split("\t", 1)[1] for line in recorded if "args.py" in line and ": " in line]

@@ -18,11 +18,12 @@ from propeller.errors import UserError
 from propeller.files import is_full
 from propeller.log import setup
 from propeller.train.args import explain_difference
+from propeller.train.differences import Difference
 from propeller.train.faults import Stopped, guarded
 from propeller.train.hooks import EarlyStopping, RunHook
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
-from propeller.train.saver import Difference, DiskFull, Saver
+from propeller.train.saver import DiskFull, Saver
 from propeller.train.trainer import Evaluation, Learner, RunConfig
 from reader.task_reader import TaskReader
 from tests.helpers.tiny import sentences, write_tsv

@@ -110,6 +110,7 @@ ELSEWHERE = {
     "ernie_config_path": "test_bad_input.py: test_configuration",
     "vocab_path": "test_bad_input.py: test_a_vocabulary_that_does_not_fit",
     "init_checkpoint": "test_run_classifier.py: test_the_best_checkpoint_evaluates_and_predicts_alone",
+    "model": "test_model_folder.py",
     "sp_model": "test_tokenization_sentencepiece.py",
     "is_classify": "test_regression.py: test_flags_that_do_not_go_together",
     "is_regression": "test_regression.py: test_a_run_from_beginning_to_end",
@@ -268,7 +269,7 @@ def test_flags_without_effect_are_taken_and_named(plain, model, data, tmp_path):
 
 
 def test_defaults_are_those_of_2019():
-    argv = ["--ernie_config_path", "c", "--vocab_path", "v", "--train_set", "t"]
+    argv = ["--ernie_config_path", "c", "--vocab_path", "v", "--train_set", "t", "--test_set", "t"]
     args = parse("run_classifier.py", "", argv, ClassificationFlags)
     values = {**vars(args.model), **vars(args.data), **vars(args.train), **vars(args.run), **vars(args.task)}
     values.update(settle(args.model, {}), num_labels=settled_labels(args.model, {}, task_class("classify"), None))
@@ -278,7 +279,7 @@ def test_defaults_are_those_of_2019():
         "learning_rate": 5e-5, "lr_scheduler": "linear_warmup_decay", "max_seq_len": 512,
         "metric": "simple_accuracy", "num_labels": 2, "predict_batch_size": None, "random_seed": 0,
         "save_steps": 10000, "shuffle": True, "skip_steps": 10, "task_id": 0, "tokenizer": "FullTokenizer",
-        "test_save": "./checkpoints/test_result", "use_fp16": False, "validation_steps": 1000, "verbose": False,
+        "test_save": "checkpoints/test_result", "use_fp16": False, "validation_steps": 1000, "verbose": False,
         "warmup_proportion": 0.1, "weight_decay": 0.01,
         "use_dynamic_loss_scaling": True, "init_loss_scaling": 102400, "incr_every_n_steps": 100,
         "decr_every_n_nan_or_inf": 2, "incr_ratio": 2.0, "decr_ratio": 0.8,

@@ -10,11 +10,12 @@ import pytest
 from ernie.checkpoint import read_variable, write_variable
 from propeller.errors import UserError
 from propeller.train import program
+from propeller.train.differences import first_difference
 from propeller.train.distribution import Ranks
 from propeller.train.faults import Stopped
 from propeller.train.hooks import EarlyStopping, RunHook
 from propeller.train.model import RunMode
-from propeller.train.saver import Saver, first_difference
+from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
 from tests.helpers.trainer import ROWS, Batches, assert_same, records, train
 

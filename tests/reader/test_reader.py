@@ -167,7 +167,7 @@ BAD_ROWS = {  # the third row of five is bad, with batches of two: one batch com
     "too few fields": ("only text", "line 4: 1 fields where the header has 2"),
     "too many fields": ("a\t1\textra", "line 4: 3 fields where the header has 2"),
     "blank": ("", "line 4: the line is blank; remove it"),
-    "not an integer": ("a\tx", "line 4: label 'x' is not an integer; correct it or give a label map"),
+    "not an integer": ("a\tx", "line 4: label 'x' is not an integer; correct it, or give a --label_map_config"),
     "beyond num_labels": ("a\t2", "line 4: label 2 is out of range; labels are from 0 to 1"),
     "negative": ("a\t-1", "line 4: label -1 is out of range"),
     "beyond int64": ("a\t99999999999999999999", "is not an integer"),

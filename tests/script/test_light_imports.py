@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from finetune import TASKS
 from tests.helpers.common import ROOT
 
 HEAVY = {"matplotlib", "paddle", "scipy", "sklearn"}
@@ -14,7 +15,28 @@ FLAGS = ("finetune.training.args", "finetune.embedding.args", "finetune.predicti
 ENGINE = ("data", "hparams", "metrics", "paddle", "train.distribution", "utils.data", "variables")
 OTHERS = ("ernie.convert", "ernie.facts", "finetune.client", "finetune.metrics",
           "finetune.embedding.client", "finetune.embedding.server")  # fmt: skip
-COMMANDS = ("finetune.score", "finetune.sweep", "propeller.tools.ckpt_inspector")
+COMMANDS = (
+    "distill.augment",
+    "distill.label",
+    "distill.shrink",
+    "distill.vocab",
+    "ernie.convert",
+    "ernie.memory",
+    "finetune.embedding.client",
+    "finetune.embedding.server",
+    "finetune.prediction",
+    "finetune.report",
+    "finetune.score",
+    "finetune.split",
+    "finetune.sweep",
+    "pretrain.build_data",
+    "pretrain.build_vocab",
+    "pretrain.click_log",
+    "pretrain.connectives",
+    "pretrain.inspect",
+    "propeller.tools.ckpt_inspector",
+    "propeller.tools.start_server",
+)
 SCRIPTS = (
     "ernie_encoder.py",
     "finetune_launch.py",
@@ -50,7 +72,7 @@ def test_help_and_a_misspelt_flag_load_nothing_heavy(script):
     status, out, names, _ = loaded(script, "--help")
     assert (status, names & HEAVY) == (0, set())
     assert re.match(rf"usage: (python )?{script} ", out)
-    needed = [] if script.endswith("_launch.py") else ["--ernie_config_path", "c", "--vocab_path", "v"]
+    needed = [] if script.endswith("_launch.py") else ["--model", "m"]
     status, out, names, errors = loaded(script, *needed, "--use_cudda", "true")
     assert (status, out, names & HEAVY) == (2, "", set())
     assert re.match(r"error: .*--use_cudda", errors[-1])
@@ -61,6 +83,13 @@ def test_help_of_a_command_loads_nothing_heavy(module):
     status, out, names, _ = loaded("-m", module, "--help")
     assert (status, names & HEAVY) == (0, set())
     assert out.startswith(f"usage: python -m {module} ")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_of_a_task_loads_nothing_heavy(task):
+    status, out, names, _ = loaded("-m", "finetune", task, "--help")
+    assert (status, names & HEAVY) == (0, set())
+    assert out.startswith(f"usage: python -m finetune {task} ")
 
 
 def test_the_test_sees_what_is_loaded():
