@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from finetune.checks import InputChecks
 from finetune.prediction.int8 import Int8
-from finetune.tables import TableFlags
+from finetune.tables import LabelledTableFlags
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, runs_onnx
@@ -100,7 +100,7 @@ class TableArgs:
         "tsv: a header, the columns of the input and the prediction; jsonl: the same as JSON lines",
         choices=("tsv", "jsonl"),
     )
-    copy_columns: bool = flag(True, "write qid, text_a and text_b before each prediction")
+    copy_columns: bool = flag(True, "write the columns of the input, the label as gold_label, before each prediction")
 
 
 class PredictArgs(NamedTuple):
@@ -113,7 +113,7 @@ class PredictArgs(NamedTuple):
     script: Any
     task: dict[str, Any]
     checks: InputChecks = InputChecks()
-    tables: TableFlags = TableFlags()
+    tables: LabelledTableFlags = LabelledTableFlags()
 
     def values(self) -> dict[str, Any]:
         """name -> value of every flag."""
@@ -126,7 +126,13 @@ def int8_of(precision: str, export: ExportArgs, form: TableForm = PLAIN) -> Int8
     return Int8(str(export.calibration_set), export.max_loss, form) if precision == "int8" else None
 
 
-GROUPS = {"model": ModelArgs, "data": DataArgs, "tables": TableFlags, "checks": InputChecks, "export": ExportArgs}
+GROUPS = {
+    "model": ModelArgs,
+    "data": DataArgs,
+    "tables": LabelledTableFlags,
+    "checks": InputChecks,
+    "export": ExportArgs,
+}
 
 
 def parse(
