@@ -11,7 +11,9 @@ from typing import Any
 from ernie.checkpoint import has_pooler
 from ernie.config import ErnieConfig
 from ernie.convert import to_params
+from ernie.pooling import MEAN
 from finetune import TASKS, task_class
+from finetune.embedding.pooling import settled
 from finetune.prediction.args import ModelArgs
 from finetune.prediction.export import Checkpoint
 from finetune.prediction.source import open_checkpoint
@@ -106,10 +108,10 @@ def embedding_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     task = task_class(HEADLESS)
     if not isinstance(checkpoint.config, ErnieConfig):
         raise UserError(f"{checkpoint.folder}: has no encoder whose vectors could be given: give a model that has one")
-    facts: dict[str, Any] = {"layer": checkpoint.config.num_hidden_layers, "states": False, "pooling": "cls"}
-    facts.update(num_hidden_layers=checkpoint.config.num_hidden_layers, normalize=False)
-    if not has_pooler(checkpoint.folder):
-        facts.update(pooler=False, pooling="mean")
+    pooler, layers = has_pooler(checkpoint.folder), checkpoint.config.num_hidden_layers
+    pooling = settled(read_record(checkpoint.folder), pooler, MEAN, checkpoint.folder)
+    facts: dict[str, Any] = {"layer": layers, "num_hidden_layers": layers, "states": False}
+    facts.update(pooling=pooling.name, normalize=pooling.normalize, **({} if pooler else {"pooler": False}))
     spec = checkpoint.spec.replace(
         task=task.name,
         label_map=None,

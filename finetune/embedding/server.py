@@ -101,6 +101,8 @@ def with_layer(checkpoint: Checkpoint, layer: int | None) -> Checkpoint:
     layers = checkpoint.config.num_hidden_layers
     if layer is not None and layer > layers:
         raise UserError(f"--encode_layer layer{layer}: the model has {layers} layers: give layer1 to layer{layers}")
+    if layer is None and not checkpoint.spec.facts.get("pooler", True):
+        raise UserError(f"{checkpoint.folder}: has no pooled [CLS]: give --encode_layer layer1 to layer{layers}")
     facts = {**checkpoint.spec.facts, "layer": layer or layers, "states": layer is not None, "pooling": "cls"}
     facts["main"] = "cls" if layer is None else "states"
     return dataclasses.replace(checkpoint, spec=checkpoint.spec.replace(facts=facts))
