@@ -22,6 +22,7 @@ from reader.squad.reader import FIRST_UNIQUE_ID
 
 if TYPE_CHECKING:
     from finetune.prediction.args import PredictArgs
+    from finetune.prediction.gold import Gold
     from finetune.prediction.model import InferenceModel
     from finetune.spec import ModelSpec
     from reader.ordered import OrderedBatch
@@ -48,8 +49,10 @@ class MrcJob(PredictionJob):
     def prints(self, args: PredictArgs) -> bool:
         return False
 
-    def write(self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress) -> None:
-        """Both files, as run_mrc.py lays them out; questions with answers are scored."""
+    def write(
+        self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress
+    ) -> Gold | None:
+        """Both files, as run_mrc.py lays them out."""
         results, settings = ordered_results(reader, progress, own_logits), spec.settings
         folder, size = Path(str(args.data.output)), (settings.n_best_size, settings.max_answer_length)
         if settings.version_2_with_negative:
@@ -62,7 +65,7 @@ class MrcJob(PredictionJob):
             gold = AnswerGold(reader.file, spec.settings, predictions)
         mrc_answers.write(folder / NBEST, nbest)
         mrc_answers.write(folder / PREDICTIONS, predictions)
-        gold.tell()
+        return gold
 
 
 def own_logits(outputs: Mapping[str, np.ndarray], item: OrderedBatch) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -28,7 +28,7 @@ from finetune import TASKS, task_class
 from finetune.checks import check_file
 from finetune.prediction.args import PredictArgs
 from finetune.prediction.formats import JsonLines, TableFormat, table_rows
-from finetune.prediction.gold import RowGold
+from finetune.prediction.gold import Gold, RowGold
 from finetune.prediction.source import open_source
 from finetune.spec import ModelSpec, Reading
 from propeller import log as log_setup
@@ -120,7 +120,7 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
         log.info("-------------- prediction results --------------")
         progress = Progress(model, reader.num_examples, job.unit, bar)
         with contextlib.closing(progress):
-            job.write(model, spec, reader, args, progress)
+            gold = job.write(model, spec, reader, args, progress)
     log.info("qps:%s\ttotal_time:%s\ttotal_example:%d\tbatch_size:%d",
              progress.done / max(progress.busy, 1e-9), progress.busy, progress.done, data.batch_size)  # fmt: skip
     stats, elapsed = reader.stats, time.monotonic() - progress.begun
@@ -128,6 +128,8 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
         log.info("%d of %d rows were cut to %d tokens", stats["truncated"], stats["rows"], reader.max_seq_len)
     log.info("predicted %d %s in %.2f s, %.1f %s/s: %s", progress.done, job.unit, elapsed,
              progress.done / max(elapsed, 1e-9), job.unit, data.output or "standard output")  # fmt: skip
+    if gold is not None:
+        gold.tell()
 
 
 def _tell_copied(reader):
@@ -194,8 +196,10 @@ class PredictionJob:
         kind = {"tsv": TableFormat, "jsonl": JsonLines}[args.script.output_format]
         return kind(model.task, spec, columns, args.script.copy_columns, keep_label=True)
 
-    def write(self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress) -> None:
-        """Predict and write every row; score them where they have labels."""
+    def write(
+        self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress
+    ) -> Gold | None:
+        """Predict and write every row; returns the labels of the rows, to score them, or None."""
         gold = RowGold.of(model.task, spec, reader)
         lines = self.format(model, spec, reader.table.columns, args)
         names = model.task.answer_outputs
@@ -211,8 +215,7 @@ class PredictionJob:
                 file.write(lines.line(row, model.task.decode(arrays, row, spec)))
                 if gold is not None:
                     gold.add(arrays, row)
-        if gold is not None:
-            gold.tell()
+        return gold
 
 
 class Progress:

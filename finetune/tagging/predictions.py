@@ -29,6 +29,7 @@ from reader.task_reader import BatchReader
 
 if TYPE_CHECKING:
     from finetune.prediction.args import PredictArgs
+    from finetune.prediction.gold import Gold
     from finetune.prediction.model import InferenceModel
     from finetune.spec import ModelSpec, Reading
     from reader.tables.form import TableForm
@@ -53,8 +54,10 @@ class TaggingJob(PredictionJob):
         given = args.script.tokenized
         return holds_lines(path, form) if given is None else not given
 
-    def write(self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress) -> None:
-        """One line per sentence, as ``--output_format`` says; they are scored where they have tags."""
+    def write(
+        self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress
+    ) -> Gold | None:
+        """One line per sentence, as ``--output_format`` says."""
         lines, running = SentenceLines(reader.tags), isinstance(reader, RunningTextReader)
         columns = CopiedColumns(reader.table.columns if args.script.copy_columns else (), (LABEL,))
         shown, gold = columns.shown(), TagGold.of(reader, running)
@@ -79,8 +82,7 @@ class TaggingJob(PredictionJob):
                 if gold is not None:
                     gold.add(outputs, sentence, row)
         lines.log_misplaced()
-        if gold is not None:
-            gold.tell()
+        return gold
 
 
 class PartsBatch(NamedTuple):

@@ -98,7 +98,7 @@ class TableForm:
         for ours, theirs in chosen.items():
             if theirs not in names and (ours in required or ours != "label" or self.others == COPY):
                 raise UserError(f"{place}: no column {theirs!r} ({FLAGS[ours]}; there: {shown}); correct the name")
-        found = []
+        found: list[tuple[str, int]] = []
         for number, name in enumerate(names):
             own = name if name in known and name not in chosen else None
             named = ours_of.get(name, own)

@@ -162,7 +162,7 @@ def test_evaluation_and_prediction_agree(case, small, place, tmp_path):
                     words(**given, **options(case, place)))  # fmt: skip
     if case == "sequence_label":
         ours, theirs = (path.read_text().splitlines() for path in (output, tmp_path / "saved.tsv"))
-        assert [line.split("\t")[1] for line in ours[1:]] == [line.split("\t")[1] for line in theirs]
+        assert [line.split("\t")[2] for line in ours[1:]] == [line.split("\t")[1] for line in theirs]
     elif case == "mrc":
         name = "predictions.json"
         assert json.loads((output / name).read_text()) == json.loads((tmp_path / "run" / f"dev_{name}").read_text())

@@ -85,7 +85,9 @@ def test_an_inference_model_needs_nothing_else(rows, saved):
     printed, log = infer(SCRIPT, inference_model=folder, predict_set=rows, output_format="tsv")
     assert printed == first
     assert re.search(r"\tpredicted 90 rows in \d+\.\d\d s, \d+\.\d rows/s: standard output$", log, re.M)
-    assert log.splitlines()[-1].endswith("standard output")
+    *_, predicted, scored = log.splitlines()
+    assert predicted.endswith("standard output")
+    assert "scores of 90 labelled rows: acc: " in scored
     assert "\r" not in log
     assert "\x1b" not in log
 

@@ -14,6 +14,7 @@ from ernie.pooling import Pooling
 from finetune.embedding.pooling import settled
 from propeller.errors import UserError
 from tests.helpers.embedding import embed, from_bundle, write_rows
+from tests.helpers.tiny import write_tsv
 
 TEXTS = ["the film was good", "a very dull story"]
 
@@ -72,6 +73,16 @@ def test_a_model_that_was_trained_for_vectors(model, tmp_path):
             vectors.append(predictor.embed(TEXTS))
             np.testing.assert_array_equal(vectors[-1], predictor.embed(TEXTS, pooling="first", normalize=True))
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+
+
+def test_a_file_of_sentences_and_columns_of_its_own(model, tmp_path):
+    """A line is a text; columns that are not read are named in the log."""
+    write_tsv(tmp_path / "rows.tsv", list(zip((7, 8), TEXTS)), ("id", "text_a"))
+    (tmp_path / "rows.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    found = embed(model, tmp_path / "rows.tsv", tmp_path / "a")
+    assert "columns that are not read: id" in found.log
+    lines = embed(model, tmp_path / "rows.txt", tmp_path / "b")
+    np.testing.assert_array_equal(lines.vectors, found.vectors)
 
 
 def test_an_inference_model_without_a_pooling(model, tmp_path):
