@@ -76,7 +76,8 @@ def test_a_model_says_whether_it_reads_pairs(columns, model, tmp_path):
     rows = [(label, *[text] * (len(columns) - 1)) for label, text in sentences(8, 1)]
     write_tsv(tmp_path / "train.tsv", rows, columns)
     result = finetune.train("classify", model=model, train_set=tmp_path / "train.tsv", do_val=False, do_test=False,
-                            epoch=1, max_seq_len=24, checkpoints=tmp_path / "run", use_cuda=False)  # fmt: skip
+                            epoch=1, max_seq_len=24, checkpoints=tmp_path / "run", use_cuda=False,
+                            for_cn=False)  # fmt: skip
     record = json.loads((result.folder / "last" / "checkpoint.json").read_text())
     assert record["pairs"] == ("text_b" in columns)
     with finetune.load(result.folder / "last", use_cuda=False) as predictor:
