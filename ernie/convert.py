@@ -48,9 +48,11 @@ from ernie.facts import (
 )
 from ernie.foreign import check_kind, config_from_foreign, config_to_hf, encoder_shapes, name_table, read_json
 from ernie.foreign_names import check_layers, check_library, check_shapes, listed, plain_names
+from ernie.foreign_pooling import modules_to_hf
 from ernie.foreign_text import subword_files
 from ernie.foreign_vocab import read_vocabulary, vocabulary_to_hf
 from ernie.foreign_weights import linear_is_transposed, open_weights
+from ernie.pooling import trained_pooling
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_directory, write_file
 from tokenization import TOKENIZERS, load_vocab
@@ -252,10 +254,12 @@ def to_hf(
     if head:
         values.update(labels_to_hf(facts, architecture, head.shape[1]))
     tokenizer = {**tokenizer_to_hf(facts, config, find_facts(source) or source), **added}
+    modules = modules_to_hf(trained_pooling(facts), config.hidden_size) if architecture.endswith("Model") else {}
     tensors = _hf_tensors(found, rows, report.loaded, "" if architecture.endswith("Model") else model_type + ".")
     with atomic_directory(target) as temporary:
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
-        for name, content in (("config.json", values), ("tokenizer_config.json", tokenizer)):
+        for name, content in {"config.json": values, "tokenizer_config.json": tokenizer, **modules}.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
             write_file(temporary / name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
         for name, data in vocab.items():
             write_file(temporary / name, data)

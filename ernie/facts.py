@@ -13,12 +13,14 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ernie.config import ErnieConfig
 from ernie.foreign import read_json
+from ernie.foreign_pooling import longest_text, read_modules
+from ernie.pooling import NORMALIZE, POOLING, POOLINGS
 from propeller.errors import UserError
 from propeller.files import write_file
 
@@ -53,6 +55,8 @@ _KEYS = {
     "task": _WORD,
     "num_labels": _COUNT,
     "label_map": ("an object of label words and class numbers from 0 on", _is_label_map),
+    POOLING: (f"one of {', '.join(POOLINGS)}", lambda value: value in POOLINGS),
+    NORMALIZE: _FLAG,
 }
 
 
@@ -69,8 +73,9 @@ def read_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         All keys of a ``checkpoint.json``; of an ``ernie_model.json`` some of ``do_lower_case`` and ``for_cn`` (bool),
-        ``tokenizer`` (a name in ``tokenization.TOKENIZERS``), ``max_seq_len`` (tokens), ``task``, ``num_labels`` and
-        ``label_map`` (word -> class number). {} where there is no such file, as with the models of 2019.
+        ``tokenizer`` (a name in ``tokenization.TOKENIZERS``), ``max_seq_len`` (tokens), ``task``, ``num_labels``,
+        ``label_map`` (word -> class number), ``pooling`` and ``normalize`` (``ernie.pooling``). {} where there is no
+        such file, as with the models of 2019.
 
     Raises:
         UserError: the file cannot be read, is not a JSON object, or has an unknown key or a value of a wrong type.
@@ -134,7 +139,8 @@ def facts_from_foreign(
     """The facts that a Hugging Face or PaddleNLP directory tells; whatever is not certain is left out.
 
     Args:
-        source: the directory; its ``tokenizer_config.json`` and ``tokenizer.json`` are read if they are there.
+        source: the directory; its ``tokenizer_config.json`` and ``tokenizer.json`` are read if they are there, and
+            what sentence-transformers adds.
         values: the keys of its ``config.json``.
         head_sizes: name of each converted head's weight (``_cls_out_w``, ``cls_seq_label_out_w``, ``cls_mrc_out_w``)
             -> its outputs.
@@ -150,7 +156,7 @@ def facts_from_foreign(
     lower = _lower_case(source, tokenizer)
     if lower is not None:
         facts["do_lower_case"] = lower
-    if vocab and sum(bool(_CJK.search(token)) for token in vocab) < _CHINESE_SHARE * len(vocab):
+    if vocab and not is_chinese(vocab):
         facts["for_cn"] = False
     if tokenizer.get("tokenizer_class", _WORD_PIECE_CLASSES[0]) in _WORD_PIECE_CLASSES:
         facts["tokenizer"] = "FullTokenizer"
@@ -159,11 +165,17 @@ def facts_from_foreign(
     for key, kept in (("tokenize_chinese_chars", (True, None)), ("strip_accents", (None, lower))):
         if tokenizer.get(key) not in kept:
             log.warning("%s: %s is %s, which FullTokenizer cannot be told", path, key, json.dumps(tokenizer[key]))
-    longest: Any = tokenizer.get("model_max_length")
+    longest: Any = longest_text(source) or tokenizer.get("model_max_length")
     if _is_count(longest) and longest <= config.max_position_embeddings:  # transformers writes 1e30 for "not known"
         facts["max_seq_len"] = longest
     facts.update(_head_facts(source / "config.json", values, head_sizes))
+    facts.update(read_modules(source))
     return facts
+
+
+def is_chinese(vocab: Collection[str]) -> bool:
+    """Whether a vocabulary's entries are those of a Chinese model; a multilingual one is none."""
+    return sum(bool(_CJK.search(token)) for token in vocab) >= _CHINESE_SHARE * len(vocab)
 
 
 def _lower_case(source: Path, tokenizer: Mapping[str, Any]) -> bool | None:

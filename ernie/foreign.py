@@ -22,17 +22,33 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read or holds no JSON object.
     """
+    values = _read(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no JSON object: copy it again from its source")
+    return values
+
+
+def read_json_list(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The list of JSON objects in a model's file.
+
+    Raises:
+        UserError: the file cannot be read or holds no such list.
+    """
+    values = _read(path)
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise UserError(f"{path}: holds no list of JSON objects: copy it again from its source")
+    return values
+
+
+def _read(path):
     try:
-        values = json.loads(read_text(path))
+        return json.loads(read_text(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): give a model's complete directory") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text at byte {error.start}: {in_place(path, error.object)}") from error
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}): copy it again from its source") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no JSON object: copy it again from its source")
-    return values
 
 
 class Row(NamedTuple):

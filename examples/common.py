@@ -20,7 +20,11 @@ def options(doc: str, name: str, epoch: int = 1, **numbers: int) -> argparse.Nam
     parser.add_argument("--epoch", type=int, default=epoch, help=f"passes over the training rows [{epoch}]")
     for own, default in numbers.items():
         parser.add_argument(f"--{own}", type=int, default=default, help=f"number of {own} [{default}]")
-    return parser.parse_args()
+    args = parser.parse_args()
+    from propeller import log
+
+    log.setup()  # training takes minutes: its log goes to standard error
+    return args
 
 
 def resource(what: str, rows: int | None = None) -> Path:

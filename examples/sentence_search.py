@@ -14,9 +14,9 @@ if __name__ == "__main__":
     header, *rows = (data / "dev.tsv").read_text(encoding="utf-8").splitlines()
     texts = [row.split("\t")[header.split("\t").index("text_a")] for row in rows]
     encoder = finetune.load(model)
-    vectors = encoder.embed(texts, pooling="mean", normalize=True)  # [texts, hidden]
+    vectors = encoder.embed(texts, normalize=True)  # [texts, hidden], pooled as the model was trained
     for question in ("The actors are wonderful.", "The story makes no sense."):
         print(question)
-        cosines = vectors @ encoder.embed([question], pooling="mean", normalize=True)[0]
+        cosines = vectors @ encoder.embed([question], normalize=True)[0]
         for number in cosines.argsort()[::-1][:3]:
             print(f"  {cosines[number]:.2f}  {texts[number]}")

@@ -11,7 +11,9 @@ from typing import Any
 from ernie.checkpoint import has_pooler
 from ernie.config import ErnieConfig
 from ernie.convert import to_params
+from ernie.pooling import MEAN, Pooling
 from finetune import TASKS, task_class
+from finetune.embedding.pooling import settled
 from finetune.prediction.args import ModelArgs
 from finetune.prediction.export import Checkpoint
 from finetune.prediction.source import open_checkpoint
@@ -53,13 +55,14 @@ class Weights:
     temporary: Scratch | None = None
 
 
-def open_weights(folder: Path, task: str | None, vocab_path: str | None) -> Weights | None:
+def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling: str | None = None) -> Weights | None:
     """The weights in a folder; None where it is an inference model.
 
     Args:
         folder: see ``finetune.load``.
         task: what the user said of it, or None.
         vocab_path: likewise.
+        pooling: of the vectors of an encoder; None: as it was trained.
 
     Raises:
         UserError: there is nothing of these in it, or it is damaged or incomplete.
@@ -71,17 +74,19 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None) -> Weig
     if (folder / "config.json").is_file() and not (folder / CONFIG).is_file():
         temporary = Scratch("ernie-load-")
         to_params("hf", folder, temporary.path / "model", init_pooler=True)
-        return Weights(_checkpoint(temporary.path / "model" / "params", task, vocab_path, folder), temporary)
+        return Weights(_checkpoint(temporary.path / "model" / "params", task, vocab_path, folder, pooling), temporary)
     params = folder / "params"
     if not any((place / name).is_file() for place in (folder, params) for name in (RECORD, CONFIG)):
         raise UserError(
             f"{folder}: holds no checkpoint ({RECORD}), inference model ({MANIFEST}), Hugging Face model (config.json) "
             f"or model directory ({CONFIG}, params/ and {VOCAB})"
         )
-    return Weights(_checkpoint(params if params.is_dir() else folder, task, vocab_path, folder))
+    return Weights(_checkpoint(params if params.is_dir() else folder, task, vocab_path, folder, pooling))
 
 
-def _checkpoint(params: Path, task: str | None, vocab_path: str | None, folder: Path) -> Checkpoint:
+def _checkpoint(
+    params: Path, task: str | None, vocab_path: str | None, folder: Path, pooling: str | None
+) -> Checkpoint:
     stored = read_record(params)
     name = task or stored.get("task") or HEADLESS
     if name not in TASKS:
@@ -98,18 +103,26 @@ def _checkpoint(params: Path, task: str | None, vocab_path: str | None, folder: 
         ernie_config_path=str(config) if config and "ernie_config" not in stored else None,
     )
     checkpoint = open_checkpoint(given, stored, task_class(name))
-    return embedding_checkpoint(checkpoint) if name == HEADLESS else checkpoint
+    return embedding_checkpoint(checkpoint, pooling) if name == HEADLESS else checkpoint
 
 
-def embedding_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
-    """The encoder of a checkpoint, as a model of embeddings. Raises UserError: it has none, as a student."""
+def embedding_checkpoint(checkpoint: Checkpoint, pooling: str | None = None) -> Checkpoint:
+    """The encoder of a checkpoint, as a model of embeddings.
+
+    Args:
+        checkpoint: of any task.
+        pooling: of the vectors; None: as the model was trained.
+
+    Raises:
+        UserError: it has no encoder, as a student.
+    """
     task = task_class(HEADLESS)
     if not isinstance(checkpoint.config, ErnieConfig):
         raise UserError(f"{checkpoint.folder}: has no encoder whose vectors could be given: give a model that has one")
-    facts: dict[str, Any] = {"layer": checkpoint.config.num_hidden_layers, "states": False, "pooling": "cls"}
-    facts.update(num_hidden_layers=checkpoint.config.num_hidden_layers, normalize=False)
-    if not has_pooler(checkpoint.folder):
-        facts.update(pooler=False, pooling="mean")
+    pooler, layers = has_pooler(checkpoint.folder), checkpoint.config.num_hidden_layers
+    chosen = Pooling(pooling) if pooling else settled(read_record(checkpoint.folder), pooler, MEAN, checkpoint.folder)
+    facts: dict[str, Any] = {"layer": layers, "num_hidden_layers": layers, "states": False}
+    facts.update(pooling=chosen.name, normalize=chosen.normalize, **({} if pooler else {"pooler": False}))
     spec = checkpoint.spec.replace(
         task=task.name,
         label_map=None,

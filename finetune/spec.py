@@ -36,6 +36,7 @@ __all__ = ["ModelSpec", "Reading", "check_same", "read_record", "settings_of", "
 RECORD, CONFIG, VOCAB = "checkpoint.json", "ernie_config.json", "vocab.txt"
 SAME = ("num_labels", "tokenizer", "do_lower_case", "for_cn", "task_id")  # must be as they were in training
 DEFAULTS = {"tokenizer": "FullTokenizer", "do_lower_case": True, "for_cn": True, "task_id": 0, "max_seq_len": 128}
+PAIRS = "pairs"  # whether the training file had second texts
 NOT_STORED = {"settings", "network", "facts", "dropout", "loss", "label_map_source"}  # under their own name
 ELSEWHERE = {
     "flags",

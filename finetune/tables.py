@@ -17,7 +17,8 @@ class TableFlags:
 
     format: str = flag(
         AUTO,
-        "auto: as the file's name ends (.csv, .jsonl, .ndjson, .json, .parquet), TSV otherwise",
+        "auto: as the file's name ends (.csv, .jsonl, .ndjson, .json, .parquet), TSV otherwise; txt: a text per line, "
+        "without a header",
         choices=(AUTO, *FORMATS),
     )
     text_column: str | None = flag(

@@ -64,6 +64,7 @@ class FinetuneTask(Model):
         tags_tokens: whether a row has a label for each of its tokens.
         more_columns: columns of training files beside those of every task.
         trains: whether there is something to train.
+        pools_cls: whether the head stands on the pooled [CLS], which is then the vector of a text that was trained.
         run_files: glob patterns of what ``finish_scores`` writes into --checkpoints; --overwrite removes them.
         drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.
         answer_outputs: names of the outputs of ``forward`` that ``decode`` needs; (): all.
@@ -91,6 +92,7 @@ class FinetuneTask(Model):
     tags_tokens = False
     more_columns: tuple[str, ...] = ()
     trains = True
+    pools_cls = False
     run_files: tuple[str, ...] = ()
     drops_blanks = True
     answer_outputs: tuple[str, ...] = ()
@@ -322,6 +324,19 @@ class FinetuneTask(Model):
             row: the example: column -> text for rows of a table.
         """
         raise NotImplementedError
+
+    @classmethod
+    def score_rows(
+        cls, outputs: Mapping[str, np.ndarray], labels: np.ndarray, qids: np.ndarray | None, spec: ModelSpec
+    ) -> Mapping[str, float] | None:
+        """The scores of an evaluation for rows that were predicted, by name; None: the task has none.
+
+        Args:
+            outputs: name -> array [rows, ...] of ``answer_outputs``.
+            labels: [rows], as ``label_kind`` says; of sets [rows, num_labels].
+            qids: int64 [rows], or None where the file has none.
+        """
+        return None
 
     @classmethod
     def table_cells(cls, decoded: Mapping[str, Any], spec: ModelSpec) -> Mapping[str, Any]:

@@ -31,6 +31,7 @@ CHUNK_ROWS = 4096  # read at once where all rows are looked at
 LONE_CR = "there is a carriage return inside the line; end lines with \\n or \\r\\n and take it out of the text"
 BLANK_LINE = "the line is blank; remove it"
 UNREAD = ("label", "qid")  # columns that no network reads
+COPIED = "+"  # begins the name of a column that is only copied, see reader.tables.form
 LIST_PART = "\x03"  # ends each label of a list, which may hold whatever separates labels elsewhere
 
 
@@ -50,6 +51,7 @@ class Layout:
     def __init__(self, path: str, columns: list[str], first: int = 2, unit: str = "line") -> None:
         self.path, self.columns, self.first, self.unit = path, columns, first, unit
         self.numbers: np.ndarray | None = None
+        self.copied = [place for place, name in enumerate(columns) if name.startswith(COPIED)]
 
     def number(self, row: int) -> int:
         """The line, or other unit, of a row (from 0)."""
@@ -74,8 +76,18 @@ class Layout:
         return [os.pread(fd, b - a, a) for a, b in zip(begin.tolist(), end.tolist())]
 
     def fields(self, record: bytes) -> list[str]:
-        """The fields of a record, as many as columns. Raises ValueError: what is wrong with it, and the remedy."""
+        """The fields of a record, as many as columns; those of columns that are only copied are JSON.
+
+        Raises:
+            ValueError: what is wrong with it, and the remedy.
+        """
         raise NotImplementedError
+
+    def with_copied(self, values: list[str]) -> list[str]:
+        """Fields of a file of plain texts, those that are only copied as JSON."""
+        for place in self.copied:
+            values[place] = json.dumps(values[place], ensure_ascii=False)
+        return values
 
     def decode(self, record: bytes) -> str:
         """The text of a record. Raises ValueError: it is not UTF-8."""

@@ -63,7 +63,7 @@ class TsvLayout(Layout):
             raise ValueError(f"{len(values)} fields where the header has {self.width}; mend the row (tabs part fields)")
         if not text:  # one column: a blank line would be a row without text, which nobody means
             raise ValueError(BLANK_LINE)
-        return values if self.picks is None else [values[place] for place in self.picks]
+        return self.with_copied(values if self.picks is None else [values[place] for place in self.picks])
 
 
 class TsvFile(RowFile):

@@ -38,6 +38,7 @@ class Classifier(InWindows):
     flags: type = ClassificationFlags
     answer_outputs = ("probs",)
     teaches = "logits"
+    pools_cls = True
     not_in_table = ("label_id",)
     job = "finetune.classification.predictions:ClassifyJob"
     report = "finetune.reporting.classes:report"
@@ -118,6 +119,17 @@ class Classifier(InWindows):
         best = int(metrics.best_class(probs))
         labels = spec.labels
         return {"label": labels[best], "label_id": best, "probabilities": dict(zip(labels, probs.tolist()))}
+
+    @classmethod
+    def score_rows(
+        cls, outputs: Mapping[str, np.ndarray], labels: np.ndarray, qids: np.ndarray | None, spec: ModelSpec
+    ) -> Mapping[str, float] | None:
+        """By ``--metric``; without qids a ranking has accuracy and F1 alone."""
+        score = score_of(spec)
+        if spec.metric in metrics.RANKING:
+            score = score if qids is not None else score_of(spec.replace(metric="acc_and_f1"))
+            return score.compute(outputs["probs"], labels, *(() if qids is None else (qids,)))
+        return score.compute(outputs["probs"], labels)
 
     @classmethod
     def answers_changed(

@@ -80,7 +80,9 @@ class ClassifyArgs:
         "probs: only probabilities, as in 2019; auto: tsv into --output, probs to standard output",
         choices=("auto", "tsv", "jsonl", "probs"),
     )
-    copy_columns: bool = flag(True, "qid, text_a and text_b stand before each prediction, except with probs")
+    copy_columns: bool = flag(
+        True, "the columns of the input, label as gold_label, stand before each prediction; not with probs"
+    )
     is_regression: bool | None = flag(None, "the model predicts a number [false]")
 
 

@@ -134,6 +134,13 @@ class MultiLabel(Classifier):
         return {"label": label, "probabilities": decoded["probabilities"]}
 
     @classmethod
+    def score_rows(
+        cls, outputs: Mapping[str, np.ndarray], labels: np.ndarray, qids: np.ndarray | None, spec: ModelSpec
+    ) -> Mapping[str, float] | None:
+        """By the thresholds of the model."""
+        return cuts.set_scores(outputs["probs"] >= thresholds_of(spec), labels)
+
+    @classmethod
     def answers_changed(
         cls,
         exact: Mapping[str, np.ndarray],

@@ -1,6 +1,6 @@
 """Batch prediction of classes or numbers, with the forms of 2019's infer_classifyer.py.
 
-tsv     a header and one line per row: qid, text_a, text_b as in the input, label, prob_<label> for each class; or score
+tsv     a header and one line per row: the columns of the input, label, prob_<label> for each class; or score
 jsonl   {"text_a": ..., "label": ..., "label_id": ..., "probabilities": {label: p}}, or {"text_a": ..., "score": ...}
 probs   the probabilities of a row with tabs between, as in 2019; or the number
 """
@@ -47,7 +47,7 @@ class ClassifyJob(PredictionJob):
         if name == "auto":
             name = "probs" if args.data.output in (None, STANDARD) else "tsv"
         kind = {"tsv": TableFormat, "jsonl": JsonLines, "probs": Probabilities}[name]
-        return kind(model.task, spec, columns, args.script.copy_columns)
+        return kind(model.task, spec, columns, args.script.copy_columns, keep_label=True)
 
 
 class Probabilities(TableFormat):

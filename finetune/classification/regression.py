@@ -39,6 +39,7 @@ class Regression(InWindows):
     num_labels = 1
     answer_outputs = ("logits",)
     teaches = "logits"
+    pools_cls = True
     job = "finetune.classification.predictions:ClassifyJob"
     report = "finetune.reporting.numbers:report"
     script = "infer_classifyer.py"
@@ -98,6 +99,13 @@ class Regression(InWindows):
     def decode(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> dict[str, Any]:
         """``score``: the number."""
         return {"score": float(outputs["logits"][0])}
+
+    @classmethod
+    def score_rows(
+        cls, outputs: Mapping[str, np.ndarray], labels: np.ndarray, qids: np.ndarray | None, spec: ModelSpec
+    ) -> Mapping[str, float] | None:
+        """The correlations."""
+        return score_of(spec).compute(outputs["logits"], labels)
 
     @classmethod
     def answers_changed(

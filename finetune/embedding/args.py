@@ -13,8 +13,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from ernie.model_folder import WEIGHTS, ModelFolder, look_into
+from ernie.pooling import POOLINGS
 from finetune.checks import InputChecks
-from finetune.embedding.files import POOLINGS
 from finetune.prediction.args import PRECISION_HELP, ExportArgs, check_onnx
 from finetune.tables import TableFlags
 from propeller.errors import UserError
@@ -89,11 +89,11 @@ class VectorArgs:
     )
     pooling: str | None = flag(
         None,
-        "the vector of a row: cls, the pooled [CLS] (below the top layer, which has no pooler, its state); mean or max "
-        "over the row's tokens [cls]",
+        "the vector of a row: cls, the pooled [CLS] (below the top layer, which has no pooler, its state); first, the "
+        "state of [CLS]; mean or max over the row's tokens [what the model was trained with, else cls]",
         choices=POOLINGS,
     )
-    normalize: bool | None = flag(None, "scale the vectors to length 1 (L2) [false]", bare=True)
+    normalize: bool | None = flag(None, "scale the vectors to length 1 (L2) [as the model, else false]", bare=True)
     no_top_layer: bool = flag(False, "leave out top_layer_emb.npy, the states of every token", bare=True)
 
 

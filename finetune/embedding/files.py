@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 PARTIAL = ".embeddings.partial"
 MANIFEST, VECTORS, STATES = "embeddings.json", "cls_emb.npy", "top_layer_emb.npy"
 COUNTS, TOKENS = "token_counts.npy", "tokens.tsv"
-POOLINGS = ("cls", "mean", "max")
 HEADER_BYTES = 128  # what numpy.save makes of such a shape; kept free until the number of rows is known
 
 
@@ -215,7 +214,7 @@ def vectors_of(outputs: Mapping[str, np.ndarray], pooling: str, normalize: bool 
 
     Args:
         outputs: name -> array, see ``finetune.embedding.task.Embed.forward``.
-        pooling: ``cls``, ``mean`` or ``max``.
+        pooling: one of ``ernie.pooling.POOLINGS``.
         normalize: whether they are made of length 1 (L2), so that their product is the cosine.
     """
     vectors = outputs[pooling]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetune.embedding.files import POOLINGS, vectors_of
+from ernie.pooling import POOLINGS
+from finetune.embedding.files import vectors_of
 from finetune.serving import payload as checks
 from finetune.serving.handler import Handler, ParsedRequest
 from propeller.service.errors import BadRequest
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 class EmbedHandler(Handler):
     """A vector for each text, or the similarity of two texts: the cosine of their vectors.
 
-    A request may name how the vector is made of the row's states, ``"pooling": "cls" | "mean" | "max"``, and ask for
-    vectors of length 1, ``"normalize": true``; else it is as the bundle was made.
+    A request may name how the vector is made of the row's states, ``"pooling": "cls" | "mean" | "max" | "first"``, and
+    ask for vectors of length 1, ``"normalize": true``; else it is as the bundle was made.
     """
 
     OPTIONS = ("pooling?", "normalize?")

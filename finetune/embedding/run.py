@@ -7,16 +7,19 @@ Weights from any source become a bundle that `paddle.inference` runs. ``finetune
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from pathlib import Path
 
 from ernie.checkpoint import check_vocab, has_pooler
 from ernie.config import ErnieConfig
+from ernie.pooling import CLS, POOLINGS, trained_pooling
 from finetune import TASKS, task_class
 from finetune.checks import check_file
 from finetune.embedding import args as embed_args
 from finetune.embedding.files import EmbeddingFolder, vectors_of
+from finetune.embedding.pooling import settled
 from finetune.embedding.task import Embed, number_of_layer
 from finetune.prediction.args import int8_of
 from finetune.prediction.export import Checkpoint, export_checkpoint
@@ -30,6 +33,7 @@ from propeller.flags import log_values
 from propeller.service.engines import runs_onnx
 from reader.ordered import in_file_order, ordered_batches
 from reader.pyreader import PyReader
+from reader.tables.form import SKIP
 
 log = logging.getLogger("ernie.finetune")
 
@@ -49,7 +53,7 @@ def start(args: embed_args.EmbedArgs) -> int:
         return 0
     source = _Bundle(args) if args.model.inference_model else _Weights(args)
     data = args.data
-    form = args.tables.form()
+    form = dataclasses.replace(args.tables.form(), others=SKIP)
     reading = Reading(batch_size=data.batch_size, in_tokens=data.in_tokens, num_workers=data.num_workers, form=form)
     reader = Embed.open_reader(data.data_set, source.tokenizer, source.spec, reading)
     check_file(reader, args.checks, source.spec)
@@ -144,7 +148,7 @@ class _Weights:
             )
         self.tokenizer, self.spec = tokenizer, spec.replace(tokenizer_fingerprint=tokenizer.fingerprint)
         self.spec.check_limits(self.config)
-        if not self.spec.facts.get("pooler", True) and self.spec.facts["pooling"] == "cls":
+        if not self.spec.facts.get("pooler", True) and self.spec.facts["pooling"] == CLS:
             raise UserError(
                 f"{self.folder}: has no pooled_fc.w_0, so no pooled [CLS] (the task it was trained for has none): give "
                 "--pooling mean or max, or a --layer below the top"
@@ -160,14 +164,17 @@ class _Weights:
         values = settle(self.args.model, stored, defaults)
         if stored.get("task") in TASKS:  # where a label has its place in the text, blanks were kept whatever the flag
             values["for_cn"] = values["for_cn"] and task_class(stored["task"]).drops_blanks
+        layer = number_of_layer(-1 if vectors.layer is None else vectors.layer, layers)
+        pooler = layer < layers or has_pooler(self.folder)
+        trained = trained_pooling(stored)
         facts = {
-            "layer": number_of_layer(-1 if vectors.layer is None else vectors.layer, layers),
+            "layer": layer,
             "num_hidden_layers": layers,
-            "pooling": vectors.pooling or "cls",
-            "normalize": bool(vectors.normalize),
+            "pooling": vectors.pooling or settled(stored, pooler, CLS, self.folder).name,
+            "normalize": trained is not None and trained.normalize if vectors.normalize is None else vectors.normalize,
             "states": not vectors.no_top_layer,
         }
-        if facts["layer"] == layers and not has_pooler(self.folder):
+        if not pooler:
             facts["pooler"] = False
         return ModelSpec(task=Embed.name, num_labels=0, metric=None, facts=facts, **values)
 
@@ -208,7 +215,10 @@ class _Bundle:
             raise UserError(f"{folder}: saved with --no_top_layer, it gives no states of tokens: give --no_top_layer")
         facts = model.spec.facts
         if (flags.pooling or facts["pooling"]) not in model.bundle.outputs:
-            raise UserError(f"{folder}: made of weights without a pooled [CLS]: give --pooling mean or max")
+            raise UserError(
+                f"{folder}: gives {', '.join(name for name in POOLINGS if name in model.bundle.outputs)}: give one of "
+                "these --pooling, or save it again from the weights"
+            )
         layers = facts["num_hidden_layers"]
         if flags.layer is not None and number_of_layer(flags.layer, layers) != facts["layer"]:
             raise UserError(

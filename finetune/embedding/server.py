@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ernie.pooling import CLS
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.bundle import holds_bundle
@@ -79,12 +80,12 @@ def _write_bundle(folder, layer, target, use_cuda, onnx):
     from finetune.prediction.export import export_checkpoint
     from finetune.sources import embedding_checkpoint, open_weights
 
-    weights = open_weights(folder, None, None)
+    weights = open_weights(folder, None, None, CLS)
     if weights is None:
         raise UserError(f"{folder}: an inference model: give it without --encode_layer")
     checkpoint = weights.checkpoint
     if checkpoint.task.trains:  # fine-tuned: its encoder
-        checkpoint = embedding_checkpoint(checkpoint)
+        checkpoint = embedding_checkpoint(checkpoint, CLS)
     return export_checkpoint(target, with_layer(checkpoint, layer), runtime.place(use_cuda), onnx)
 
 
@@ -101,8 +102,10 @@ def with_layer(checkpoint: Checkpoint, layer: int | None) -> Checkpoint:
     layers = checkpoint.config.num_hidden_layers
     if layer is not None and layer > layers:
         raise UserError(f"--encode_layer layer{layer}: the model has {layers} layers: give layer1 to layer{layers}")
-    facts = {**checkpoint.spec.facts, "layer": layer or layers, "states": layer is not None, "pooling": "cls"}
-    facts["main"] = "cls" if layer is None else "states"
+    if layer is None and not checkpoint.spec.facts.get("pooler", True):
+        raise UserError(f"{checkpoint.folder}: has no pooled [CLS]: give --encode_layer layer1 to layer{layers}")
+    facts = {**checkpoint.spec.facts, "layer": layer or layers, "states": layer is not None, "pooling": CLS}
+    facts["main"] = CLS if layer is None else "states"
     return dataclasses.replace(checkpoint, spec=checkpoint.spec.replace(facts=facts))
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from paddle import nn
 
-from finetune.embedding.files import POOLINGS, vectors_of
+from ernie.pooling import POOLINGS
+from finetune.embedding.files import vectors_of
 from finetune.task import FinetuneTask
 from propeller.errors import UserError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Embed(FinetuneTask):
-    """The states of one layer, and a vector for each row made of them in three ways.
+    """The states of one layer, and a vector for each row made of them in four ways.
 
     ``spec.facts`` says what is taken from the encoder: ``layer``, whose states (0: the embeddings' output, n: the n-th
     layer's; the top layer's where it is not said), ``states``, whether those of every token are given out too, and
@@ -47,11 +48,11 @@ class Embed(FinetuneTask):
         self.encoder.layers = nn.LayerList(list(self.encoder.layers)[:layer])  # those above are not computed
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
-        """-> ``cls``, ``mean``, ``max`` float32 [batch, hidden]; ``states`` float32 [batch, seq, hidden], 0 at padding.
+        """-> ``cls``, ``mean``, ``max``, ``first`` float32 [batch, hidden]; ``states`` float32 [batch, seq, hidden].
 
         ``cls`` is the pooled vector (dense layer and tanh over [CLS]), as 2019 wrote it. Below the top layer, which is
-        what the pooler was trained on, it is the state of [CLS] itself. ``mean`` and ``max`` are over the row's tokens,
-        [CLS] and [SEP] among them.
+        what the pooler was trained on, it is the state of [CLS] itself, as ``first`` is everywhere. ``mean`` and
+        ``max`` are over the row's tokens, [CLS] and [SEP] among them. ``states`` are 0 at padding.
         """
         states = self.encoder(features)
         mask = features["input_mask"].unsqueeze(-1)  # [batch, seq, 1]
@@ -59,6 +60,7 @@ class Embed(FinetuneTask):
         outputs = {
             "mean": tokens.sum(axis=1) / mask.sum(axis=1),
             "max": (tokens + (mask - 1.0) * 1e30).max(axis=1),
+            "first": states[:, 0],
         }
         if self.gives_cls:
             outputs = {"cls": self.encoder.pool(states) if self.on_top else states[:, 0], **outputs}

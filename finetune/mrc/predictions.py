@@ -15,12 +15,14 @@ import numpy as np
 
 from finetune.mrc import answers as mrc_answers
 from finetune.mrc import unanswerable
+from finetune.mrc.gold import AnswerGold
 from finetune.prediction.run import PredictionJob, Progress, check_writable, ordered_results
 from propeller.errors import UserError
 from reader.squad.reader import FIRST_UNIQUE_ID
 
 if TYPE_CHECKING:
     from finetune.prediction.args import PredictArgs
+    from finetune.prediction.gold import Gold
     from finetune.prediction.model import InferenceModel
     from finetune.spec import ModelSpec
     from reader.ordered import OrderedBatch
@@ -47,18 +49,23 @@ class MrcJob(PredictionJob):
     def prints(self, args: PredictArgs) -> bool:
         return False
 
-    def write(self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress) -> None:
+    def write(
+        self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress
+    ) -> Gold | None:
         """Both files, as run_mrc.py lays them out."""
         results, settings = ordered_results(reader, progress, own_logits), spec.settings
         folder, size = Path(str(args.data.output)), (settings.n_best_size, settings.max_answer_length)
         if settings.version_2_with_negative:
             answers = unanswerable.predict(reader, InOrder(results), *size)
             mrc_answers.write(folder / NULL_ODDS, answers.null_odds)
+            gold = AnswerGold(reader.file, spec.settings, answers.texts, answers.null_odds)
             predictions, nbest = answers.chosen(unanswerable.threshold_of(settings)), answers.nbest
         else:
             predictions, nbest = mrc_answers.predict(reader, InOrder(results), *size)
+            gold = AnswerGold(reader.file, spec.settings, predictions)
         mrc_answers.write(folder / NBEST, nbest)
         mrc_answers.write(folder / PREDICTIONS, predictions)
+        return gold
 
 
 def own_logits(outputs: Mapping[str, np.ndarray], item: OrderedBatch) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -18,7 +18,8 @@ from finetune.losses import divergence
 from finetune.mrc import answers as mrc_answers
 from finetune.mrc import unanswerable
 from finetune.mrc.flags import MrcArgs
-from finetune.mrc.scores import SCRIPTS, language_of, score
+from finetune.mrc.gold import language_by
+from finetune.mrc.scores import SCRIPTS, score
 from finetune.task import ENCODER_INPUTS, FinetuneTask
 from propeller.errors import UserError
 from propeller.metrics import Metric
@@ -180,9 +181,7 @@ class ReadingComprehension(FinetuneTask):
         With questions without an answer there are the scores of SQuAD 2.0 beside, and ``null_odds.json``.
         """
         settings, questions = spec.settings, reader.file.questions
-        language = settings.mrc_language
-        if language == "auto":
-            language = language_of([question.text for question in questions])
+        language = language_by(settings, questions)
         also = ", with SQuAD 2.0's rules for questions without an answer" if settings.version_2_with_negative else ""
         log.info("%s: scored as %s%s", scores["file"], SCRIPTS[language], also)
         answers = {question.id: question.answers for question in questions}

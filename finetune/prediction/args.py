@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ernie.model_folder import ModelFolder, look_into
 from finetune.checks import InputChecks
 from finetune.prediction.int8 import Int8
-from finetune.tables import TableFlags
+from finetune.tables import LabelledTableFlags
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, changed, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, runs_onnx
@@ -101,7 +101,7 @@ class TableArgs:
         "tsv: a header, the columns of the input and the prediction; jsonl: the same as JSON lines",
         choices=("tsv", "jsonl"),
     )
-    copy_columns: bool = flag(True, "write qid, text_a and text_b before each prediction")
+    copy_columns: bool = flag(True, "write the columns of the input, the label as gold_label, before each prediction")
 
 
 class PredictArgs(NamedTuple):
@@ -114,7 +114,7 @@ class PredictArgs(NamedTuple):
     script: Any
     task: dict[str, Any]
     checks: InputChecks = InputChecks()
-    tables: TableFlags = TableFlags()
+    tables: LabelledTableFlags = LabelledTableFlags()
 
     def values(self) -> dict[str, Any]:
         """name -> value of every flag."""
@@ -133,7 +133,13 @@ def int8_of(precision: str, export: ExportArgs, form: TableForm = PLAIN) -> Int8
     return Int8(str(export.calibration_set), export.max_loss, form) if precision == "int8" else None
 
 
-GROUPS = {"model": ModelArgs, "data": DataArgs, "tables": TableFlags, "checks": InputChecks, "export": ExportArgs}
+GROUPS = {
+    "model": ModelArgs,
+    "data": DataArgs,
+    "tables": LabelledTableFlags,
+    "checks": InputChecks,
+    "export": ExportArgs,
+}
 
 
 def parse(

@@ -10,6 +10,7 @@ a time. A task may have a ``PredictionJob`` of its own (``FinetuneTask.job``); t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import logging
 import shutil
@@ -27,6 +28,7 @@ from finetune import TASKS, task_class
 from finetune.checks import check_file
 from finetune.prediction.args import PredictArgs
 from finetune.prediction.formats import JsonLines, TableFormat, table_rows
+from finetune.prediction.gold import Gold, RowGold
 from finetune.prediction.source import open_source
 from finetune.spec import ModelSpec, Reading
 from propeller import log as log_setup
@@ -36,6 +38,7 @@ from propeller.files import atomic_text, temporary_directory
 from propeller.flags import log_values
 from reader.ordered import OrderedBatch, in_file_order, ordered_batches
 from reader.pyreader import PyReader
+from reader.tables.form import COPY, bare_name, is_copied
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
@@ -108,15 +111,16 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
         num_workers=data.num_workers,
         labelled=False,
         on_bad=args.checks.on_bad,
-        form=args.tables.form(),
+        form=dataclasses.replace(args.tables.form(), others=COPY),
     )
     with _named_file(data.predict_set) as path:
         reader = job.open_reader(path, model, spec, reading, args)
         check_file(reader, args.checks, model.spec)
+        _tell_copied(reader)
         log.info("-------------- prediction results --------------")
         progress = Progress(model, reader.num_examples, job.unit, bar)
         with contextlib.closing(progress):
-            job.write(model, spec, reader, args, progress)
+            gold = job.write(model, spec, reader, args, progress)
     log.info("qps:%s\ttotal_time:%s\ttotal_example:%d\tbatch_size:%d",
              progress.done / max(progress.busy, 1e-9), progress.busy, progress.done, data.batch_size)  # fmt: skip
     stats, elapsed = reader.stats, time.monotonic() - progress.begun
@@ -124,6 +128,15 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
         log.info("%d of %d rows were cut to %d tokens", stats["truncated"], stats["rows"], reader.max_seq_len)
     log.info("predicted %d %s in %.2f s, %.1f %s/s: %s", progress.done, job.unit, elapsed,
              progress.done / max(elapsed, 1e-9), job.unit, data.output or "standard output")  # fmt: skip
+    if gold is not None:
+        gold.tell()
+
+
+def _tell_copied(reader):
+    """Names the columns that nobody reads: one of them may be misspelt."""
+    names = [bare_name(name) for name in getattr(reader.table, "columns", ()) if is_copied(name)]
+    if names:
+        log.info("columns that are copied, not read: %s", ", ".join(names))
 
 
 class PredictionJob:
@@ -181,10 +194,13 @@ class PredictionJob:
     def format(self, model: InferenceModel, spec: ModelSpec, columns: Sequence[str], args: PredictArgs) -> TableFormat:
         """The form of the output."""
         kind = {"tsv": TableFormat, "jsonl": JsonLines}[args.script.output_format]
-        return kind(model.task, spec, columns, args.script.copy_columns)
+        return kind(model.task, spec, columns, args.script.copy_columns, keep_label=True)
 
-    def write(self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress) -> None:
-        """Predict and write every row."""
+    def write(
+        self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress
+    ) -> Gold | None:
+        """Predict and write every row; returns the labels of the rows, to score them, or None."""
+        gold = RowGold.of(model.task, spec, reader)
         lines = self.format(model, spec, reader.table.columns, args)
         names = model.task.answer_outputs
 
@@ -197,6 +213,9 @@ class PredictionJob:
         with open_output(args.data.output) as file:
             for arrays, row in zip(results, table_rows(reader.table)):
                 file.write(lines.line(row, model.task.decode(arrays, row, spec)))
+                if gold is not None:
+                    gold.add(arrays, row)
+        return gold
 
 
 class Progress:

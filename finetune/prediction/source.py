@@ -24,6 +24,7 @@ from finetune.prediction.export import Checkpoint, export_checkpoint
 from finetune.prediction.model import InferenceModel
 from finetune.spec import (
     DEFAULTS,
+    PAIRS,
     RECORD,
     ModelSpec,
     check_same,
@@ -40,6 +41,7 @@ from propeller.errors import UserError
 from propeller.files import temporary_directory
 from propeller.service.engines import runs_onnx
 from reader.row_encoder import load_label_map
+from reader.tables.form import SKIP
 from tokenization import build_tokenizer
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def _bundle_of_checkpoint(args, job, stack):
     if folder.exists() and not export.overwrite:
         raise UserError(f"{folder}: exists already: predict with it (--inference_model), or replace it (--overwrite)")
     onnx = export.onnx or (runs_onnx(args.data.engine) and args.data.precision != "int8")
-    int8 = int8_of(args.data.precision, export, args.tables.form())
+    int8 = int8_of(args.data.precision, export, dataclasses.replace(args.tables.form(), others=SKIP))
     is_new = not target.exists()
     try:
         export_checkpoint(folder, checkpoint, runtime.place(args.data.use_cuda), onnx, export.overwrite, int8)
@@ -148,6 +150,7 @@ def open_checkpoint(
         num_labels=settled_labels(given, stored, task, label_map),
         settings=settings,
         label_map_source=given.label_map_config or str(source),
+        facts={PAIRS: stored[PAIRS]} if PAIRS in stored else {},
         **values,
     )
     vocab_path, sp_model = files_of(given.vocab_path, given.sp_model, source.parent, "--init_checkpoint")

@@ -25,6 +25,7 @@ has the same bits, whichever texts are asked for beside it, on a CPU whose matri
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,8 +34,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ernie.facts import is_chinese
 from finetune.prediction.model import InferenceModel
 from finetune.serving import payload as checks
+from finetune.spec import PAIRS
 from propeller.bundle import WEIGHTS
 from propeller.errors import UserError
 from propeller.service.errors import BadRequest
@@ -116,13 +119,15 @@ class Handler:
         self.bounds = {name: (0, known[name] - 1) for name in self.input_names if name in known}
 
     def describe(self) -> dict[str, Any]:
-        """The model's entry in ``/info``: task, what it does, labels by class, longest row in tokens,
-        sha256 of the weights, tokenizer."""
+        """The model's entry in ``/info``: task, what it does, labels by class, language, whether it was trained with
+        pairs of texts (null: it does not say), longest row in tokens, sha256 of the weights, tokenizer."""
         about = (self.model.task.__doc__ or "").strip().split("\n")[0]
         return {
             "task": self.model.bundle.task,
             "about": about,
             "labels": self.labels,
+            "language": self.language,
+            "pairs": self.model.spec.facts.get(PAIRS),
             "max_seq_len": self.model.max_seq_len,
             "task_id": self.task_id,
             "weights": self.model.bundle.files[WEIGHTS]["sha256"],
@@ -133,6 +138,11 @@ class Handler:
                 "fingerprint": self.tokenizer.fingerprint,
             },
         }
+
+    @functools.cached_property
+    def language(self) -> str:
+        """``zh`` where the vocabulary is mostly Chinese, else ``en``: in which language examples are shown."""
+        return "zh" if is_chinese(self.tokenizer.vocab) else "en"
 
     @property
     def labels(self) -> list[str]:

@@ -36,9 +36,12 @@ class TaggingArgs:
         "tsv: a header, text_a, tags, probabilities, entities; jsonl: the same as JSON lines",
         choices=("tsv", "jsonl"),
     )
-    tokenized: bool = flag(
-        True, "text_a holds tokens, separated by 0x02 or blanks; false: running text, split into its words here"
+    tokenized: bool | None = flag(
+        None,
+        "text_a holds tokens, separated by 0x02 or blanks; false: running text, split into its words here [true, but "
+        "false for a .txt of sentences]",
     )
+    copy_columns: bool = flag(True, "write the other columns of the input, and its tags as gold_label")
 
 
 FLAGS, PREDICTION = SequenceLabelArgs, TaggingArgs

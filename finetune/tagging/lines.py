@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetune.prediction.formats import on_one_line
@@ -36,8 +36,10 @@ class SentenceLines:
         self.written += 1
         self.misplaced += self.tags.misplaced([self.numbers[token["tag"]] for token in decoded["tokens"]])
 
-    def tsv(self, sentence: Sentence, decoded: Mapping[str, Any], running: bool = False) -> str:
-        """``text_a``, with ``running`` the tokens, tags, probabilities, entities; see the module."""
+    def tsv(
+        self, sentence: Sentence, decoded: Mapping[str, Any], running: bool = False, copied: Sequence[str] = ()
+    ) -> str:
+        """``text_a``, copied cells, with ``running`` the tokens, tags, probabilities, entities; see the module."""
         self._count(decoded)
         columns = [[token["tag"] for token in decoded["tokens"]]]
         columns.append([f"{token['probability']:.5f}" for token in decoded["tokens"]])
@@ -45,13 +47,14 @@ class SentenceLines:
             columns.insert(0, sentence.tokens)
         joined = [on_one_line(sentence.separator.join(column)) for column in columns]
         entities = json.dumps(decoded["entities"], ensure_ascii=False)
-        return "\t".join([on_one_line(sentence.text), *joined, entities]) + "\n"
+        return "\t".join([on_one_line(sentence.text), *copied, *joined, entities]) + "\n"
 
-    def json(self, sentence: Sentence, decoded: Mapping[str, Any]) -> str:
-        """A JSON object: ``text``, ``tokens``, ``tags``, ``probabilities``, ``entities``."""
+    def json(self, sentence: Sentence, decoded: Mapping[str, Any], copied: Mapping[str, Any] | None = None) -> str:
+        """A JSON object: ``text``, what is copied, ``tokens``, ``tags``, ``probabilities``, ``entities``."""
         self._count(decoded)
         row = {
             "text": sentence.original,
+            **(copied or {}),
             "tokens": sentence.tokens,
             "tags": [token["tag"] for token in decoded["tokens"]],
             "probabilities": [round(token["probability"], 5) for token in decoded["tokens"]],

@@ -1,9 +1,9 @@
 """Batch prediction of tags: what infer_sequence_labeling.py writes.
 
-tsv     a header and one line per row, as run_sequence_labeling.py predicts: text_a as in the input, tags, probabilities
-        (of each tag, one per token, separated as in the input), entities (JSON: text, start, end, type); with running
-        text a column of the tokens after text_a, separated by blanks as tags and probabilities are
-jsonl   {"text": ..., "tokens": [...], "tags": [...], "probabilities": [...], "entities": [...]}
+tsv     a header and one line per row: text_a and the other columns as in the input, tags and gold_label; tags,
+        probabilities (of each tag, one per token, separated as in the input), entities (JSON: text, start, end, type);
+        with running text a column of the tokens before the tags, separated by blanks as tags and probabilities are
+jsonl   {"text": ..., the other columns, "tokens": [...], "tags": [...], "probabilities": [...], "entities": [...]}
 """
 
 from __future__ import annotations
@@ -13,21 +13,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from finetune.prediction.formats import LABEL, CopiedColumns, on_one_line, table_rows
 from finetune.prediction.run import AHEAD, PredictionJob, Progress, open_output
+from finetune.tagging.gold import TagGold
 from finetune.tagging.lines import SentenceLines
 from finetune.tagging.task import SequenceLabel, decode_sentence, joined_sentences
 from reader.batching import EncodedRows
 from reader.ordered import WINDOW
 from reader.pyreader import PyReader
 from reader.row_stream import RowStream
-from reader.tagging.reader import Parts, TaggingReader
+from reader.tables.opening import holds_lines
+from reader.tagging.reader import Parts, TaggingReader, split_tokens
 from reader.tagging.running_text import RunningTextReader
 from reader.task_reader import BatchReader
 
 if TYPE_CHECKING:
     from finetune.prediction.args import PredictArgs
+    from finetune.prediction.gold import Gold
     from finetune.prediction.model import InferenceModel
     from finetune.spec import ModelSpec, Reading
+    from reader.tables.form import TableForm
 
 
 class TaggingJob(PredictionJob):
@@ -38,24 +43,46 @@ class TaggingJob(PredictionJob):
     def open_reader(
         self, path: str, model: InferenceModel, spec: ModelSpec, reading: Reading, args: PredictArgs
     ) -> BatchReader:
-        if args.script.tokenized:
+        if not self.is_running(path, reading.form, args):
             return super().open_reader(path, model, spec, reading, args)
         arguments = SequenceLabel.reader_arguments(spec, reading)
         return RunningTextReader(path, model.tokenizer, labelled=False, **arguments)
 
-    def write(self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress) -> None:
+    @staticmethod
+    def is_running(path: str, form: TableForm, args: PredictArgs) -> bool:
+        """Whether the text is to be cut into tokens here: as the flag says, else where lines are nothing but text."""
+        given = args.script.tokenized
+        return holds_lines(path, form) if given is None else not given
+
+    def write(
+        self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress
+    ) -> Gold | None:
         """One line per sentence, as ``--output_format`` says."""
-        lines, running = SentenceLines(reader.tags), not args.script.tokenized
+        lines, running = SentenceLines(reader.tags), isinstance(reader, RunningTextReader)
+        columns = CopiedColumns(reader.table.columns if args.script.copy_columns else (), (LABEL,))
+        shown, gold = columns.shown(), TagGold.of(reader, running)
         as_json = args.script.output_format == "jsonl"
         with open_output(args.data.output) as file:
             if not as_json:
                 tokens = ["tokens"] if running else []
-                file.write("\t".join(["text_a", *tokens, "tags", "probabilities", "entities"]) + "\n")
+                copied = map(on_one_line, shown.values())
+                file.write("\t".join(["text_a", *copied, *tokens, "tags", "probabilities", "entities"]) + "\n")
             task: Any = model.task
-            for outputs, sentence in zip(sentence_outputs(reader, progress, task.answer_outputs), reader.sentences()):
+            found = sentence_outputs(reader, progress, task.answer_outputs)
+            for outputs, sentence, row in zip(found, reader.sentences(), table_rows(reader.table)):
                 decoded = decode_sentence(reader.tags, sentence, *task.sentence(outputs))
-                file.write(lines.json(sentence, decoded) if as_json else lines.tsv(sentence, decoded, running))
+                if as_json:
+                    values = {own: columns.value(name, row[name]) for name, own in shown.items()}
+                    if LABEL in shown:  # as "tags" beside it
+                        values[shown[LABEL]] = split_tokens(row[LABEL], reader.encoder.separator)
+                    file.write(lines.json(sentence, decoded, values))
+                else:
+                    cells = [columns.cell(name, row[name], sentence.separator) for name in shown]
+                    file.write(lines.tsv(sentence, decoded, running, cells))
+                if gold is not None:
+                    gold.add(outputs, sentence, row)
         lines.log_misplaced()
+        return gold
 
 
 class PartsBatch(NamedTuple):

@@ -6,9 +6,13 @@ reading = reading_of(args, training=True)           # reader.reading.Reading
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from finetune.spec import Reading
+from finetune.spec import PAIRS, Reading
 from finetune.training.args import Args
+
+if TYPE_CHECKING:
+    from finetune.task import FinetuneTask
 
 
 def reading_of(args: Args, training: bool = False, labelled: bool = True) -> Reading:
@@ -37,6 +41,16 @@ def reading_of(args: Args, training: bool = False, labelled: bool = True) -> Rea
         form=args.tables.form(),
         max_rows=data.max_train_rows,
     )
+
+
+def facts_of_rows(task: type[FinetuneTask], reader: Any) -> dict[str, bool]:
+    """What the training file's rows are, for the model's record: ``pairs``, whether they have a second text.
+
+    Returns:
+        {} where rows are no texts or pairs.
+    """
+    columns = getattr(getattr(reader, "table", None), "columns", None)
+    return {} if columns is None or task.tags_tokens else {PAIRS: "text_b" in columns}
 
 
 def token_cache_dir(args: Args, training: bool) -> str | None:

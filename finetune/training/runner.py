@@ -20,7 +20,7 @@ from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.fingerprint import fingerprint, former_record, is_of_dev_set
 from finetune.training.log_lines import LegacyLogLines, log_arguments
-from finetune.training.reading import reading_of
+from finetune.training.reading import facts_of_rows, reading_of
 from finetune.training.result import RunResult, numbers_of, result_of
 from finetune.training.schedule import log_plan, make_optimizer, num_steps
 from finetune.training.settled import RunModel, check_checkpoint, settle_run, text_files, with_settled_flags
@@ -102,12 +102,13 @@ class Finetuner:
     def train(self) -> RunResult:
         """Train with evaluation, then predict the test sets; an interrupted run goes on where it was."""
         args, run = self.args, self.args.run
+        reader = self._reader(args.data.train_set, training=True)
         folder = (run.checkpoints, write_variable, read_variable, run.keep_checkpoints)
         saver = SharedSaver(
             self.ranks,
             lambda: Saver(
                 *folder,
-                meta=self.spec.record(),
+                meta={**self.spec.record(), **facts_of_rows(self.task, reader)},
                 also=self.task.run_files,
                 names=NAMES,
                 files=text_files(self.vocab_path, self.tokenizer),
@@ -116,7 +117,6 @@ class Finetuner:
         )
         with contextlib.ExitStack() as stack:
             stack.callback(saver.close)
-            reader = self._reader(args.data.train_set, training=True)
             evaluations = self._evaluations()
             self._check_tests()
             known = fingerprint(args, self.spec, reader, self.config)

@@ -50,7 +50,7 @@ class CsvLayout(Layout):
                 f"{len(values)} fields where the header has {self.width}; mend the row: a field with "
                 f"{self.separator!r} in it stands within double quotes"
             )
-        return [values[place] for place in self.picks]
+        return self.with_copied([values[place] for place in self.picks])
 
 
 def parse(text: str, separator: str) -> list[str]:

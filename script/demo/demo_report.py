@@ -1,7 +1,7 @@
 """What the demonstrations of script/demo/ show at their end: the dev score, some predictions, and where things lie.
 
     python script/demo/demo_report.py reviews --checkpoints output/demo/zh_task/ernie_base/ChnSentiCorp/seed_1 \
-        --data output/demo/data/chnsenticorp --model output/demo/model
+        --data output/demo/data/chnsenticorp
 
 Everything is read from the files that a run leaves behind, as in script/demo/quickstart_report.py, whose parts it uses.
 Standard library only. Exit status 2, with one line, when something is missing.
@@ -122,95 +122,82 @@ def cloze_samples(checkpoints: Path, data: Path) -> tuple[Path, list[str]]:
 
 
 class Demo(NamedTuple):
-    """What differs between demonstrations. scores: their names in metrics.jsonl, the first one picks the best."""
+    """What differs between demonstrations.
+
+    program: what predicts; scores: their names in metrics.jsonl, the first one picks the best; new: the file of the
+    reader's own text; own: what is in it; output: where predictions go; told: what is in that.
+    """
 
     program: str
     scores: tuple[str, ...]
     line: str
     samples: Callable
     heading: str
-    flags: dict[str, str]
     new: str
     own: str
+    output: str
+    told: str
     warning: str
 
 
 DEMOS = {
     "strength": Demo(
-        "run_classifier.py",
+        "infer_classifyer.py",
         ("corr", "pearson", "spearmanr"),
         "Pearson correlation {1:.4f}, Spearman {2:.4f} with what people gave, from -4 to 4",
         strength_samples,
         "Predicted strength, the mean of what people gave, sentence",
-        {"--for_cn": "false", "--num_labels": "1", "--is_regression": "true", "--metric": "pearson_and_spearman"},
-        "mine.tsv",
-        "its first line the word text_a, then one sentence a line",
+        "mine.txt",
+        "one sentence per line",
+        "mine_predictions.tsv",
+        "each sentence and its score",
         "Never report SST-2 dev accuracy for this model: 717 of SST-2's 872 dev rows are among its sentences.",
     ),
     "reviews": Demo(
-        "run_classifier.py",
+        "infer_classifyer.py",
         ("acc",),
         "Accuracy {0:.4f}",
         review_samples,
         "Label, its probability, review",
-        {"--num_labels": "2"},
-        "mine.tsv",
-        "its first line the word text_a, then one review a line",
+        "mine.txt",
+        "one review per line",
+        "mine_predictions.tsv",
+        "each review, its label and the probability of each label",
         "Never report a ChnSentiCorp figure for this model: 959 of the 1,200 dev rows and 7,663 of the\n"
         "9,600 train rows of ChnSentiCorp are among these reviews, word for word.",
     ),
     "entities": Demo(
-        "run_sequence_labeling.py",
+        "infer_sequence_labeling.py",
         ("f1", "precision", "recall"),
         "F1 {0:.4f}, precision {1:.4f}, recall {2:.4f} of persons, places and organisations",
         entity_samples,
         "Sentence, names found, names labelled",
-        {"--num_labels": "7"},
-        "mine.tsv",
-        "its first line the word text_a, then one sentence a line, blanks between the characters",
+        "mine.txt",
+        "one sentence per line",
+        "mine_predictions.tsv",
+        "each sentence, the tag of each character and the entities with their places",
         "This is no MSRA-NER figure: only organisations of a single word are labelled, and the encoder was random.",
     ),
     "cloze": Demo(
-        "run_mrc.py",
+        "infer_mrc.py",
         ("avg", "em", "f1"),
         "Exact match {1:.2f}, F1 {2:.2f}, of 100",
         cloze_samples,
         "Question, answer given, answer wanted",
-        {"--max_answer_length": "12"},
         "mine.json",
         "SQuAD 1.1 JSON like dev.json, the answers left out",
+        "mine_predictions",
+        "predictions.json, the answer to each question",
         "This is no CMRC2018 figure: a question is a sentence of its own context, and the encoder was random.",
     ),
 }
 
 
-def next_command(demo: Demo, checkpoints: Path, data: Path, model: Path, max_seq_len) -> str:
+def next_command(demo: Demo, checkpoints: Path) -> str:
     """The shell command that predicts a new file with the fine-tuned model."""
-    flags = {
-        "--do_train": "false",
-        "--do_val": "false",
-        "--do_test": "true",
-        "--ernie_config_path": model / "ernie_config.json",
-        "--vocab_path": model / "vocab.txt",
-        "--max_seq_len": max_seq_len,
-        **demo.flags,
-        "--init_checkpoint": checkpoints / "best",
-        "--test_set": demo.new,
-        "--test_save": f"mine_predictions.{demo.new.rpartition('.')[2]}",
-    }
-    if (data / "label_map.json").is_file():
-        flags["--label_map_config"] = data / "label_map.json"
+    flags = {"--init_checkpoint": checkpoints / "best", "--predict_set": demo.new, "--output": demo.output}
     program = Path(__file__).resolve().parents[2] / demo.program
     return shlex.join([sys.executable, str(program)] + [str(word) for pair in flags.items() for word in pair])
-
-
-def sequence_length(checkpoints: Path) -> int:
-    """--max_seq_len of the run. Raises MissingError: no run.json, or one of another form."""
-    file = checkpoints / "run.json"
-    try:
-        return int(json.loads(file.read_text(encoding="utf-8"))["fingerprint"]["flag"]["--max_seq_len"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MissingError(f"{file}: no --max_seq_len ({error}): run the same command again") from None
 
 
 def dev_rows(data: Path) -> int:
@@ -221,7 +208,7 @@ def dev_rows(data: Path) -> int:
     return sum(len(paragraph["qas"]) for paragraph in paragraphs)
 
 
-def report(name: str, checkpoints: Path, data: Path, model: Path) -> str:
+def report(name: str, checkpoints: Path, data: Path) -> str:
     """The whole report as one text. Raises MissingError: something of the run is not there."""
     demo = DEMOS[name]
     scores = dev_scores(checkpoints / "metrics.jsonl", *demo.scores)
@@ -229,7 +216,6 @@ def report(name: str, checkpoints: Path, data: Path, model: Path) -> str:
     best_step, best = max(scores, key=lambda pair: pair[1][0])
     file, samples = demo.samples(checkpoints, data)
     better = "" if best_step == last_step else f"\n(best, after step {best_step}: {demo.line.format(*best)})"
-    command = next_command(demo, checkpoints, data, model, sequence_length(checkpoints))
     return f"""
 {demo.line.format(*last)}, {dev_rows(data)} held-out rows, after the last step, {last_step}{better}
 
@@ -240,7 +226,8 @@ def report(name: str, checkpoints: Path, data: Path, model: Path) -> str:
 data        {data}
 
 Next: your own text. Write {demo.new}, {demo.own}, and run
-  {command}
+  {next_command(demo, checkpoints)}
+{demo.output} then has {demo.told}.
 
 {demo.warning}"""
 
@@ -250,10 +237,9 @@ def main(argv=None) -> int:
     parser.add_argument("demo", choices=tuple(DEMOS))
     parser.add_argument("--checkpoints", type=Path, required=True, help="the run's checkpoint folder")
     parser.add_argument("--data", type=Path, required=True, help="the folder with the dev and the test set")
-    parser.add_argument("--model", type=Path, required=True, help="the model that was fine-tuned")
     arguments = parser.parse_args(argv)
     try:
-        print(report(arguments.demo, arguments.checkpoints, arguments.data, arguments.model))
+        print(report(arguments.demo, arguments.checkpoints, arguments.data))
     except MissingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -124,7 +124,7 @@ def next_command(checkpoints: Path) -> str:
     program = Path(__file__).resolve().parents[2] / "infer_classifyer.py"
     flags = {
         "--init_checkpoint": checkpoints / "best",
-        "--predict_set": "mine.tsv",
+        "--predict_set": "mine.txt",
         "--output": "mine_predictions.tsv",
     }
     return shlex.join([sys.executable, str(program)] + [str(word) for pair in flags.items() for word in pair])
@@ -169,8 +169,9 @@ Five predictions (label, its probability, sentence) of the {len(predictions)} in
 
 {places(checkpoints)}
 
-Next: label your own sentences. Write mine.tsv, its first line the word text_a, then one sentence per line, and run
+Next: label your own sentences. Write them to mine.txt, one per line, and run
   {next_command(checkpoints)}
+mine_predictions.tsv then has each sentence, its label and the probability of each label.
 
 Never report SST-2 dev accuracy for this model: 717 of SST-2's 872 dev rows are among the sentences used here."""
 

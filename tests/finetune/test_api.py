@@ -17,7 +17,7 @@ from propeller.errors import UserError
 from tests.helpers.common import FIXTURES, ROOT
 from tests.helpers.predicting import infer, table, train
 from tests.helpers.served import make_bundle
-from tests.helpers.tiny import write_tsv
+from tests.helpers.tiny import sentences, write_tsv
 
 SCRIPT, RUN = "infer_classifyer.py", ("run_classifier.py", "classify")
 TEXTS = ["a good film", "the cast was dull and the story was poor", "fine", "a bright story"] * 5
@@ -68,6 +68,22 @@ def test_pairs_and_batches_of_any_size(predictor):
             assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
     assert predictor([]) == []
     assert whole[0]["probabilities"] != whole[1]["probabilities"]
+
+
+@pytest.mark.parametrize("columns", [("label", "text_a"), ("label", "text_a", "text_b")], ids=["texts", "pairs"])
+def test_a_model_says_whether_it_reads_pairs(columns, model, tmp_path):
+    """By its training file: in the checkpoint, in an inference model and at the server."""
+    rows = [(label, *[text] * (len(columns) - 1)) for label, text in sentences(8, 1)]
+    write_tsv(tmp_path / "train.tsv", rows, columns)
+    result = finetune.train("classify", model=model, train_set=tmp_path / "train.tsv", do_val=False, do_test=False,
+                            epoch=1, max_seq_len=24, checkpoints=tmp_path / "run", use_cuda=False,
+                            for_cn=False)  # fmt: skip
+    record = json.loads((result.folder / "last" / "checkpoint.json").read_text())
+    assert record["pairs"] == ("text_b" in columns)
+    with finetune.load(result.folder / "last", use_cuda=False) as predictor:
+        assert predictor.describe()["pairs"] == record["pairs"]
+        assert predictor.describe()["language"] == "en"
+        assert predictor.model.bundle.meta["pairs"] == record["pairs"]
 
 
 def test_several_threads_get_their_own_answers(predictor):

@@ -162,7 +162,7 @@ def test_evaluation_and_prediction_agree(case, small, place, tmp_path):
                     words(**given, **options(case, place)))  # fmt: skip
     if case == "sequence_label":
         ours, theirs = (path.read_text().splitlines() for path in (output, tmp_path / "saved.tsv"))
-        assert [line.split("\t")[1] for line in ours[1:]] == [line.split("\t")[1] for line in theirs]
+        assert [line.split("\t")[2] for line in ours[1:]] == [line.split("\t")[1] for line in theirs]
     elif case == "mrc":
         name = "predictions.json"
         assert json.loads((output / name).read_text()) == json.loads((tmp_path / "run" / f"dev_{name}").read_text())
@@ -175,9 +175,10 @@ def test_embeddings_without_a_pooler(case, small, place, tmp_path):
     checkpoint = write_checkpoint(tmp_path / "step_10", case)
     given = {"init_pretraining_params": None, "init_checkpoint": checkpoint}
     with pytest.raises(UserError, match=r"no pooled \[CLS\].*: give --pooling mean or max, or a --layer below the top"):
-        embed(small, place / "rows.tsv", tmp_path / "cls", **given)
+        embed(small, place / "rows.tsv", tmp_path / "cls", pooling="cls", **given)
     saved = {"save_inference_model_path": tmp_path / "saved"}
-    found = embed(small, place / "rows.tsv", tmp_path / "mean", pooling="mean", **given, **saved)
+    found = embed(small, place / "rows.tsv", tmp_path / "mean", **given, **saved)
+    assert "pooling mean: the weights have no pooled [CLS]" in found.log
     np.testing.assert_allclose(found.vectors, [states.mean(axis=0) for states in found.states], atol=1e-5)
     below = embed(small, place / "rows.tsv", tmp_path / "below", layer=0, **given)
     np.testing.assert_allclose(below.vectors, [states[0] for states in below.states], atol=1e-6)
@@ -185,7 +186,7 @@ def test_embeddings_without_a_pooler(case, small, place, tmp_path):
               "inference_model": tmp_path / "saved" / "step_10_inference_model"}  # fmt: skip
     again = embed(small, place / "rows.tsv", tmp_path / "again", **bundle)
     np.testing.assert_allclose(again.vectors, found.vectors, atol=1e-6)
-    with pytest.raises(UserError, match=r"without a pooled \[CLS\]: give --pooling mean or max"):
+    with pytest.raises(UserError, match=r"gives mean, max, first: give one of these --pooling"):
         embed(small, place / "rows.tsv", tmp_path / "no", pooling="cls", **bundle)
 
 
@@ -197,7 +198,7 @@ def test_embeddings_from_python_without_a_pooler(small, tmp_path):
     with finetune.load(model) as predictor:
         vectors = predictor.embed(["good film", "dull"])
         np.testing.assert_array_equal(vectors, predictor.embed(["good film", "dull"], pooling="mean"))
-        with pytest.raises(ValueError, match="pooling must be one of mean, max"):
+        with pytest.raises(ValueError, match="pooling must be one of mean, max, first"):
             predictor.embed(["good film"], pooling="cls")
 
 

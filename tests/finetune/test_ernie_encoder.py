@@ -131,6 +131,7 @@ def test_every_layer_and_pooling_equals_numpy(layer, model, rows, tmp_path):
         "cls": pooled if layer == 2 else np.array([row[0] for row in states]),
         "mean": np.array([row.mean(axis=0) for row in states]),
         "max": np.array([row.max(axis=0) for row in states]),
+        "first": np.array([row[0] for row in states]),
     }
     for pooling, vectors in poolings.items():
         given = layer - 3 if pooling == "mean" else layer  # from the top
@@ -314,7 +315,7 @@ def test_from_an_inference_model(model, rows, plain, tmp_path):
     with redirect_stderr(io.StringIO()):  # no rows: only the inference model
         main("x", words(model, None, tmp_path / "f", **saved, overwrite="true", layer=1, no_top_layer="true"))
     assert not (tmp_path / "f").exists()
-    assert json.loads((bundle / "bundle.json").read_text())["outputs"] == ["cls", "mean", "max"]
+    assert json.loads((bundle / "bundle.json").read_text())["outputs"] == ["cls", "mean", "max", "first"]
     found = embed(model, rows, tmp_path / "g", **from_bundle(bundle, no_top_layer="true"))
     below, bare = embed(model, rows, tmp_path / "h", layer=1), {"no_top_layer": "true"}
     np.testing.assert_allclose(found.vectors, below.vectors, atol=2e-6)

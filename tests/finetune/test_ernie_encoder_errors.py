@@ -35,7 +35,7 @@ BAD_ROWS = {
     "empty": (b"", "line 1: the file is empty"),
     "no row": (b"text_a\n", "line 1: there is a header but no row"),
     "not utf-8": (b"text_a\ngood\nb\xff\n", "line 3: .*UTF-8"),
-    "unknown column": (b"text_a\tcolour\na\tb\n", "line 1: unknown column 'colour'"),
+    "twice": (b"text_a\ttext_a\na\tb\n", "line 1: column 'text_a' appears more than once"),
 }
 
 

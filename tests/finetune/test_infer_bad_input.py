@@ -63,7 +63,7 @@ ROWS = {
     "not utf-8": (b"text_a\ngood\nb\xff\n", ["line 3", "UTF-8"]),
     "empty file": (b"", ["line 1", "empty"]),
     "header only": (b"text_a\n", ["line 1", "no row"]),
-    "unknown column": (b"text_a\tcolour\ngood\tred\n", ["line 1", "'colour'"]),
+    "a column twice": (b"text_a\ttext_a\ngood\tred\n", ["line 1", "'text_a'", "more than once"]),
     "bad qid": (b"text_a\tqid\ngood\tx\n", ["line 2", "qid"]),
 }
 

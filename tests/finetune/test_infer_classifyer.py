@@ -68,14 +68,14 @@ def test_the_command_of_2019_prints_what_it_printed(tmp_path):
 
 def test_equal_to_run_classifier_in_the_files_order(model, data, checkpoint, rows, saved, tmp_path):
     header, found = table(saved[1])
-    assert header == ["qid", "text_a", "label", "prob_0", "prob_1"]
+    assert header == ["qid", "text_a", "gold_label", "label", "prob_0", "prob_1"]
     assert [row[0] for row in found] == [str(1000 - i) for i in range(90)]
     lines = rerun(*RUN, model, data, checkpoint, rows, tmp_path / "run.tsv")
     for row, line in zip(found, lines):
         qid, label, probs = line.split("\t")
-        assert (row[0], row[2]) == (qid, f"{float(label):.0f}")
+        assert (row[0], row[3]) == (qid, f"{float(label):.0f}")
         np.testing.assert_allclose(
-            [float(value) for value in row[3:]], [float(value) for value in probs.strip("[]").split()], atol=1e-5
+            [float(value) for value in row[4:]], [float(value) for value in probs.strip("[]").split()], atol=1e-5
         )
     assert len(lines) == len(found)
 
@@ -85,7 +85,9 @@ def test_an_inference_model_needs_nothing_else(rows, saved):
     printed, log = infer(SCRIPT, inference_model=folder, predict_set=rows, output_format="tsv")
     assert printed == first
     assert re.search(r"\tpredicted 90 rows in \d+\.\d\d s, \d+\.\d rows/s: standard output$", log, re.M)
-    assert log.splitlines()[-1].endswith("standard output")
+    *_, predicted, scored = log.splitlines()
+    assert predicted.endswith("standard output")
+    assert "scores of 90 labelled rows: acc: " in scored
     assert "\r" not in log
     assert "\x1b" not in log
 
@@ -97,11 +99,11 @@ def test_json_lines_and_bare_probabilities_say_the_same(rows, saved):
     objects = [json.loads(line) for line in infer(SCRIPT, **given, output_format="jsonl")[0].splitlines()]
     bare = numbers(infer(SCRIPT, **given)[0])
     for row, entry, probs in zip(found, objects, bare):
-        assert list(entry) == ["qid", "text_a", "label", "label_id", "probabilities"]
-        assert (str(entry["qid"]), entry["text_a"], entry["label"]) == tuple(row[:3])
+        assert list(entry) == ["qid", "text_a", "gold_label", "label", "label_id", "probabilities"]
+        assert [str(entry["qid"]), entry["text_a"], entry["gold_label"], entry["label"]] == row[:4]
         assert entry["label_id"] == int(probs.argmax())
         assert list(entry["probabilities"].values()) == probs.tolist()
-        assert [float(value) for value in row[3:]] == pytest.approx(probs.tolist(), rel=1e-6)
+        assert [float(value) for value in row[4:]] == pytest.approx(probs.tolist(), rel=1e-6)
     assert len(objects) == len(bare) == len(found)
 
 
@@ -138,12 +140,12 @@ def test_regression_is_known_by_its_checkpoint(model, data, tmp_path):
     given = {"vocab_path": model / "vocab.txt", "predict_set": data / "test.tsv", "output_format": "tsv"}
     printed, _ = infer(SCRIPT, init_checkpoint=checkpoint, save_inference_model_path=tmp_path / "saved", **given)
     header, found = table(printed)
-    assert header == ["text_a", "score"]
+    assert header == ["gold_label", "text_a", "score"]
     lines = rerun(*RUN, model, data, checkpoint, data / "test.tsv", tmp_path / "run.tsv", **options)
-    assert [float(row[1]) for row in found] == pytest.approx([float(line.split("\t")[0]) for line in lines], abs=1e-5)
+    assert [float(row[2]) for row in found] == pytest.approx([float(line.split("\t")[0]) for line in lines], abs=1e-5)
     saved = {"inference_model": tmp_path / "saved", "predict_set": data / "test.tsv"}
     entry = json.loads(infer(SCRIPT, **saved, output_format="jsonl")[0].splitlines()[0])
-    assert entry == {"text_a": found[0][0], "score": pytest.approx(float(found[0][1]))}
+    assert entry == {"gold_label": found[0][0], "text_a": found[0][1], "score": pytest.approx(float(found[0][2]))}
     (tmp_path / "checkpoint_of_2019").mkdir()
     for path in checkpoint.resolve().iterdir():
         if path.is_file() and path.name not in ("checkpoint.json", "vocab.txt"):
@@ -157,7 +159,7 @@ def test_ranked_answers_keep_their_question(model, data, rows, tmp_path):
     checkpoint = train(*RUN, model, data, tmp_path / "run", metric="acc_and_f1_and_mrr")
     given = {"vocab_path": model / "vocab.txt", "save_inference_model_path": tmp_path / "saved"}
     header, found = table(infer(SCRIPT, **given, init_checkpoint=checkpoint, predict_set=rows, output_format="tsv")[0])
-    assert header == ["qid", "text_a", "label", "prob_0", "prob_1"]
+    assert header == ["qid", "text_a", "gold_label", "label", "prob_0", "prob_1"]
     assert [row[0] for row in found] == [str(1000 - i) for i in range(90)]
     described = json.loads((tmp_path / "saved" / "last_inference_model" / "bundle.json").read_text())
     assert described["meta"]["metric"] == "acc_and_f1_and_mrr"

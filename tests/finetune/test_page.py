@@ -50,7 +50,7 @@ def test_the_page_needs_nothing_from_outside():
         "/page/icon.svg", "/page/page.css", "/page/page.js"
     }  # fmt: skip
     assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=", FILES["index.html"])
-    for name in ("page.js", "tasks.js"):
+    for name in ("page.js", "tasks.js", "examples.js"):
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", FILES[name]
         )
@@ -75,6 +75,7 @@ def test_the_server_finds_the_page():
         "/page/page.css": "text/css",
         "/page/page.js": files["/page/page.js"][1].split(";")[0],
         "/page/tasks.js": files["/page/tasks.js"][1].split(";")[0],
+        "/page/examples.js": files["/page/tasks.js"][1].split(";")[0],
     }
     assert files["/page/page.js"][1].split(";")[0].endswith("/javascript")
 
@@ -178,6 +179,30 @@ def test_labels_as_bars(browser, serve):
         browser.type("#text", "dull")
         browser.chord(CONTROL, ENTER)
         browser.wait("return document.getElementById('json').textContent")
+        check_page(browser, server.url)
+
+
+@needs_chromium
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pairs", "labels", "fields", "first"),
+    [
+        (False, ("pos", "neg"), ["text"], "The room was spotless"),
+        (False, ("sports", "health"), ["text"], "The home side won the final"),
+        (True, ("entailment", "neutral"), ["text", "other"], "A woman is playing the violin"),
+        (None, ("0", "1"), ["text", "other"], "The parcel arrived"),
+    ],
+    ids=["sentiment", "topics", "pairs", "unknown"],
+)
+def test_fields_and_examples_are_the_models(pairs, labels, fields, first, browser, serve):
+    """A second text for models of pairs, examples for the labels; one that does not say gets both."""
+    facts = {} if pairs is None else {"pairs": pairs}
+    facts.update(num_labels=2, label_map={word: number for number, word in enumerate(labels)})
+    with serve("classify", **facts) as server:
+        open_page(browser, server.url)
+        assert browser.run("return [...document.querySelectorAll('textarea')].map((node) => node.name)") == fields
+        assert texts(browser, "#examples button")[0].startswith(first)
+        assert all(("·" in shown) == bool(pairs) for shown in texts(browser, "#examples button")[:3])
         check_page(browser, server.url)
 
 

@@ -64,7 +64,7 @@ def test_prediction_and_embedding(model, plain, tmp_path):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([("one", "two", "id"), *rows])
     beside = write_tsv(
-        tmp_path / "rows.tsv", [("good film", "bad film"), ("dull, and", 'a "film"')], ("text_a", "text_b")
+        tmp_path / "rows.tsv", [("good film", "bad film", 5), ("dull, and", 'a "film"', 6)], ("text_a", "text_b", "id")
     )
     columns = {"text_column": "one", "text_pair_column": "two"}
 

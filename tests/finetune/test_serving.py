@@ -209,7 +209,7 @@ def test_no_answer_is_null(opened, monkeypatch):
 def test_embeddings_and_similarity(opened, ask):
     """Vectors by the pooling asked, at length 1 on request; similarity is the cosine of those of the two texts."""
     handler, _ = opened("embed")
-    assert handler.describe()["poolings"] == ["cls", "mean", "max"]
+    assert handler.describe()["poolings"] == ["cls", "mean", "max", "first"]
     for pooling in handler.poolings:
         plain = np.array(ask("embed", {"texts": TEXTS[:2], "pooling": pooling})["embeddings"])
         assert plain.shape == (2, 32)
@@ -305,8 +305,8 @@ REFUSED = [
     ("mrc", {"question": "good", "context": "\x01\x02"}, "context holds nothing but characters"),
     ("embed", {"pairs": ["good"]}, "pairs[0] must be a pair of strings, not a string"),
     ("embed", {"pairs": [["good", ""]]}, "pairs[0][1] is empty"),
-    ("embed", {"texts": ["good"], "pooling": "sum"}, "pooling must be one of cls, mean, max"),
-    ("embed", {"texts": ["good"], "pooling": ["cls"]}, "pooling must be one of cls, mean, max"),
+    ("embed", {"texts": ["good"], "pooling": "sum"}, "pooling must be one of cls, mean, max, first"),
+    ("embed", {"texts": ["good"], "pooling": ["cls"]}, "pooling must be one of cls, mean, max, first"),
     ("embed", {"texts": ["good"], "normalize": 1}, "normalize must be true or false, not a number"),
     ("embed", {"pooling": "cls"}, "'pooling' is not enough"),
 ]  # fmt: skip

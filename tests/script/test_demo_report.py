@@ -23,7 +23,6 @@ def finished(tmp_path, scores, predictions, rows, name="test_out.tsv.0.4"):
     entries = [{"step": 2, **scores[0]}, {"step": 4, **scores[1]}]
     text = "".join(json.dumps({"event": "dev", **entry}) + "\n" for entry in entries)
     (checkpoints / "metrics.jsonl").write_text(text)
-    (checkpoints / "run.json").write_text(json.dumps({"fingerprint": {"flag": {"--max_seq_len": 77}}}))
     (checkpoints / name).write_text(predictions, encoding="utf-8")
     for part in ("dev", "test"):
         (data / f"{part}.tsv").write_text(rows, encoding="utf-8")
@@ -32,7 +31,7 @@ def finished(tmp_path, scores, predictions, rows, name="test_out.tsv.0.4"):
 
 def report(name, checkpoints, data):
     program = SCRIPT / "demo" / "demo_report.py"
-    return shell([sys.executable, program, name, "--checkpoints", checkpoints, "--data", data, "--model", "a model"])
+    return shell([sys.executable, program, name, "--checkpoints", checkpoints, "--data", data])
 
 
 def test_the_report_on_strength(tmp_path):
@@ -43,8 +42,8 @@ def test_the_report_on_strength(tmp_path):
     assert "Pearson correlation 0.5200, Spearman 0.4800" in done.stdout
     assert "best, after step 2: Pearson correlation 0.9100" in done.stdout
     assert "predicted +0.25  people +2.50  sentence 2" in done.stdout
-    assert "--is_regression true" in done.stdout
-    assert "--max_seq_len 77" in done.stdout
+    assert f"infer_classifyer.py --init_checkpoint {tmp_path}/run/best --predict_set mine.txt" in done.stdout
+    assert "mine_predictions.tsv then has each sentence and its score." in done.stdout
 
 
 def test_the_report_on_reviews(tmp_path):

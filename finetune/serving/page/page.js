@@ -49,7 +49,7 @@ function buildField({ name, label, hint, rows, required }) {
 }
 
 function buildPooling() {
-  const names = { cls: "pooled [CLS]", mean: "mean of the tokens", max: "maximum of the tokens" };
+  const names = { cls: "pooled [CLS]", mean: "mean of the tokens", max: "maximum of the tokens", first: "state of [CLS]" };
   const choice = element("select", { id: "pooling", name: "pooling" });
   for (const name of info.poolings) {
     const option = element("option", { value: name }, names[name] || name);

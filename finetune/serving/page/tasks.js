@@ -1,5 +1,7 @@
 // What each task asks for and how its answer is shown. Texts only ever become text nodes, never markup.
 
+import { askedFor, comparedFor, scoredFor, taggedFor, textsFor } from "./examples.js";
+
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -128,11 +130,18 @@ function showSimilarity(answer, values) {
   return [...verdict, bars(entries), ...cutNotice(answer.truncated.some(Boolean))];
 }
 
-const PAIR = [
-  { name: "text", label: "Text", rows: 4, required: true },
-  { name: "other", label: "Second text", hint: "for models of pairs", rows: 2 },
-];
-const pairPayload = ({ text, other }) => ({ texts: [other.trim() ? [text, other] : text] });
+// One text, or two for a model of pairs; a model that does not say may be either.
+function textFields({ pairs }) {
+  const text = { name: "text", label: "Text", rows: 4, required: true };
+  if (pairs === false) return [text];
+  return [text, { name: "other", label: "Second text", ...(pairs ? {} : { hint: "for models of pairs" }), rows: pairs ? 4 : 2 }];
+}
+const textPayload = ({ text, other }) => ({ texts: [other?.trim() ? [text, other] : text] });
+const ofTexts = { fields: textFields, payload: textPayload, examples: textsFor };
+const ofTags = {
+  fields: () => [{ name: "text", label: "Text", rows: 6, required: true }],
+  payload: ({ text }) => ({ texts: [text] }), show: showEntities, examples: taggedFor,
+};
 
 // For a task without an entry of its own: probabilities as bars, every other part of the prediction in a table.
 function showPrediction({ predictions: [found] }) {
@@ -147,121 +156,71 @@ function showPrediction({ predictions: [found] }) {
 }
 
 export function taskOf(info) {
-  if (TASKS[info.task]) return TASKS[info.task];
   const name = info.task.replaceAll("_", " ");
-  return {
-    title: name[0].toUpperCase() + name.slice(1), about: info.about || "",
-    fields: PAIR, payload: pairPayload, show: showPrediction, examples: [],
+  const known = TASKS[info.task] || {
+    title: name[0].toUpperCase() + name.slice(1), about: info.about || "", ...ofTexts, show: showPrediction, examples: () => [],
   };
+  return { ...known, fields: known.fields(info), examples: known.examples(info) };
 }
 
 const TASKS = {
   classify: {
     title: "Text classification",
     about: "The label of a text or of a pair of texts, and how probable each label is.",
-    fields: PAIR, payload: pairPayload, show: showLabels,
-    examples: [
-      { text: "A warm, funny and beautifully acted film that stays with you for days." },
-      { text: "Far too long, and hardly one of its jokes is worth the wait." },
-      { text: "酒店位置很好，房间干净，前台的服务也很热情。" },
-      { text: "电池用了两天就坏了，客服一直不回复。" },
-      { text: "A woman is playing the violin on a stage.", other: "Somebody is making music." },
-    ],
+    ...ofTexts, show: showLabels,
   },
   multi_label_classification: {
     title: "Labels of a text",
     about: "All labels that a text or a pair of texts has, and how probable each one is.",
-    fields: PAIR, payload: pairPayload, show: showLabelSet,
-    examples: [
-      { text: "The minister opened the new stadium before the final." },
-      { text: "手机厂商发布了新的芯片，股价当天上涨。" },
-    ],
+    ...ofTexts, show: showLabelSet,
   },
   student: {
     title: "Text classification by a student",
     about: "The label of a text or of a pair of texts, from a small network that learnt from a larger one.",
-    fields: PAIR, payload: pairPayload, show: showLabels,
-    examples: [
-      { text: "A warm, funny and beautifully acted film that stays with you for days." },
-      { text: "酒店位置很好，房间干净，前台的服务也很热情。" },
-    ],
+    ...ofTexts, show: showLabels,
   },
   regression: {
     title: "Scoring",
     about: "A number for a text or for a pair of texts, such as how alike they are.",
-    fields: PAIR, payload: pairPayload, show: showScore,
-    examples: [
-      { text: "A woman is playing the violin.", other: "Someone plays an instrument." },
-      { text: "A dog runs along the beach.", other: "The committee met on Tuesday." },
-      { text: "两个孩子在公园里踢足球。", other: "孩子们正在公园玩球。" },
-    ],
+    ...ofTexts, show: showScore, examples: scoredFor,
   },
   student_regression: {
     title: "Scoring by a student",
     about: "A number for a text or for a pair of texts, from a small network that learnt from a larger one.",
-    fields: PAIR, payload: pairPayload, show: showScore,
-    examples: [
-      { text: "A woman is playing the violin.", other: "Someone plays an instrument." },
-    ],
+    ...ofTexts, show: showScore, examples: scoredFor,
   },
   student_sequence_label: {
     title: "Entities in a text, by a student",
     about: "Names and other entities, highlighted where they stand, from a small network.",
-    fields: [{ name: "text", label: "Text", rows: 6, required: true }],
-    payload: ({ text }) => ({ texts: [text] }), show: showEntities,
-    examples: [
-      { text: "王小明昨天从北京飞往上海，参加清华大学的校友会。" },
-      { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
-    ],
+    ...ofTags,
   },
   sequence_label: {
     title: "Entities in a text",
     about: "Names and other entities, highlighted where they stand.",
-    fields: [{ name: "text", label: "Text", rows: 6, required: true }],
-    payload: ({ text }) => ({ texts: [text] }), show: showEntities,
-    examples: [
-      { text: "王小明昨天从北京飞往上海，参加清华大学的校友会。" },
-      { text: "国际红十字会的代表李华在日内瓦会见了当地的记者。" },
-      { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
-    ],
+    ...ofTags,
   },
   sequence_label_crf: {
     title: "Entities in a text, chosen together",
     about: "Names and other entities, highlighted where they stand; the tags of a sentence are chosen together.",
-    fields: [{ name: "text", label: "Text", rows: 6, required: true }],
-    payload: ({ text }) => ({ texts: [text] }), show: showEntities,
-    examples: [
-      { text: "王小明昨天从北京飞往上海，参加清华大学的校友会。" },
-      { text: "Maria Keller moved from Vienna to New York and joined the Red Cross." },
-    ],
+    ...ofTags,
   },
   mrc: {
     title: "Reading comprehension",
     about: "The answer to a question, found in a text.",
-    fields: [
+    fields: () => [
       { name: "question", label: "Question", rows: 1, required: true },
       { name: "context", label: "Text that holds the answer", rows: 9, required: true },
     ],
-    payload: ({ question, context }) => ({ question, context }), show: showAnswer,
-    examples: [
-      { question: "大桥是谁设计的？", context: "这座大桥建于1957年，由工程师陈立设计，全长1670米。大桥建成以前，人们只能乘渡船过江，每天往返的渡船有四十多班。" },
-      { question: "Who designed the bridge?", context: "The bridge over the Arne was opened in 1874. It was designed by the engineer Clara Voss and replaced a ferry that had crossed the river forty times a day." },
-      { question: "How often did the ferry cross the river?", context: "The bridge over the Arne was opened in 1874. It was designed by the engineer Clara Voss and replaced a ferry that had crossed the river forty times a day." },
-    ],
+    payload: ({ question, context }) => ({ question, context }), show: showAnswer, examples: askedFor,
   },
   embed: {
     title: "Similarity of texts",
     about: "How close two texts are: the cosine of their vectors.",
-    fields: [
+    fields: () => [
       { name: "text", label: "Text", rows: 2, required: true },
-      { name: "other", label: "Compared with", hint: "a text a line", rows: 5, required: true },
+      { name: "other", label: "Compared with", hint: "one text per line", rows: 5, required: true },
     ],
     payload: ({ text, other, pooling }) => ({ pairs: lines(other).map((line) => [text, line]), ...(pooling && { pooling }) }),
-    show: showSimilarity,
-    examples: [
-      { text: "How do I change my password?", other: "I forgot my login and need a new one.\nWhere can I buy a train ticket?\nThe weather will be fine tomorrow." },
-      { text: "A dog runs along the beach.", other: "An animal is running by the sea." },
-      { text: "今天天气怎么样？", other: "明天会下雨吗？\n怎么修改密码？" },
-    ],
+    show: showSimilarity, examples: comparedFor,
   },
 };
