@@ -32,15 +32,22 @@ class _AboveBar(logging.Handler):
 
 
 class _File(logging.FileHandler):
-    """Appends to a file, made with the first line; a full disk is said once, not with a traceback for every line."""
+    """Appends to a file, made with the first line; a full disk is said once, not with a traceback for every line.
+
+    While ``held`` is a list, lines wait in it.
+    """
 
     failing = False
+    held: list[logging.LogRecord] | None = None
 
     def _open(self):
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
         return super()._open()
 
     def emit(self, record):
+        if self.held is not None:
+            self.held.append(record)
+            return
         try:
             super().emit(record)  # the file is opened here, outside of what logging guards
         except OSError:
@@ -65,7 +72,11 @@ def _check_writable(path):
 
 
 def setup(
-    log_file: str | Path | None = None, bar: bool = False, verbose: bool = False, everything: bool = False
+    log_file: str | Path | None = None,
+    bar: bool = False,
+    verbose: bool = False,
+    everything: bool = False,
+    hold: bool = False,
 ) -> None:
     """Send the project's loggers to standard error and to a file.
 
@@ -74,6 +85,7 @@ def setup(
         bar: whether lines are to stand above a progress bar.
         verbose: whether messages of the level DEBUG are shown too.
         everything: whether standard error has the lines that are for the file (``IN_FILE``) too.
+        hold: whether nothing is written to the file before ``write_held``: a run that cannot begin leaves no directory.
 
     Raises:
         UserError: the file cannot be written.
@@ -83,7 +95,9 @@ def setup(
         handlers[0].addFilter(lambda record: not getattr(record, "in_file", False))
     if log_file:
         _check_writable(Path(log_file))
-        handlers.append(_File(log_file, encoding="utf8", delay=True))
+        file = _File(log_file, encoding="utf8", delay=True)
+        file.held = [] if hold else None
+        handlers.append(file)
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Paddle turns on everybody's notes
     for name in LOGGERS:
         logger = logging.getLogger(name)
@@ -93,3 +107,12 @@ def setup(
         for handler in handlers:
             handler.setFormatter(logging.Formatter(FORMAT))
             logger.addHandler(handler)
+
+
+def write_held() -> None:
+    """Write to the log file what ``setup(hold=True)`` held, and from now on each line at once."""
+    for handler in logging.getLogger(LOGGERS[0]).handlers:
+        if isinstance(handler, _File) and handler.held is not None:
+            held, handler.held = handler.held, None
+            for record in held:
+                handler.handle(record)

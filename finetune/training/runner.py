@@ -56,7 +56,8 @@ def start(task_name: str, args: Args) -> int:
     args = args._replace(ranks=ranks)
     bar = runtime.on_terminal() and ranks.size == 1  # with several, standard error goes to files
     file = log_path(args.run.log_file, args.run.checkpoints if args.run.do_train else None)
-    log_setup.setup(file if ranks.first else None, bar=bar, everything=args.run.verbose)
+    hold = args.run.log_file == "auto"
+    log_setup.setup(file if ranks.first else None, bar=bar, everything=args.run.verbose, hold=hold)
     run(task, args, bar)
     return 0
 
@@ -122,6 +123,7 @@ class Finetuner:
             known = fingerprint(args, self.spec, reader, self.config)
             former = former_record(known, self.task, self.spec)
             status = saver.claim(known, run.overwrite, explain=self._explain, former=former, told=is_of_dev_set)
+            log_setup.write_held()
             if status == "finished":
                 log.info(
                     "this run is finished: best checkpoint %s, last %s; --overwrite begins it afresh",

@@ -67,7 +67,8 @@ def run(args: Args) -> int:
     fills = args.run.predict_mask is not None
     bar = runtime.on_terminal() and ranks.size == 1
     file = log_path(args.run.log_file, args.run.checkpoints if args.train_mode else None)
-    log_setup.setup(file if ranks.first else None, bar=bar and not fills, everything=args.run.verbose)
+    hold = args.run.log_file == "auto"
+    log_setup.setup(file if ranks.first else None, bar=bar and not fills, everything=args.run.verbose, hold=hold)
     pretrainer = Pretrainer(args, bar)  # what is wrong with the settings is said before there is a log file
     log_values(log, args.values(), args.ignored, changed(args.values(), GROUPS.values()))
     pretrainer.config.print_config()
@@ -134,6 +135,7 @@ class Pretrainer:
                 f", with --init_checkpoint {run.checkpoints}/last to go on with its weights, moments and step"
             )
             status = saver.claim(known, run.overwrite, with_weights, self._explain, FORMER)
+            log_setup.write_held()
             if status == "finished":
                 self._complete_model(missing=True)
                 log.info("this run is finished, see %s; --overwrite begins it afresh", run.checkpoints)

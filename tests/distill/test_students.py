@@ -187,7 +187,8 @@ def test_a_student_learns_and_predicts_as_it_serves(name, trained, data, tmp_pat
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     header, rows = table((tmp_path / "out.tsv").read_text())
-    assert header == ["text_a", "label", "prob_0", "prob_1"]
+    assert header == ["gold_label", "text_a", "label", "prob_0", "prob_1"]
+    rows = [row[1:] for row in rows]
     texts = [row[0] for row in rows]
     here = finetune.load(last)(texts)
     assert [each["label"] for each in here] == [row[1] for row in rows]

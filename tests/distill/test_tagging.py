@@ -39,11 +39,11 @@ def test_a_student_tags_and_serves(network, model, tags, tmp_path):
                   save_inference_model_path=tmp_path)  # fmt: skip
     assert predict("python -m finetune.prediction", (), flags) == 0
     header, *rows = (tmp_path / "out.tsv").read_text(encoding="utf8").splitlines()
-    assert header.split("\t")[:2] == ["text_a", "tags"]
+    assert header.split("\t")[:3] == ["text_a", "gold_label", "tags"]
     tokens = [row.split("\t")[0].split("\2") for row in rows]
     here = finetune.load(last)(tokens)
     assert [[token["tag"] for token in each["tokens"]] for each in here] == [
-        row.split("\t")[1].split("\2") for row in rows
+        row.split("\t")[2].split("\2") for row in rows
     ]
     bundle = tmp_path / "last_inference_model"
     handler = open_handler(bundle)

@@ -65,7 +65,7 @@ def test_bad_rows(case, workers, model, tmp_path):
         ({"num_workers": -1}, "--num_workers must be at least 0"),
         ({"data_set": None}, "no --data_set"),
         ({"data_set": "nowhere.tsv"}, "nowhere.tsv: no such file"),
-        ({"init_pretraining_params": None}, "no model: give --init_pretraining_params"),
+        ({"init_pretraining_params": None}, "no model: give --model, the directory of a model"),
         ({"init_checkpoint": "a"}, "--init_checkpoint and --init_pretraining_params are both given"),
         ({"init_pretraining_params": None, "inference_model": "b"}, "--ernie_config_path with --inference_model"),
         (from_bundle("nowhere"), "nowhere: no such directory"),
