@@ -42,7 +42,7 @@ def blocks(language):
 
 
 FILE, LINE, PLACE_FILE, PLACE_LINE = blocks("python")
-STAGED_LIST, LIST, PLACE_LIST = blocks("json")
+STAGED_LIST, ELECTRA_LIST, LIST, PLACE_LIST = blocks("json")
 
 
 def question_class():
@@ -58,6 +58,7 @@ def test_blocks_are_those_that_are_looked_at():
     assert "`my_tasks.json`:\n\n```json\n" in TEXT
     assert f"`pretrain/tasks/sentence_place.py`:\n\n```python\n{PLACE_FILE}" in TEXT
     assert "`place_tasks.json`" in TEXT
+    assert f"`electra_tasks.json`:\n\n```json\n{ELECTRA_LIST}" in TEXT
     assert len(PLACE_FILE.splitlines()) <= 100
 
 
@@ -192,6 +193,7 @@ def clone(tmp_path_factory):
     (scripts / "python").chmod(0o755)
     for task in (QUESTION, PLACE):
         add_task(clone, *task)
+    (clone / "electra_tasks.json").write_text(ELECTRA_LIST, encoding="utf-8")
     return clone
 
 
@@ -252,7 +254,7 @@ def test_a_head_that_predicts_no_classes_is_a_file_a_line_and_an_entry(tmp_path)
     assert validated[-1]["explained"] > 0.85
     assert re.search(r"task: sentence_place, step: 100, loss: 0\.0\d+, explained: 0\.\d+, speed: ", log)
     described = json.loads((own / "run" / "last" / "checkpoint.json").read_text())
-    assert described["tasks"] == {"sentence_place": {"task_id": 8, "head": {}}}
+    assert described["tasks"] == {"sentence_place": {"task_id": 10, "head": {}}}
     assert (own / "run" / "last" / "sentence_place_fc.w_0").is_file()
 
 
@@ -288,6 +290,9 @@ def test_every_command_runs_as_printed(clone):
     stats = json.loads((own / "train/question/stats.json").read_text())
     assert list(stats["classes"]) == ["statement", "question"]
     assert all(stats["classes"].values())
+    electra = records(own / "electra", "dev")[-1]
+    assert (electra["task"], electra["step"]) == ("replaced_token_detection", 20)
+    assert 0 < electra["replaced"] < 0.2
     places = records(own / "places", "dev")
     assert {record["task"] for record in places} == {"sentence_place"}
     assert places[-1]["step"] == 100
