@@ -168,7 +168,7 @@ DEMOS = {
         {"--num_labels": "7"},
         "mine.tsv",
         "its first line the word text_a, then one sentence a line, blanks between the characters",
-        "This is no MSRA-NER figure: only organisations of a single word are labelled, and the encoder was random.",
+        "This is no MSRA-NER figure: only organisations of a single word are labelled, and the encoder is small.",
     ),
     "cloze": Demo(
         "run_mrc.py",
@@ -179,7 +179,7 @@ DEMOS = {
         {"--max_answer_length": "12"},
         "mine.json",
         "SQuAD 1.1 JSON like dev.json, the answers left out",
-        "This is no CMRC2018 figure: a question is a sentence of its own context, and the encoder was random.",
+        "This is no CMRC2018 figure: a question is a sentence of its own context, and the encoder is small.",
     ),
 }
 
