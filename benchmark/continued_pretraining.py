@@ -258,7 +258,7 @@ def main(args: Any) -> int:
 if __name__ == "__main__":
     made = parser(__doc__, [1, 2, 3, 4, 5])
     made.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="[all]")
-    made.add_argument("--steps", type=int, default=400, help="of further pre-training, 1,024 tokens each [400]")
+    made.add_argument("--steps", type=int, default=300, help="of further pre-training, 1,024 tokens each [300]")
     made.add_argument("--base_steps", type=int, default=1000, help="of news with instances of 64 tokens [1000]")
     made.add_argument("--rate", type=float, default=3e-4, help="peak learning rate of further pre-training [3e-4]")
     exit_on_user_error(main, made.parse_args())

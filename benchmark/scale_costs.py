@@ -82,14 +82,15 @@ class Costs:
         return rows
 
     def estimated_rows(self, sizes: list[float], tflops: float, use: float) -> list[list[str]]:
-        """Network, size, tokens a second of an accelerator by operations, its days, how many for `days`."""
+        """Network, size, tokens a second of an accelerator by operations, its days, how many for `days`, ranks fed."""
         rows = []
         for each in self.figures["training"]:
             rate = tflops * 1e12 * use / (OPERATIONS * each["parameters"])
             for size in sizes:
                 days = over(over(times(self.tokens(size), self.epochs), rate), 86_400)
                 machines = None if days is None else math.ceil(days / self.days)
-                rows.append([each["network"], f"{size:,g} GB", *map(shown, (rate, days, machines))])
+                ranks = over(self._value("reader_tokens_per_second"), rate)
+                rows.append([each["network"], f"{size:,g} GB", *map(shown, (rate, days, machines, ranks))])
         return rows
 
 
@@ -110,7 +111,7 @@ def report(costs: Costs, sizes: list[float], tflops: float, use: float) -> str:
         "a pass of the reader, hours at least",
     ]
     training = ["network", "text", "tokens a second of a machine", "machine days", f"machines for {days}", "ranks fed"]
-    estimated = ["network", "text", "tokens a second, estimated", "days of one", f"how many for {days}"]
+    estimated = ["network", "text", "tokens a second, estimated", "days of one", f"how many for {days}", "ranks fed"]
     return "\n\n".join(
         [
             table(data, costs.data_rows(sizes)),

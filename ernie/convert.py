@@ -287,7 +287,8 @@ def _hf_tensors(found, rows, names, prefix):
 
 def _halved(tensors, source):
     """The arrays in float16. Raises UserError: one has values beyond it."""
-    halved = {name: array.astype(np.float16) for name, array in tensors.items()}
+    with np.errstate(over="ignore"):
+        halved = {name: array.astype(np.float16) for name, array in tensors.items()}
     for name, array in halved.items():
         if not np.isfinite(array).all():
             raise UserError(f"{source}: {name} has values that float16 does not hold: convert without --half")

@@ -32,7 +32,7 @@ def test_the_costs_of_simple_figures():
     small, large = costs.training_rows([4.0])
     assert small == ["small", "4 GB", "10,000", "3.5", "2", "1,000"]
     assert large == ["large", "4 GB", *[UNKNOWN] * 4]
-    assert costs.estimated_rows([4.0], 150, 0.4)[0] == ["small", "4 GB", "10,000,000", "0.0035", "1"]
+    assert costs.estimated_rows([4.0], 150, 0.4)[0] == ["small", "4 GB", "10,000,000", "0.0035", "1", "1"]
     assert [shown(number) for number in (None, 0.5, 123.0, 98765.0)] == [UNKNOWN, "0.5", "120", "99,000"]
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
 
