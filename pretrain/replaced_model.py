@@ -86,13 +86,13 @@ class ReplacedModel(PretrainTask):
         """
         places = features["mask_pos"].flatten()
         logits = self.mask_lm(self.generator(features), places)
-        sampled = self._sample(logits)
+        numbers = paddle.cumsum(paddle.ones_like(places))
+        sampled = self._sample(logits, numbers)
         ids = features["src_ids"]
         filled = paddle.scatter(ids.flatten(), places, sampled.flatten())
         states = self.encoder({**features, "src_ids": _as(filled, ids)})
         tokens = paddle.nonzero(features["input_mask"].flatten()).flatten()
         told = paddle.gather(states.reshape([-1, self.config.hidden_size]), tokens)
-        numbers = paddle.cumsum(paddle.ones_like(places))
         which = paddle.gather(paddle.scatter(paddle.zeros_like(filled), places, numbers), tokens)
         return {
             "mask_lm_logits": logits,
@@ -101,18 +101,19 @@ class ReplacedModel(PretrainTask):
             "which": which,
         }
 
-    def _sample(self, logits):
+    def _sample(self, logits, numbers):
         """int64 [masked, 1]: a token for each place, drawn as the generator expects them.
 
-        Outside of training the numbers are a fixed sequence, so that scores of different steps compare.
+        Outside of training what is drawn are the parts after the point of ``numbers``, int64 [masked], times GOLDEN, so
+        that scores of different steps compare.
         """
-        reached = paddle.cumsum(F.softmax(logits.astype("float32").detach()), axis=-1)  # [masked, vocab]
+        reached = paddle.cumsum(F.softmax(logits.astype("float32")), axis=-1)  # [masked, vocab], rising to 1
         if self.training_mode:
             drawn = paddle.rand([paddle.shape(reached)[0], 1])
         else:
-            count = paddle.cumsum(paddle.ones_like(reached[:, :1]), axis=0)
-            drawn = count * GOLDEN - paddle.floor(count * GOLDEN)
-        return (reached[:, :-1] < drawn * reached[:, -1:]).astype("int64").sum(axis=-1, keepdim=True)
+            drawn = paddle.remainder(numbers.astype("float32") * GOLDEN, paddle.ones([1])).unsqueeze(-1)
+        below = (reached < drawn).astype("int64").sum(axis=-1, keepdim=True)
+        return paddle.clip(below, max=self.config.vocab_size - 1)  # where rounding leaves the sum below 1
 
     def losses(self, predictions: dict, label: dict) -> list[paddle.Tensor]:
         """Cross entropy of each masked piece [masked, 1] and of each token [tokens, 1], and whether each token is a

@@ -254,7 +254,7 @@ def test_a_head_that_predicts_no_classes_is_a_file_a_line_and_an_entry(tmp_path)
     assert validated[-1]["explained"] > 0.85
     assert re.search(r"task: sentence_place, step: 100, loss: 0\.0\d+, explained: 0\.\d+, speed: ", log)
     described = json.loads((own / "run" / "last" / "checkpoint.json").read_text())
-    assert described["tasks"] == {"sentence_place": {"task_id": 10, "head": {}}}
+    assert described["tasks"] == {"sentence_place": {"task_id": 8, "head": {}}}
     assert (own / "run" / "last" / "sentence_place_fc.w_0").is_file()
 
 
