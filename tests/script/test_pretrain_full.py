@@ -150,7 +150,14 @@ def test_a_demonstration_starts_from_it_where_it_was_made(tmp_path):
 
 @pytest.mark.parametrize("recipe", CONTINUE, ids=["en", "zh"])
 def test_the_commands_of_continued_pre_training(recipe, tmp_path):
-    given = {"MODEL_PATH": "/m", "TEXT": "a.txt b.txt", "TASK_DATA_PATH": "/d", "OUTPUT": tmp_path, "STEPS": 90, "SEEDS": 1}
+    given = {
+        "MODEL_PATH": "/m",
+        "TEXT": "a.txt b.txt",
+        "TASK_DATA_PATH": "/d",
+        "OUTPUT": tmp_path,
+        "STEPS": 90,
+        "SEEDS": 1,
+    }
     build, train, tune = commands(recipe, "--learning_rate", "3e-4", FINETUNE="--epoch 1", **given)
     work = tmp_path / "continued" / recipe.parent.name[:2]
     assert build[build.index("--input") + 1 :][:2] == ["a.txt", "b.txt"]
