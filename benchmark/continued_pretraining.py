@@ -119,7 +119,7 @@ class Films(Part):
         lists = {part: self._shards(part, rows) for part, rows in self._texts().items()}
         entries = [entry(WHOLE, str(lists["train"]), lists["valid"], [self.args.steps])]
         run = lambda: self._continued(self.corpus, self.run_folder, entries, self.model / "params", cells)  # noqa: E731
-        return [{f"{self.name}, {OWN}": (pretraining_cell(f"{self.name}, {OWN}", self.run_folder), run)}]
+        return [{OWN: (pretraining_cell(f"{self.name}, {OWN}", self.run_folder), run)}]
 
     def _texts(self) -> dict[str, list[str]]:
         """The sentences of the train file that fine-tuning does not see; every 50th is held out."""
@@ -207,7 +207,7 @@ def measure(part: Part, cells: Cells, seeds: list[int]) -> dict:
     for jobs in part.jobs(cells):
         found = cells.keyed(jobs)
         for key, scores in found.items():
-            done.add(key.rpartition(", ")[2])
+            done.add(key)
             print(f"{part.name}, {key}: {scores['steps']} steps, held-out perplexity {scores['ppl']:.1f}")
         if len(found) < len(jobs):
             break

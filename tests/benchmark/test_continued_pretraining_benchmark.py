@@ -55,7 +55,7 @@ def test_films(films, tmp_path, capsys):
     assert {flags["tasks"] for flags in films["built"]} == {WHOLE}
     assert sorted(films["tuned"]) == sorted((name, seed) for name in (NONE, OWN) for seed in (1, 2))
     shown = capsys.readouterr().out
-    assert "films, text of the task's kind: 40 steps, held-out perplexity 9.0" in shown
+    assert "films, text of the task's kind: 40 steps, held-out perplexity 9.0" in shown.splitlines()
     assert f"| {OWN} | 76.50 ± 0.71 | +5.00 (s.e. 0.00) |" in shown
     (folder,) = (tmp_path / "work").glob("films-*")
     texts = [text for part in ("train", "valid") for text in (folder / f"{part}.txt").read_text().split("\n\n")]

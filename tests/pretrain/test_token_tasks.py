@@ -296,7 +296,7 @@ def test_two_processes_make_the_steps_of_one(model, shards, tmp_path):
         (TASKS[0], 200, "ppl", lambda found: found[0] > 6 and found[-1] < 3),
         ({**TASKS[1], "head": {"detection_weight": 1}}, 240, "ppl", lambda found: found[0] > 6 and found[-1] < 4),
         # Beside so large a weight the generator's own layers stay as they began: its samples can be told.
-        ({**TASKS[1], "head": {"detection_weight": 1e9}}, 160, "balanced_acc", lambda found: max(found) > 0.65),
+        ({**TASKS[1], "head": {"detection_weight": 1e9}}, 240, "balanced_acc", lambda found: max(found) > 0.6),
     ],
     ids=["whole words", "generator", "detection"],
 )
