@@ -25,7 +25,7 @@ def films(tmp_path, monkeypatch):
     (source / "data" / "SST-2").mkdir(parents=True)
     (source / "model" / "ernie_config.json").write_text("{}")
     (source / "data" / "SST-2" / "demo_data.json").write_text("{}")
-    for part, count in (("train", 400), ("dev", 60)):
+    for part, count in (("train", 600), ("dev", 60)):
         rows = "".join(f"{number % 2}\tfilm {part} {number}\n" for number in range(count))
         (source / "data" / "SST-2" / f"{part}.tsv").write_text(f"label\ttext_a\n{rows}")
     monkeypatch.setattr(measured, "ROOT", tmp_path)
@@ -61,8 +61,8 @@ def test_films(films, tmp_path, capsys):
     texts = [text for part in ("train", "valid") for text in (folder / f"{part}.txt").read_text().split("\n\n")]
     (rows,) = folder.glob("tasks/*/train.tsv")
     labelled = {row.split("\t")[1] for row in rows.read_text().splitlines()[1:]}
-    assert len(labelled) == 300
-    assert {text.strip() for text in texts} == {f"film train {number}" for number in range(400)} - labelled
+    assert len(labelled) == 500
+    assert {text.strip() for text in texts} == {f"film train {number}" for number in range(600)} - labelled
     measured.main(args)
     assert len(films["tuned"]) == 4, "cells are kept"
 
@@ -78,7 +78,7 @@ def test_a_table_of_three_starts(films, tmp_path, capsys):
     part = Films(arguments(tmp_path))
     assert report(part, {NONE: {1: 0.6, 2: 0.7}, OWN: {1: 0.7, 2: 0.8}, OTHER: {1: 0.6, 2: 0.7}}, [1, 2])
     shown = capsys.readouterr().out
-    assert "| film reviews, 300 rows, further pre-training on | accuracy | gain over none |" in shown
+    assert "| film reviews, 500 rows, further pre-training on | accuracy | gain over none |" in shown
     assert f"| {OTHER} | 65.00 ± 7.07 | +0.00 (s.e. 0.00) |" in shown
     assert not report(part, {NONE: {1: 0.6}, OWN: {}}, [1, 2])
 
