@@ -9,7 +9,8 @@ batches, which is checked first; measured are its own draws. A round is every in
 thread, in batches of 128 rows; seconds are of processor time, so that other processes count little. Target: masking
 (numbers drawn, tokens masked, labels and places collected) at 10 times the plain loop. As in the reader, the rows of
 several batches are masked at once. Masking in small batches of 32 rows, and the whole reader (gz to padded batches), of
-which inflating and finding numbers in text take most, are shown beside it.
+which inflating and finding numbers in text take most, are shown beside it. Then an epoch is read by --ranks simulated
+ranks, without a network: their batches have to be those of one process, in order, and every instance has to come once.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.parts.common import Bench, arguments  # noqa: E402
+from benchmark.parts.common import Bench, arguments, shown  # noqa: E402
+from benchmark.parts.many_ranks import simulate  # noqa: E402
 from reader.pretraining.blocks import Block, Stretch  # noqa: E402
 from reader.pretraining.masking import Draws, bits_at, mask_positions, mask_tokens  # noqa: E402
 from reader.pretraining.reader import PretrainingReader  # noqa: E402
@@ -214,6 +216,21 @@ def report(results, name):
     return good
 
 
+def report_ranks(found):
+    """Prints what the simulated ranks found; whether their batches are those of one process, every instance once."""
+    if found is None:
+        return False
+    good = found["same_order"] and found["once_each"]
+    print(
+        f"{found['ranks']} simulated ranks, {found['instances']:,} instances in {found['turns']} turns: "
+        f"{'the batches of one process, each instance once' if good else 'NOT the batches of one process'}\n"
+        f"  tokens a second that pass a rank, its own share of them made into batches  {shown(found['rank'])}\n"
+        f"  one process, which makes all of them into batches                          {shown(found['alone'])}\n"
+        f"  memory of a rank's reader at its fullest                                   {found['mib']:.0f} MiB"
+    )
+    return good
+
+
 def main(args):
     """Exit status: 0 if everything was measured and meets its target."""
     with tempfile.TemporaryDirectory(prefix="pretraining-benchmark-") as folder:
@@ -235,11 +252,16 @@ def main(args):
             "the whole reader": {"ours": work.read_ours, "plain loop": work.read_plain},
         }
         results = {what: bench.rounds(what, pair) for what, pair in candidates.items()}
-    return 0 if report(results, f"{name}, {sizes['tokens']:,} tokens") else 1
+        flags = {"ranks": args.ranks, "max_seq_len": MAX_SEQ_LEN, "batch_size": SMALL, "in_tokens": False}
+        flags.update(shuffle=True, seed=1)
+        ranks = bench.cell(f"{args.ranks} ranks", lambda: simulate(work.filelist, work.tokenizer, flags))
+    good = report(results, f"{name}, {sizes['tokens']:,} tokens")
+    return 0 if report_ranks(ranks) and good else 1
 
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.add_argument("--data", help="a shard whose instances have five fields")
+    parser.add_argument("--ranks", type=int, default=64, help="simulated ranks [64]")
     parser.add_argument("--vocab_size", type=int, default=18000, help="ids in its vocabulary")
     sys.exit(main(parser.parse_args()))

@@ -213,6 +213,7 @@ def to_hf(
     model_type: str = "auto",
     ignore_unexpected: bool = False,
     vocab_path: str | os.PathLike[str] | None = None,
+    half: bool = False,
 ) -> None:
     """Convert a params model to a Hugging Face directory at ``target``.
 
@@ -222,6 +223,7 @@ def to_hf(
         model_type: "bert" or "ernie"; auto: ernie if the model has task embeddings in use.
         ignore_unexpected: leave out weights that Hugging Face has no name for, instead of refusing.
         vocab_path: the vocabulary, in place of the source's ``vocab.txt``.
+        half: store weights in float16, which takes half the room.
 
     Raises:
         UserError: the model is damaged or incomplete, bert is asked for one with task embeddings, its tokenizer has no
@@ -256,6 +258,9 @@ def to_hf(
     tokenizer = {**tokenizer_to_hf(facts, config, find_facts(source) or source), **added}
     modules = modules_to_hf(trained_pooling(facts), config.hidden_size) if architecture.endswith("Model") else {}
     tensors = _hf_tensors(found, rows, report.loaded, "" if architecture.endswith("Model") else model_type + ".")
+    if half:
+        tensors = _halved(tensors, params)
+        values["torch_dtype"] = "float16"
     with atomic_directory(target) as temporary:
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
         for name, content in {"config.json": values, "tokenizer_config.json": tokenizer, **modules}.items():
@@ -282,6 +287,16 @@ def _hf_tensors(found, rows, names, prefix):
         array, row = to_float32(found[name].read()), rows[name]
         tensors[(prefix if row.base else "") + row.hf] = np.ascontiguousarray(array.T) if row.linear else array
     return tensors
+
+
+def _halved(tensors, source):
+    """The arrays in float16. Raises UserError: one has values beyond it."""
+    with np.errstate(over="ignore"):
+        halved = {name: array.astype(np.float16) for name, array in tensors.items()}
+    for name, array in halved.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{source}: {name} has values that float16 does not hold: convert without --half")
+    return halved
 
 
 def rows_shapes(rows: Iterable[str], found: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -339,12 +354,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--prefix", help="of several encoders in the weights, the one whose names begin with this")
     parser.add_argument("--model_type", default="auto", choices=("auto", "bert", "ernie"), help="to hf: its kind")
     parser.add_argument("--vocab_path", help="to hf: the vocabulary of a source without vocab.txt, as a checkpoint is")
+    parser.add_argument("--half", action="store_true", help="to hf: weights in float16, which takes half the room")
     args = parser.parse_args(arguments)
+    if args.half and args.target_format != "hf":
+        parser.error("--half is about --to hf: params are float32")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if (args.source_format == "params") != (args.target_format == "hf"):
         parser.error("one side is params: --from hf or paddlenlp --to params, or --from params --to hf")
     if args.target_format == "hf":
-        to_hf(args.source, args.target, args.model_type, args.ignore_unexpected, args.vocab_path)
+        to_hf(args.source, args.target, args.model_type, args.ignore_unexpected, args.vocab_path, args.half)
     else:
         to_params(args.source_format, args.source, args.target, args.init_pooler, args.ignore_unexpected,
                   args.prefix)  # fmt: skip

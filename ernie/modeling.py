@@ -208,23 +208,29 @@ class MaskedLMHead(nn.Layer):
     Args:
         encoder: the ``ErnieEncoder`` whose word embedding is the output weight when ``weight_sharing``.
         norm_bias: what ``mask_lm_trans_layer_norm_bias`` starts at: 1.0 in ERNIE 2.0's code, 0.0 in ERNIE 1.0's.
+        name: what its parameters' names begin with.
     """
 
     def __init__(
-        self, config: ErnieConfig, encoder: ErnieEncoder, weight_sharing: bool = True, norm_bias: float = 1.0
+        self,
+        config: ErnieConfig,
+        encoder: ErnieEncoder,
+        weight_sharing: bool = True,
+        norm_bias: float = 1.0,
+        name: str = "mask_lm",
     ) -> None:
         super().__init__()
         hidden = config.hidden_size
-        self.transform = Linear(config, hidden, hidden, "mask_lm_trans_fc", act=config.hidden_act)
-        self.norm = LayerNorm(config, "mask_lm_trans_layer_norm", norm_bias)
-        self.output_bias = parameter(self, "mask_lm_out_fc.b_0", [config.vocab_size], nn.initializer.Constant(0.0))
+        self.transform = Linear(config, hidden, hidden, f"{name}_trans_fc", act=config.hidden_act)
+        self.norm = LayerNorm(config, f"{name}_trans_layer_norm", norm_bias)
+        self.output_bias = parameter(self, f"{name}_out_fc.b_0", [config.vocab_size], nn.initializer.Constant(0.0))
         self.shared = weight_sharing
         self._fused = lambda: encoder.skips_padding  # the encoder itself would become a part of the head
         if weight_sharing:
             self.output_weight = encoder.word_embedding
         else:
             self.output_weight = parameter(
-                self, "mask_lm_out_fc.w_0", [hidden, config.vocab_size], truncated_normal(config)
+                self, f"{name}_out_fc.w_0", [hidden, config.vocab_size], truncated_normal(config)
             )
 
     def forward(self, states: paddle.Tensor, mask_pos: paddle.Tensor) -> paddle.Tensor:

@@ -24,6 +24,8 @@ TASKS = {
     "sentence_distance": "pretrain.tasks.sentence_distance:SentenceDistance",
     "discourse_relation": "pretrain.tasks.discourse_relation:DiscourseRelation",
     "ir_relevance": "pretrain.tasks.ir_relevance:IrRelevance",
+    "whole_word_masking": "pretrain.tasks.whole_word_masking:WholeWordMasking",
+    "replaced_token_detection": "pretrain.tasks.replaced_token_detection:ReplacedTokenDetection",
 }
 DEFAULT_TASK = "knowledge_masking"  # of a build without --tasks and of a run without --task_list
 

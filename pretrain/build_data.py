@@ -6,7 +6,8 @@
 
 writes OUTPUT/filelist (path<TAB>mask_word_prob, for train.py --train_filelist), OUTPUT/shards/*.gz and
 OUTPUT/stats.json. With --tasks A,B instances of several tasks are made in one pass, each in OUTPUT/TASK/ with the same
-three, for a task list (train.py --task_list); pretrain/tasks/ has a file for every task.
+three, for a task list (train.py --task_list); pretrain/tasks/ has a file for every task. The same command with other
+--tasks and --add puts those beside the ones that are there.
 
 Text is plain (UTF-8, a blank line between documents), JSON (`text`, `title`; lines or an array), WikiExtractor's <doc>,
 or a table with a header, as it is or compressed; docs/data.md shows each. The same text, flags and --seed give the same
@@ -83,6 +84,9 @@ def arguments() -> argparse.ArgumentParser:
     group = parser.add_argument_group("instances")
     tasks = f"in a folder each: {', '.join(TASKS)} (default: {DEFAULT_TASK} alone, in --output itself)"
     flag(group, "tasks", tasks, names)
+    group.add_argument(
+        "--add", action="store_true", help="put --tasks beside those that --output holds of the same text"
+    )
     pairs = "mixed: half of the second texts are the next ones; positive: all, as generate_neg_sample needs"
     flag(group, "pairs", pairs, choices=PAIRS)
     flag(group, "max_seq_len", "longest instance in tokens, [CLS] and [SEP] among them")
@@ -125,10 +129,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--mask_word_prob {args['mask_word_prob']}: give 0 (pieces) to 1 (whole units)")
     if args["num_workers"] < 0:
         raise UserError(f"--num_workers {args['num_workers']}: give 0 or more")
+    if args["add"] and (args["overwrite"] or not plan.tasks):
+        raise UserError("--add adds --tasks to a folder: give both, without --overwrite")
     paths, folder, begin = input_files(args["input"]), Folder(args["output"], plan.tasks), time.monotonic()
     parts = dict(zip(plan.built, folder.parts))
-    with folder.claimed(plan.settings(), args["overwrite"]):
-        names = names_of(paths)
+    names = names_of(paths)
+    beside = {name: facts_of(path) for path, name in names.items()} if args["add"] else None
+    with folder.claimed(plan.settings(), args["overwrite"], beside):
         records: dict[str, dict[str, dict]] = {task: {} for task in parts}
         for path, name in names.items():
             found = {task: part.record(name, facts_of(path)) for task, part in parts.items()}

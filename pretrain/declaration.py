@@ -42,6 +42,10 @@ class Declaration:
         model: ``module:Class`` of its network half; None: ``network`` returns the class.
         named_seeds: whether the name is part of the seeds that its instances are drawn with, so that tasks draw
             independently of each other. False keeps the shards of a task that existed before there were several.
+        mask_units: of the kind ``masking``, the unit that is always masked whole, one of
+            ``reader.pretraining.masking.LEVELS``; None: what ``--mask_units`` says.
+        pairs_of_texts: of the kind ``masking``, whether instances are pairs, which ``--generate_neg_sample`` makes more
+            of.
         fewer_classes: what else the user can do, besides building shards of more text, if a class has no instance.
     """
 
@@ -49,6 +53,8 @@ class Declaration:
     kind: ClassVar[str] = "sentence"
     model: ClassVar[str | None] = None
     named_seeds: ClassVar[bool] = True
+    mask_units: ClassVar[str | None] = None
+    pairs_of_texts: ClassVar[bool] = True
     fewer_classes: ClassVar[str] = "give the head only the classes that there are"
 
     def __init__(self, plan: Plan, tokenizer: Any) -> None:

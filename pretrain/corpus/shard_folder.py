@@ -7,7 +7,7 @@
     OUT/stats.json                    of all files together
 
 With --tasks the settings are in OUT/build.json and the others in OUT/TASK/ for each; an input file is done when all
-tasks have its record.
+tasks have its record. --add puts folders of more tasks beside those that are there (adding.py).
 
 A shard is written as `.NAME-00000.gz.part` and renamed when it is complete. Where there is no room for it, that is a
 UserError and the part is removed.
@@ -28,6 +28,7 @@ from typing import Any, BinaryIO, Callable
 
 from isal import isal_zlib
 
+from pretrain.corpus.adding import check_beside, grown
 from propeller.errors import UserError
 from propeller.files import is_full, write_file
 
@@ -159,8 +160,11 @@ class Folder:
         self.parts = list(self.tasks.values()) or [self]
 
     @contextlib.contextmanager
-    def claimed(self, settings: dict, overwrite: bool = False) -> Iterator[None]:
-        """Keeps other processes out while it is open; makes the folder. Raises UserError where it cannot."""
+    def claimed(self, settings: dict, overwrite: bool = False, add: Mapping[str, dict] | None = None) -> Iterator[None]:
+        """Keeps other processes out while it is open; makes the folder. Raises UserError where it cannot.
+
+        add: name -> facts of each input file, where the tasks are added to those that are there.
+        """
         try:
             for part in self.parts:
                 part.shards.mkdir(parents=True, exist_ok=True)
@@ -173,12 +177,16 @@ class Folder:
             except OSError as error:
                 raise UserError(f"{self.path}: another build is writing here; wait for it to end") from error
             with writing(self.path):
-                self._check(settings, overwrite)
+                self._check(settings, overwrite, add)
             yield
 
-    def _check(self, settings, overwrite):
+    def _check(self, settings, overwrite, add):
         mark = self.path / "build.json"
         before, settings = _settings(mark, overwrite), json.loads(json.dumps(settings))
+        if add is not None:
+            others = [task for task in before.get("tasks", ()) if task not in self.tasks]
+            before, settings = grown(self.path, before, settings)
+            check_beside(Folder(self.path, others).tasks, add)
         if overwrite and mark.exists():
             for part in {part.path: part for part in (*Folder(self.path, before.get("tasks", ())).parts, *self.parts)}:
                 for name in ("filelist", "stats.json"):

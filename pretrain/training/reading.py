@@ -63,18 +63,19 @@ def open_reader(
         reading,
         kind=task.kind,
         classes=classes,
-        masking=masking(args, training) if task.kind == "masking" else Masking(),
+        masking=masking(task, args, training) if task.kind == "masking" else Masking(),
         vocab_size=max(tokenizer.vocab.values()) + 1,
         limits=Limits(positions=config.max_position_embeddings, sentence_types=config.sent_type_vocab_size),
         task_id=entry.task_id if entry else args.model.task_id,
     )
 
 
-def masking(args: Args, training: bool) -> Masking:
-    """What the flags say of masks."""
+def masking(task: type[Declaration], args: Args, training: bool) -> Masking:
+    """What the task and the flags say of masks."""
     data = args.data
-    units = mask_units(data.mask_units, args.train.gradient_accumulation_steps, training)
-    return Masking(units, data.mask_draw, generate_neg_sample=training and data.generate_neg_sample)
+    units = mask_units(task.mask_units or data.mask_units, args.train.gradient_accumulation_steps, training)
+    negatives = training and data.generate_neg_sample and task.pairs_of_texts
+    return Masking(units, data.mask_draw, generate_neg_sample=negatives)
 
 
 def mask_units(given: str, batches_per_step: int, training: bool) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ernie.config import ErnieConfig
-from pretrain import DEFAULT_TASK, task_class
+from pretrain import DEFAULT_TASK, TASKS, declared, task_class
 from pretrain.task import HeadConfig, PretrainTask
 from pretrain.training.args import Args
 from pretrain.training.reading import open_reader
@@ -42,7 +42,7 @@ def tasks_of(args: Args, config: ErnieConfig, tokenizer: Any, stored: dict | Non
         entries = read_task_list(given.task_list, given.task_data, given.scale_steps)
         check_ids(entries, config, model.ernie_config_path)
         return {entry.name: RunTask(entry, args, config, tokenizer, several=True) for entry in entries}
-    data, known = args.data, (stored or {}).get(DEFAULT_TASK, {})
+    data, known = args.data, _default_of(stored or {})
     entry = Entry(
         DEFAULT_TASK,
         model.task_id or known.get("task_id", 0),
@@ -54,6 +54,13 @@ def tasks_of(args: Args, config: ErnieConfig, tokenizer: Any, stored: dict | Non
     )
     config.check_task_id(entry.task_id)
     return {DEFAULT_TASK: RunTask(entry, args, config, tokenizer, several=False)}
+
+
+def _default_of(stored):
+    """What a checkpoint says of the default task, or of another one with its network, which fills masks as well."""
+    network = declared(DEFAULT_TASK).model
+    alike = (facts for name, facts in stored.items() if name in TASKS and declared(name).model == network)
+    return stored.get(DEFAULT_TASK) or next(alike, {})
 
 
 class RunTask:

@@ -176,7 +176,7 @@ DEMOS = {
         "one sentence per line",
         "mine_predictions.tsv",
         "each sentence, the tag of each character and the entities with their places",
-        "This is no MSRA-NER figure: only organisations of a single word are labelled, and the encoder was random.",
+        "This is no MSRA-NER figure: only organisations of a single word are labelled, and the encoder is small.",
     ),
     "cloze": Demo(
         "infer_mrc.py",
@@ -188,7 +188,7 @@ DEMOS = {
         "SQuAD 1.1 JSON like dev.json, the answers left out",
         "mine_predictions",
         "predictions.json, the answer to each question",
-        "This is no CMRC2018 figure: a question is a sentence of its own context, and the encoder was random.",
+        "This is no CMRC2018 figure: a question is a sentence of its own context, and the encoder is small.",
     ),
 }
 

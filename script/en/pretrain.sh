@@ -5,7 +5,7 @@
 LANGUAGE=en CONFIG=ernie_config_en_base.json GPUS=8 FP16=false
 EXAMPLE="the [MASK] of the world" TASK=script/en_glue/ernie_base/SST-2/task.sh
 . "$(dirname -- "$0")/../pretrain_common.sh"
-own_shards "$@" || demonstrate "$@"
+own_shards "$@" || full "$@" || demonstrate "$@"
 pretrain --batch_size 8192 --in_tokens true --max_seq_len 512 --learning_rate 1e-4 --weight_decay 0.01 \
     --num_train_steps 1000000 --warmup_steps 5000 --validation_steps 100 --save_steps 10000 --skip_steps 10 \
     --weight_sharing true "$@"

@@ -38,7 +38,9 @@ def test_the_commands_build_shards(tmp_path):
             ["sh", "-c", words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600
         )
         assert done.returncode == 0, (command, done.stderr[-2000:])
-        shown = done.stdout
+        shown += done.stdout
     assert re.search(r"^line 1: \d+ tokens", shown, re.MULTILINE)
     (shard,) = (line.split("\t")[0] for line in (tmp_path / "output/shards/filelist").read_text().splitlines())
     assert (tmp_path / "output/shards" / shard).is_file()
+    tasks = {path.parent.name for path in (tmp_path / "output/tasks").glob("*/filelist")}
+    assert tasks == {"knowledge_masking", "sentence_reordering", "whole_word_masking"}

@@ -42,7 +42,7 @@ def blocks(language):
 
 
 FILE, LINE, PLACE_FILE, PLACE_LINE = blocks("python")
-STAGED_LIST, LIST, PLACE_LIST = blocks("json")
+STAGED_LIST, ELECTRA_LIST, LIST, PLACE_LIST = blocks("json")
 
 
 def question_class():
@@ -58,6 +58,7 @@ def test_blocks_are_those_that_are_looked_at():
     assert "`my_tasks.json`:\n\n```json\n" in TEXT
     assert f"`pretrain/tasks/sentence_place.py`:\n\n```python\n{PLACE_FILE}" in TEXT
     assert "`place_tasks.json`" in TEXT
+    assert f"`electra_tasks.json`:\n\n```json\n{ELECTRA_LIST}" in TEXT
     assert len(PLACE_FILE.splitlines()) <= 100
 
 
@@ -192,6 +193,7 @@ def clone(tmp_path_factory):
     (scripts / "python").chmod(0o755)
     for task in (QUESTION, PLACE):
         add_task(clone, *task)
+    (clone / "electra_tasks.json").write_text(ELECTRA_LIST, encoding="utf-8")
     return clone
 
 
@@ -288,6 +290,9 @@ def test_every_command_runs_as_printed(clone):
     stats = json.loads((own / "train/question/stats.json").read_text())
     assert list(stats["classes"]) == ["statement", "question"]
     assert all(stats["classes"].values())
+    electra = records(own / "electra", "dev")[-1]
+    assert (electra["task"], electra["step"]) == ("replaced_token_detection", 20)
+    assert 0 < electra["replaced"] < 0.2
     places = records(own / "places", "dev")
     assert {record["task"] for record in places} == {"sentence_place"}
     assert places[-1]["step"] == 100

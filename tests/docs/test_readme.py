@@ -24,6 +24,7 @@ KNOWN = {
     "--all",
     "--as-cpu",
     "--dry_run",
+    "--full",
     "--require-hashes",
     "--no-index",
     "--find-links",
