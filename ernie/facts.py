@@ -19,6 +19,7 @@ from typing import Any
 
 from ernie.config import ErnieConfig
 from ernie.foreign import read_json
+from ernie.pooling import NORMALIZE, POOLING, POOLINGS
 from propeller.errors import UserError
 from propeller.files import write_file
 
@@ -53,6 +54,8 @@ _KEYS = {
     "task": _WORD,
     "num_labels": _COUNT,
     "label_map": ("an object of label words and class numbers from 0 on", _is_label_map),
+    POOLING: (f"one of {', '.join(POOLINGS)}", lambda value: value in POOLINGS),
+    NORMALIZE: _FLAG,
 }
 
 
@@ -69,8 +72,9 @@ def read_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         All keys of a ``checkpoint.json``; of an ``ernie_model.json`` some of ``do_lower_case`` and ``for_cn`` (bool),
-        ``tokenizer`` (a name in ``tokenization.TOKENIZERS``), ``max_seq_len`` (tokens), ``task``, ``num_labels`` and
-        ``label_map`` (word -> class number). {} where there is no such file, as with the models of 2019.
+        ``tokenizer`` (a name in ``tokenization.TOKENIZERS``), ``max_seq_len`` (tokens), ``task``, ``num_labels``,
+        ``label_map`` (word -> class number), ``pooling`` and ``normalize`` (``ernie.pooling``). {} where there is no
+        such file, as with the models of 2019.
 
     Raises:
         UserError: the file cannot be read, is not a JSON object, or has an unknown key or a value of a wrong type.
