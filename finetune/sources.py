@@ -12,6 +12,7 @@ from ernie.checkpoint import has_pooler
 from ernie.config import ErnieConfig
 from ernie.convert import to_params
 from finetune import TASKS, task_class
+from finetune.embedding.pooled import TRAINED_TASK
 from finetune.prediction.args import ModelArgs
 from finetune.prediction.export import Checkpoint
 from finetune.prediction.source import open_checkpoint
@@ -98,7 +99,7 @@ def _checkpoint(params: Path, task: str | None, vocab_path: str | None, folder: 
         ernie_config_path=str(config) if config and "ernie_config" not in stored else None,
     )
     checkpoint = open_checkpoint(given, stored, task_class(name))
-    return embedding_checkpoint(checkpoint) if name == HEADLESS else checkpoint
+    return embedding_checkpoint(checkpoint) if name in (HEADLESS, TRAINED_TASK) else checkpoint
 
 
 def embedding_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
@@ -110,6 +111,8 @@ def embedding_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     facts.update(num_hidden_layers=checkpoint.config.num_hidden_layers, normalize=False)
     if not has_pooler(checkpoint.folder):
         facts.update(pooler=False, pooling="mean")
+    if checkpoint.spec.task == TRAINED_TASK:
+        facts.update(pooling=checkpoint.spec.settings.pooling, objective=checkpoint.spec.settings.objective)
     spec = checkpoint.spec.replace(
         task=task.name,
         label_map=None,

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from ernie.checkpoint import check_vocab, has_pooler
 from ernie.config import ErnieConfig
+from ernie.pooling import trained_pooling
 from finetune import TASKS, task_class
 from finetune.checks import check_file
 from finetune.embedding import args as embed_args
 from finetune.embedding.files import EmbeddingFolder, vectors_of
+from finetune.embedding.pooled import CHOICES, TRAINED_TASK, WHITENED, vector_size
 from finetune.embedding.task import Embed, number_of_layer
+from finetune.embedding.whitening import Whitening
 from finetune.prediction.args import int8_of
 from finetune.prediction.export import Checkpoint, export_checkpoint
 from finetune.prediction.model import InferenceModel
@@ -56,7 +59,9 @@ def start(args: embed_args.EmbedArgs) -> int:
     log.info("Device count: 1 (%s)", source.place)
     log.info("Total num examples: %d", reader.num_examples)
     keeps_states = not args.vectors.no_top_layer
-    with EmbeddingFolder(data.output_dir, reader.num_examples, source.config.hidden_size, keeps_states) as folder:
+    hidden = source.config.hidden_size
+    size = vector_size(source.spec.facts, hidden)
+    with EmbeddingFolder(data.output_dir, reader.num_examples, hidden, keeps_states, size) as folder:
         model = source.open(folder.scratch)
         seconds = _embed(model, reader, folder, source.spec, data.queue_size, bar)
         left_out = {"left_out": list(reader.table.dropped)} if reader.table.dropped else {}
@@ -106,7 +111,8 @@ def _log_result(reader, spec, seconds, output_dir):
 def _described(source):
     """The facts about the model in ``embeddings.json``."""
     spec = source.spec
-    facts = {name: spec.facts[name] for name in ("layer", "num_hidden_layers", "pooling", "normalize")}
+    names = ("layer", "num_hidden_layers", "pooling", "normalize", "whitening", "objective")
+    facts = {name: spec.facts[name] for name in names if name in spec.facts}
     text_side = {name: getattr(spec, name) for name in ("max_seq_len", "task_id", "tokenizer_fingerprint")}
     return {"model": str(source.folder), **facts, **text_side}
 
@@ -149,7 +155,12 @@ class _Weights:
                 f"{self.folder}: has no pooled_fc.w_0, so no pooled [CLS] (the task it was trained for has none): give "
                 "--pooling mean or max, or a --layer below the top"
             )
-        self.checkpoint = Checkpoint(self.folder, Embed, self.spec, self.config, vocab_path, tokenizer)
+        task = Embed
+        if args.vectors.whitening:
+            whitening = Whitening.load(args.vectors.whitening)
+            self.spec = with_whitening(self.spec, whitening, args.vectors.whitening, self.config.hidden_size)
+            task = Embed.whitened_with(whitening)
+        self.checkpoint = Checkpoint(self.folder, task, self.spec, self.config, vocab_path, tokenizer)
 
     def _spec(self, stored):
         """The record of the bundle: flags, else what the weights say, else the defaults of 2019."""
@@ -160,15 +171,18 @@ class _Weights:
         values = settle(self.args.model, stored, defaults)
         if stored.get("task") in TASKS:  # where a label has its place in the text, blanks were kept whatever the flag
             values["for_cn"] = values["for_cn"] and task_class(stored["task"]).drops_blanks
+        trained = trained_pooling(stored)
         facts = {
             "layer": number_of_layer(-1 if vectors.layer is None else vectors.layer, layers),
             "num_hidden_layers": layers,
-            "pooling": vectors.pooling or "cls",
+            "pooling": vectors.pooling or (trained.name if trained else "cls"),
             "normalize": bool(vectors.normalize),
             "states": not vectors.no_top_layer,
         }
         if facts["layer"] == layers and not has_pooler(self.folder):
             facts["pooler"] = False
+        if stored.get("task") == TRAINED_TASK:
+            facts["objective"] = stored.get("flags", {}).get("objective")
         return ModelSpec(task=Embed.name, num_labels=0, metric=None, facts=facts, **values)
 
     def save(self, folder=None):
@@ -208,7 +222,11 @@ class _Bundle:
             raise UserError(f"{folder}: saved with --no_top_layer, it gives no states of tokens: give --no_top_layer")
         facts = model.spec.facts
         if (flags.pooling or facts["pooling"]) not in model.bundle.outputs:
-            raise UserError(f"{folder}: made of weights without a pooled [CLS]: give --pooling mean or max")
+            there = ", ".join(name for name in (*CHOICES, WHITENED) if name in model.bundle.outputs)
+            raise UserError(
+                f"--pooling {flags.pooling or facts['pooling']}: {folder} has {there}: give one of these, or save "
+                "another inference model with that pooling"
+            )
         layers = facts["num_hidden_layers"]
         if flags.layer is not None and number_of_layer(flags.layer, layers) != facts["layer"]:
             raise UserError(
@@ -223,6 +241,23 @@ class _Bundle:
     def open(self, scratch):
         """The ``InferenceModel``."""
         return self.model
+
+
+def with_whitening(spec: ModelSpec, whitening: Whitening, path: str, hidden: int) -> ModelSpec:
+    """The record of a model of embeddings whose vectors are whitened.
+
+    Args:
+        spec: the record without.
+        path: where the whitening is from, for messages.
+        hidden: the encoder's hidden size.
+
+    Raises:
+        UserError: the whitening is of other vectors.
+    """
+    pooling = spec.facts["pooling"]
+    whitening.check(path, hidden, pooling)
+    facts = {"pooling": pooling, "dimensions": whitening.dimensions, "rows": whitening.facts.get("rows")}
+    return spec.replace(facts={**spec.facts, "pooling": WHITENED, "whitening": facts})
 
 
 def _not_none(values):

@@ -42,8 +42,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--encode_layer",
         metavar="pooler|layerN",
-        help="pooler: a vector a row, the pooled [CLS]; layer1, layer2, ...: the states of that layer for each token "
-        "[pooler; an inference model has its own]",
+        help="pooler: a vector a row, the pooled [CLS], or the pooling of a model of sentence vectors; layer1, ...: "
+        "the states of that layer for each token [pooler; an inference model has its own]",
     )
     args = parse(list(argv), parser)
     layer = _number(args.encode_layer)
@@ -101,8 +101,10 @@ def with_layer(checkpoint: Checkpoint, layer: int | None) -> Checkpoint:
     layers = checkpoint.config.num_hidden_layers
     if layer is not None and layer > layers:
         raise UserError(f"--encode_layer layer{layer}: the model has {layers} layers: give layer1 to layer{layers}")
-    facts = {**checkpoint.spec.facts, "layer": layer or layers, "states": layer is not None, "pooling": "cls"}
-    facts["main"] = "cls" if layer is None else "states"
+    facts = {**checkpoint.spec.facts, "layer": layer or layers, "states": layer is not None}
+    if "objective" not in facts:  # of 2019: what was trained for sentence vectors keeps its pooling
+        facts["pooling"] = "cls"
+    facts["main"] = facts["pooling"] if layer is None else "states"
     return dataclasses.replace(checkpoint, spec=checkpoint.spec.replace(facts=facts))
 
 
