@@ -128,6 +128,19 @@ function showSimilarity(answer, values) {
   return [...verdict, bars(entries), ...cutNotice(answer.truncated.some(Boolean))];
 }
 
+function showResults({ results: [found], truncated: [cut] }) {
+  if (!found.length) return [element("p", { class: "verdict" }, "Nothing was found.")];
+  const entries = found.map(({ text, score }) => [text, score, score.toFixed(3)]);
+  return [bars(entries), ...cutNotice(cut)];
+}
+
+const SEARCH = {
+  title: "Semantic search",
+  about: "The texts that mean nearly what you ask for, by the cosine of their vectors.",
+  fields: [{ name: "text", label: "Search for", rows: 2, required: true }],
+  payload: ({ text }) => ({ search: text }), show: showResults, examples: [],
+};
+
 const PAIR = [
   { name: "text", label: "Text", rows: 4, required: true },
   { name: "other", label: "Second text", hint: "for models of pairs", rows: 2 },
@@ -147,6 +160,7 @@ function showPrediction({ predictions: [found] }) {
 }
 
 export function taskOf(info) {
+  if (info.search) return SEARCH;
   if (TASKS[info.task]) return TASKS[info.task];
   const name = info.task.replaceAll("_", " ");
   return {
@@ -247,6 +261,19 @@ const TASKS = {
       { question: "大桥是谁设计的？", context: "这座大桥建于1957年，由工程师陈立设计，全长1670米。大桥建成以前，人们只能乘渡船过江，每天往返的渡船有四十多班。" },
       { question: "Who designed the bridge?", context: "The bridge over the Arne was opened in 1874. It was designed by the engineer Clara Voss and replaced a ferry that had crossed the river forty times a day." },
       { question: "How often did the ferry cross the river?", context: "The bridge over the Arne was opened in 1874. It was designed by the engineer Clara Voss and replaced a ferry that had crossed the river forty times a day." },
+    ],
+  },
+  sentence_vectors: {
+    title: "Similarity of texts, by trained vectors",
+    about: "How close two texts are: the cosine of their vectors.",
+    fields: [
+      { name: "text", label: "Text", rows: 2, required: true },
+      { name: "other", label: "Compared with", hint: "a text a line", rows: 5, required: true },
+    ],
+    payload: ({ text, other }) => ({ pairs: lines(other).map((line) => [text, line]) }),
+    show: showSimilarity,
+    examples: [
+      { text: "A dog runs along the beach.", other: "An animal is running by the sea." },
     ],
   },
   embed: {
