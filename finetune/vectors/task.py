@@ -139,6 +139,8 @@ class SentenceVectors(FinetuneTask):
                 raise UserError(
                     f"--{name} is for --objective {' and '.join(objectives)}: give that, or leave --{name} out"
                 )
+        if given.objective == TEACHER and not given.teacher_vectors:
+            raise UserError(f"--objective {TEACHER} needs --teacher_vectors: the vectors of the rows of --train_set")
         if not 0 < given.temperature < math.inf:
             raise UserError(f"--temperature must be above 0, not {given.temperature:g}")
         if not 0 < given.largest_score < math.inf:

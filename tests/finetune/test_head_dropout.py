@@ -31,6 +31,7 @@ CASES = {
         {"num_labels": 1, "metric": "pearson_and_spearman"},
     ),
     "student": (task_class("student"), {}, {"metric": "simple_accuracy"}),
+    "sentence_vectors": (task_class("sentence_vectors"), {"projection": True}, {"num_labels": 1}),
 }
 
 
