@@ -7,8 +7,8 @@ The registry's one English encoder, all-MiniLM-L6-v2, was trained for sentence v
 one as it is ("minilm"), and what masked language modelling leaves of it ("masked": --steps steps of 1,024 tokens of
 GLUE's sentences, where the loss is that of masked words alone), which stands for an encoder that was only pre-trained.
 Of both: the mean over the top layer's tokens, that whitened (Su et al. 2021), and SimCSE on --rows sentences of STS-B's
-training pairs without their scores; of "masked" also pairs with a score of 4 and more (--objective pairs) and all pairs
-with their scores (--objective cosine). One seed, one epoch each; the last checkpoint counts, so nothing is chosen by
+training pairs without their scores; of "masked" also its pairs with a score of 4 and more (--objective pairs) and half as many
+pairs as --rows with their scores (--objective cosine). One seed, one epoch each; the last checkpoint counts, so nothing is chosen by
 the dev set. No sentence of the dev set is in any training text.
 
 Exit status 1 when SimCSE gains less than 8 points over the plain mean of the "masked" start, or the minutes ran out.
@@ -96,16 +96,16 @@ class Texts:
             "dev": write_rows(folder / "dev.tsv", ("text_a", "text_b", "label"), dev),
             "sentences": write_rows(folder / "sentences.tsv", ("text_a",), [(text,) for text in chosen]),
             "pairs": write_rows(folder / "pairs.tsv", ("text_a", "text_b"), pairs),
-            "scored": write_rows(folder / "scored.tsv", ("text_a", "text_b", "label"), scored),
+            "scored": write_rows(folder / "scored.tsv", ("text_a", "text_b", "label"), draw(scored, rows // 2)),
         }
         texts = [text for text in corpus if text and text not in held_out]
         documents = ["\n".join(texts[begin : begin + 8]) for begin in range(0, len(texts), 8)]
         write_file(folder / "corpus.txt", ("\n\n".join(documents) + "\n").encode())
         self.counts["corpus"] = len(texts)
 
-    def digest(self):
-        """What tells these texts from others."""
-        names = sorted(path.name for path in self.folder.glob("*.t*"))
+    def digest(self, pattern="*.t*"):
+        """What tells these texts from others; pattern: of the files that count."""
+        names = sorted(path.name for path in self.folder.glob(pattern))
         return hashlib.sha256(b"".join((self.folder / name).read_bytes() for name in names)).hexdigest()
 
 
@@ -140,10 +140,11 @@ class Comparison:
 
     def masked(self):
         """The "masked" start, a model's folder; None where the minutes were used up."""
-        folder = self.folder / f"masked_{self.args.steps}_{self.texts.digest()[:8]}"
+        digest = self.texts.digest("corpus.txt")[:8]
+        folder = self.folder / f"masked_{self.args.steps}_{digest}"
 
         def train():
-            shards = self.folder / f"shards_{self.texts.digest()[:8]}"
+            shards = self.folder / f"shards_{digest}"
             run(self.log, ("-m", "pretrain.build_data"), input=self.texts.folder / "corpus.txt", output=shards,
                 vocab_path=self.model / "vocab.txt", segmenter="english", max_seq_len=MASKING["max_seq_len"],
                 pairs="positive")  # fmt: skip
@@ -176,9 +177,14 @@ class Comparison:
 
     def _whitened(self, start, model):
         vectors = self.folder / f"vectors_{start}"
+        places = {
+            "ernie_config_path": "ernie_config.json",
+            "vocab_path": "vocab.txt",
+            "init_pretraining_params": "params",
+        }
+        given = {flag: model / name for flag, name in places.items()}
         run(self.log, ("ernie_encoder.py",), "--no_top_layer", data_set=self.texts.folder / "sentences.tsv",
-            output_dir=vectors, init_pretraining_params=model / "params", vocab_path=model / "vocab.txt",
-            ernie_config_path=model / "ernie_config.json", pooling="mean", max_seq_len=48, use_cuda="false")  # fmt: skip
+            output_dir=vectors, pooling="mean", max_seq_len=48, use_cuda="false", **given)  # fmt: skip
         whitening = vectors / "whitening.npz"
         run(self.log, ("-m", "finetune.embedding.whiten"), vectors, output=whitening, dimensions=self.args.dimensions)
         return spearman(self.log, model, self.dev, pooling="mean", whitening=whitening)

@@ -197,7 +197,7 @@ class SentenceVectors(FinetuneTask):
             others = f"--objective {PAIRS} or {COSINE}" if unread[0] == "text_b" else f"--objective {TRIPLETS}"
             raise UserError(
                 f"{path}: has a column {unread[0]}, which --objective {given.objective} does not read: give {others}, "
-                "or rename the columns to leave out and name the others (--text_column, --text_pair_column)"
+                "or remove or rename the column"
             )
 
     @classmethod
