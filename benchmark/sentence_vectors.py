@@ -1,15 +1,15 @@
 """Spearman on STS-B's dev set: plain encoders, whitening, SimCSE, and pairs and scores with labels.
 
-    python benchmark/sentence_vectors.py                        # reads STS-B, MRPC and CoLA in ../shared/data/glue
+    python benchmark/sentence_vectors.py                        # reads STS-B and MRPC in ../shared/data/glue
     python benchmark/sentence_vectors.py --rows 4000 --steps 300 --minutes 20
 
 The registry's one English encoder, all-MiniLM-L6-v2, was trained for sentence vectors. So there are two starts: that
 one as it is ("minilm"), and what masked language modelling leaves of it ("masked": --steps steps of 1,024 tokens of
-GLUE's sentences, where the loss is that of masked words alone), which stands for an encoder that was only pre-trained.
-Of both: the mean over the top layer's tokens, that whitened (Su et al. 2021), and SimCSE on --rows sentences of STS-B's
-training pairs without their scores; of "masked" also its pairs with a score of 4 and more (--objective pairs) and half as many
-pairs as --rows with their scores (--objective cosine). One seed, one epoch each; the last checkpoint counts, so nothing is chosen by
-the dev set. No sentence of the dev set is in any training text.
+STS-B's and MRPC's training sentences, where the loss is that of masked words alone), which stands for an encoder that
+was only pre-trained. Of both: the mean over the top layer's tokens, that whitened (Su et al. 2021), and SimCSE on
+--rows sentences of STS-B's training pairs without their scores; of "masked" also the pairs with a score of 4 and more
+(--objective pairs) and half as many pairs as --rows with their scores (--objective cosine). One seed, one epoch each;
+the last checkpoint counts, so nothing is chosen by the dev set. No sentence of the dev set is in a training text.
 
 Exit status 1 when SimCSE gains less than 8 points over the plain mean of the "masked" start, or the minutes ran out.
 """
@@ -57,7 +57,7 @@ def glue_rows(path, *names):
         UserError: the file is not there.
     """
     if not path.is_file():
-        raise UserError(f"{path}: not there: give --glue the folder of STS-B, MRPC and CoLA")
+        raise UserError(f"{path}: not there: give --glue the folder of STS-B and MRPC")
     header, *lines = path.read_text(encoding="utf-8-sig").splitlines()
     places = [header.split("\t").index(name) for name in names]
     rows = [line.split("\t") for line in lines]

@@ -255,7 +255,7 @@ def with_whitening(spec: ModelSpec, whitening: Whitening, path: str, hidden: int
         UserError: the whitening is of other vectors.
     """
     pooling = spec.facts["pooling"]
-    whitening.check(path, hidden, pooling)
+    whitening.check(path, hidden, pooling, spec.facts["layer"])
     facts = {"pooling": pooling, "dimensions": whitening.dimensions, "rows": whitening.facts.get("rows")}
     return spec.replace(facts={**spec.facts, "pooling": WHITENED, "whitening": facts})
 

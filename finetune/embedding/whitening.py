@@ -104,14 +104,14 @@ class Whitening:
             ) from None
         return cls(mean.astype(np.float32), matrix.astype(np.float32), facts)
 
-    def check(self, path: str | Path, columns: int, pooling: str, normalize: bool = False) -> None:
+    def check(self, path: str | Path, columns: int, pooling: str, layer: int | None = None) -> None:
         """Raise UserError where it is not of such vectors.
 
         Args:
             path: where it is from, for the message.
             columns: numbers of a vector.
             pooling: how they are made.
-            normalize: whether they are made of length 1.
+            layer: of which layer they are; None: not known.
         """
         if len(self.mean) != columns:
             raise UserError(
@@ -122,7 +122,10 @@ class Whitening:
             raise UserError(
                 f"{path}: was made of vectors of the pooling {theirs}, these are of {pooling}: give --pooling {theirs}"
             )
-        if self.facts.get("normalize", False) and not normalize:
+        of_layer = self.facts.get("layer", layer)
+        if layer is not None and of_layer != layer:
+            raise UserError(f"{path}: was made of vectors of layer {of_layer}, not {layer}: give --layer {of_layer}")
+        if self.facts.get("normalize", False):
             raise UserError(f"{path}: was made of vectors of length 1: make it of vectors without --normalize")
 
 
