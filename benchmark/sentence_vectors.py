@@ -7,8 +7,8 @@ The registry's one English encoder, all-MiniLM-L6-v2, was trained for sentence v
 one as it is ("minilm"), and what masked language modelling leaves of it ("masked": --steps steps of 1,024 tokens of
 STS-B's and MRPC's training sentences, where the loss is that of masked words alone), which stands for an encoder that
 was only pre-trained. Of both: the mean over the top layer's tokens, that whitened (Su et al. 2021), and SimCSE on
---rows sentences of STS-B's training pairs without their scores; of "masked" also the pairs with a score of 4 and more
-(--objective pairs) and half as many pairs as --rows with their scores (--objective cosine). One seed, one epoch each;
+--rows sentences of STS-B's training pairs without their scores; of "masked" also half as many pairs with a score of 4
+and more (--objective pairs), and as many pairs of any score with it (--objective cosine). One seed, one epoch each;
 the last checkpoint counts, so nothing is chosen by the dev set. No sentence of the dev set is in a training text.
 
 Exit status 1 when SimCSE gains less than 8 points over the plain mean of the "masked" start, or the minutes ran out.
@@ -87,7 +87,7 @@ class Texts:
             for row in glue_rows(glue / "STS-B/train.tsv", "sentence1", "sentence2", "score")
             if all(row) and not held_out & set(row[:2])
         ]
-        pairs = [row[:2] for row in scored if float(row[2]) >= NEAR]
+        pairs = draw([row[:2] for row in scored if float(row[2]) >= NEAR], rows // 2)
         every = list(dict.fromkeys(text for row in scored for text in row[:2]))
         chosen = draw(every, rows) if len(every) > rows else every
         mrpc = glue_rows(glue / "MRPC/train.tsv", "#1 String", "#2 String")
@@ -144,6 +144,8 @@ class Comparison:
         folder = self.folder / f"masked_{self.args.steps}_{digest}"
 
         def train():
+            if (folder / "params").is_dir():  # made before, with other --rows
+                return {"steps": self.args.steps}
             shards = self.folder / f"shards_{digest}"
             run(self.log, ("-m", "pretrain.build_data"), input=self.texts.folder / "corpus.txt", output=shards,
                 vocab_path=self.model / "vocab.txt", segmenter="english", max_seq_len=MASKING["max_seq_len"],
@@ -169,9 +171,10 @@ class Comparison:
 
         mean = {"pooling": "mean"}
         found = {"mean": cell("mean", lambda: spearman(self.log, model, self.dev, **mean))}
-        found["whitened"] = cell("whitened", lambda: self._whitened(start, model))
-        for arm in ARMS:
-            if start == "masked" or arm == "SimCSE":
+        for arm in ("SimCSE", "whitened", "pairs", "scores"):
+            if arm == "whitened":
+                found[arm] = cell(arm, lambda: self._whitened(start, model))
+            elif start == "masked" or arm == "SimCSE":
                 found[arm] = cell(arm, lambda arm=arm: self._trained(start, model, arm))
         return found
 
