@@ -11,6 +11,7 @@ from typing import Any
 from ernie.checkpoint import has_pooler
 from ernie.config import ErnieConfig
 from ernie.convert import to_params
+from ernie.pooling import MEAN
 from finetune import TASKS, task_class
 from finetune.embedding.pooled import TRAINED_TASK
 from finetune.prediction.args import ModelArgs
@@ -112,7 +113,7 @@ def embedding_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     if not has_pooler(checkpoint.folder):
         facts.update(pooler=False, pooling="mean")
     if checkpoint.spec.task == TRAINED_TASK:
-        facts.update(pooling=checkpoint.spec.settings.pooling, objective=checkpoint.spec.settings.objective)
+        facts.update(pooling=checkpoint.spec.settings.pooling or MEAN, objective=checkpoint.spec.settings.objective)
     spec = checkpoint.spec.replace(
         task=task.name,
         label_map=None,

@@ -56,7 +56,8 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     Raises:
         UserError: a file cannot be read; settings do not go together, with the labels, or with the network.
     """
-    given, settings = args.model, args.task
+    given = args.model
+    settings = _model_settings(args.task, given)
     task = task.variant(settings)
     config = task.read_config(given.ernie_config_path, vocab_path=given.vocab_path)
     run = args.run
@@ -106,6 +107,20 @@ def _stored(given) -> dict[str, Any]:
     return {name: record[name] for name in names if record.get(name) is not None}
 
 
+def _model_settings(settings, given):
+    """The task's flags, where those with the fact ``model_default`` that were not given are as --init_checkpoint has
+    them, else as the fact says."""
+    defaults = {
+        entry.name: entry.metadata["facts"]["model_default"]
+        for entry in (dataclasses.fields(settings) if settings is not None else ())
+        if "model_default" in entry.metadata.get("facts", {}) and getattr(settings, entry.name) is None
+    }
+    if not defaults:
+        return settings
+    stored = read_record(given.init_checkpoint).get("flags", {}) if given.init_checkpoint else {}
+    return dataclasses.replace(settings, **{name: stored.get(name) or value for name, value in defaults.items()})
+
+
 def _run_flags(args, task, spec, begun, config):
     """name -> value of the flags of how the run goes: as given; as it began, before there was such a flag; by default.
 
@@ -141,7 +156,10 @@ def with_settled_flags(args: Args, model: RunModel) -> Args:
         return dataclasses.replace(group, **{flag: value for flag, value in model.run.items() if hasattr(group, flag)})
 
     return args._replace(
-        model=dataclasses.replace(args.model, **settled), train=filled(args.train), run=filled(args.run)
+        model=dataclasses.replace(args.model, **settled),
+        train=filled(args.train),
+        run=filled(args.run),
+        task=model.spec.settings,
     )
 
 

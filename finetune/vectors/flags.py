@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ernie.pooling import MEAN
 from finetune.embedding.pooled import CHOICES
 from propeller.flags import flag
 
@@ -25,11 +26,12 @@ class SentenceVectorFlags:
         "negative; cosine: label says how near; teacher: each text has the vector in --teacher_vectors",
         choices=OBJECTIVES,
     )
-    pooling: str = flag(
-        "mean",
+    pooling: str | None = flag(
+        None,
         "the vector of a text: mean or max over its tokens; cls, the pooled [CLS]; first, the state of [CLS]; "
-        "first_last, the mean over the first and the last layer",
+        "first_last, the mean over the first and the last layer [as --init_checkpoint, else mean]",
         choices=CHOICES,
+        facts={"model_default": MEAN},
     )
     temperature: float = flag(
         0.05,

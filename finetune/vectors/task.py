@@ -17,6 +17,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ernie.modeling import Linear
+from ernie.pooling import MEAN
 from finetune import metrics
 from finetune.embedding.pooled import pool_states
 from finetune.embedding.vector_files import open_vectors, vectors_digest
@@ -72,6 +73,7 @@ class SentenceVectors(FinetuneTask):
     def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
         super().__init__(config, spec, mode, optimizer)
         self.settings = spec.settings or SentenceVectorFlags()
+        self.pooling = self.settings.pooling or MEAN
         given, hidden = self.settings, config.hidden_size
         self.projection = None
         if mode is RunMode.PREDICT:
@@ -95,12 +97,12 @@ class SentenceVectors(FinetuneTask):
         """
         given = self.settings
         if self.mode is RunMode.PREDICT:
-            return {given.pooling: pool_states(self.encoder, features, given.pooling)}
+            return {self.pooling: pool_states(self.encoder, features, self.pooling)}
         if self.training_mode and given.objective == SIMCSE:
             features = {name: paddle.concat([value, value], axis=1) for name, value in features.items()}
         texts = features["src_ids"].shape[1]
         flat = {name: value.flatten(0, 1) for name, value in features.items()}
-        vectors = pool_states(self.encoder, flat, given.pooling)  # [rows * texts, hidden]
+        vectors = pool_states(self.encoder, flat, self.pooling)  # [rows * texts, hidden]
         if self.projection is not None:
             vectors = self.projection(F.dropout(vectors, self.spec.dropout, training=self.training))
         return {"vectors": vectors.reshape([-1, texts, self.config.hidden_size])}

@@ -267,12 +267,13 @@ def test_one_vector_everywhere(run, model, texts, tmp_path):
 
 def test_a_checkpoint_is_evaluated_and_trained_on(run, model, texts, tmp_path):
     """Alone, with another objective, and with a head that it lacks."""
-    given = {"init_pretraining_params": None, "init_checkpoint": run / "last", "pooling": "first_last"}
+    given = {"init_pretraining_params": None, "init_checkpoint": run / "last"}  # which has its pooling
     found = finetune.train(
         "sentence_vectors", **keywords(model, texts, tmp_path / "none", "pairs", do_train=False, **given)
     )
     assert found.scores["spearmanr"] == pytest.approx(records(run, "dev")[-1]["spearmanr"], abs=1e-6)
     train(model, texts, tmp_path / "on", "cosine", epoch=1, **given)
+    assert json.loads((tmp_path / "on/last/checkpoint.json").read_text())["flags"]["pooling"] == "first_last"
     with pytest.raises(UserError, match="sentence_projection"):
         train(model, texts, tmp_path / "head", "pairs", projection="true", **given)
 
