@@ -37,11 +37,11 @@ from script.demo.demo_packages import draw  # noqa: E402
 GLUE = ROOT.parent / "shared/data/glue"
 GAIN = 8.0
 NEAR = 4.0  # the score of 5 from which two sentences count as a pair
-TRAINING = {"batch_size": 64, "epoch": 1, "max_seq_len": 48, "for_cn": "false", "random_seed": 1, "skip_steps": 20,
+TRAINING = {"batch_size": 32, "epoch": 1, "max_seq_len": 48, "for_cn": "false", "random_seed": 1, "skip_steps": 20,
             "validation_steps": 0, "save_steps": 0, "use_cuda": "false", "do_test": "false"}  # fmt: skip
 # what is trained -> (the file of its rows, its flags)
 ARMS = {
-    "SimCSE": ("sentences", {"objective": "simcse", "learning_rate": 3e-5}),
+    "SimCSE": ("sentences", {"objective": "simcse", "learning_rate": 1e-4}),
     "pairs": ("pairs", {"objective": "pairs", "learning_rate": 1e-4}),
     "scores": ("scored", {"objective": "cosine", "learning_rate": 1e-4}),
 }

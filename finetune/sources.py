@@ -85,11 +85,12 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None) -> Weig
 
 def _checkpoint(params: Path, task: str | None, vocab_path: str | None, folder: Path) -> Checkpoint:
     stored = read_record(params)
-    name = task or stored.get("task") or HEADLESS
+    said = None if "tasks" in stored else stored.get("task")  # a run of pre-training leaves an encoder
+    name = task or said or HEADLESS
     if name not in TASKS:
         raise UserError(f"{folder}: task {name!r} is unknown here: give one of {', '.join(TASKS)}")
-    if task and stored.get("task") not in (None, task):
-        raise UserError(f"{folder}: is of the task {stored['task']!r}, not {task!r}: leave task out")
+    if task and said not in (None, task):
+        raise UserError(f"{folder}: is of the task {said!r}, not {task!r}: leave task out")
     config = next((path for path in (params / CONFIG, params.parent / CONFIG) if path.is_file()), None)
     # As ernie_encoder.py: an encoder alone keeps blanks, unless its record tells how text became tokens.
     tells = {"task", "for_cn", "tokenizer_fingerprint"} & stored.keys()

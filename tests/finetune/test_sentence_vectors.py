@@ -15,6 +15,7 @@ import pytest
 import finetune
 from ernie.checkpoint import read_params
 from ernie.config import ErnieConfig
+from ernie.optimization import AdamW, OptimizationConfig
 from finetune.embedding.main import main as encode
 from finetune.embedding.pooled import CHOICES
 from finetune.embedding.server import with_layer
@@ -31,7 +32,7 @@ from finetune.vectors.task import SentenceVectors
 from propeller.errors import UserError
 from propeller.service.limits import Limits
 from propeller.train.hooks import RunHook
-from propeller.train.model import RunMode
+from propeller.train.trainer import Learner, RunConfig
 from tests.helpers.common import ROOT
 from tests.helpers.embedding import words
 from tests.helpers.sentences import make_sentences, training
@@ -153,19 +154,29 @@ def test_two_views_differ_by_dropout_alone(model, still, texts, tmp_path):
     assert abs(first_loss(model, texts, tmp_path / "dropped", "simcse", **changes) - found) > 1e-3
 
 
+class Seen(SentenceVectors):
+    """Its vectors can be fetched."""
+
+    def forward(self, features):
+        self.seen = super().forward(features)["vectors"]
+        return {"vectors": self.seen}
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.1])
 def test_the_views_of_a_text(rate):
     """The train network gives two vectors for a text, which differ where there is dropout; no text has another's."""
-    paddle.disable_static()
-    paddle.seed(1)
     config = ErnieConfig({**CONFIG, "hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate})
-    task = SentenceVectors(config, ModelSpec(settings=SentenceVectorFlags(), num_labels=1), RunMode.TRAIN)
-    task.train()
+    spec = ModelSpec(settings=SentenceVectorFlags(), num_labels=1)
+    optimizer = AdamW(OptimizationConfig(learning_rate=0.1, num_train_steps=3))
+    learner = Learner(lambda mode: Seen(config, spec, mode, optimizer), RunConfig(seed=1))
+    learner.graphs.initialise()
+    graph = learner.graphs.train().gradient
     ids = np.array([[[1, 5, 6, 2]], [[1, 5, 6, 2]]])
-    fields = {"src_ids": ids, "sent_ids": ids * 0, "pos_ids": ids * 0 + np.arange(4), "task_ids": ids * 0}
-    features = {name: paddle.to_tensor(value) for name, value in fields.items()}
-    features["input_mask"] = paddle.ones([2, 1, 4])
-    vectors = task.forward(features)["vectors"].numpy()
+    feed = {"src_ids": ids, "sent_ids": ids * 0, "pos_ids": ids * 0 + np.arange(4), "task_ids": ids * 0,
+            "input_mask": np.ones((2, 1, 4), "float32"), "same": np.zeros((2, 2), "float32")}  # fmt: skip
+    (vectors,) = learner.executor.run(
+        graph.main, feed={**feed, **optimizer.feed(0)}, fetch_list=[graph.model.seen], scope=learner.scope
+    )
     assert vectors.shape == (2, 2, 32)
     views = vectors.reshape(4, 32)
     apart = [np.abs(one - other).max() for number, one in enumerate(views) for other in views[:number]]
@@ -358,7 +369,7 @@ def test_there_are_no_predictions_of_rows(run):
         "--predict_set",
         "x",
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "models of the task 'sentence_vectors' have no predictions of rows: use ernie_encoder.py" in done.stderr
 
@@ -375,8 +386,7 @@ def test_two_processes_train(model, texts, tmp_path):
     given = flags(model, texts, tmp_path / "run", **training(texts, "pairs", epoch=2))
     command = [sys.executable, "finetune_launch.py", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir",
                str(tmp_path / "log"), "finetune/__main__.py", "sentence_vectors", *given]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False,
-                          timeout=300)  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert records(tmp_path / "run", "dev")[-1]["data_num"] == 16
     assert json.loads((tmp_path / "run/run.json").read_text())["finished"]
