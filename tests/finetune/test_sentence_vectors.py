@@ -384,7 +384,7 @@ def test_the_registry_knows_its_flags_without_paddle():
 def test_two_processes_train(model, texts, tmp_path):
     """Negatives are those of each process's own batch, so the run differs from one of one process, and ends well."""
     given = flags(model, texts, tmp_path / "run", **training(texts, "pairs", epoch=2))
-    command = [sys.executable, "finetune_launch.py", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir",
+    command = [sys.executable, "finetune_launch.py", "--nproc_per_node", "2", "--backend", "gloo", "--split_log_path",
                str(tmp_path / "log"), "finetune/__main__.py", "sentence_vectors", *given]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
