@@ -29,6 +29,7 @@ TASKS = {
     "sequence_label_crf": "finetune.tagging.crf_task:CrfSequenceLabel",
     "mrc": "finetune.mrc.task:ReadingComprehension",
     "embed": "finetune.embedding.task:Embed",
+    "sentence_vectors": "finetune.vectors.task:SentenceVectors",
     "student": "distill.students.classifier:Student",
     "student_regression": "distill.students.regression:StudentRegression",
     "student_sequence_label": "distill.tagging.task:StudentSequenceLabel",

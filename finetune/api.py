@@ -209,7 +209,7 @@ class Predictor:
 
         Args:
             texts: texts or (text, text) pairs.
-            pooling: ``cls``, ``mean`` or ``max``; None: as the model says.
+            pooling: ``cls``, ``mean``, ``max`` or another that the model gives; None: as the model says.
             normalize: whether vectors are made of length 1 (L2); None: as the model says.
             batch_size: rows of like length that the network sees together.
             on_bad: ``error``, or ``skip`` to give NaN for a text that is empty; a line of the log counts and numbers
@@ -228,7 +228,7 @@ class Predictor:
         chosen = {"pooling": pooling, "normalize": normalize}
         options = {name: value for name, value in chosen.items() if value is not None}
         texts = list(texts)
-        vectors = np.full((len(texts), embedder._model.config.hidden_size), np.nan, np.float32)
+        vectors = np.full((len(texts), embedder._handler.vector_size(pooling)), np.nan, np.float32)
         for numbers, answer in embedder._answers(texts, batch_size, options, on_bad):
             vectors[numbers] = answer["embeddings"]
         return vectors

@@ -13,6 +13,7 @@ from ernie.config import ErnieConfig
 from ernie.convert import to_params
 from ernie.pooling import MEAN, Pooling
 from finetune import TASKS, task_class
+from finetune.embedding.pooled import TRAINED_TASK
 from finetune.embedding.pooling import settled
 from finetune.prediction.args import ModelArgs
 from finetune.prediction.export import Checkpoint
@@ -88,11 +89,12 @@ def _checkpoint(
     params: Path, task: str | None, vocab_path: str | None, folder: Path, pooling: str | None
 ) -> Checkpoint:
     stored = read_record(params)
-    name = task or stored.get("task") or HEADLESS
+    said = None if "tasks" in stored else stored.get("task")  # a run of pre-training leaves an encoder
+    name = task or said or HEADLESS
     if name not in TASKS:
         raise UserError(f"{folder}: task {name!r} is unknown here: give one of {', '.join(TASKS)}")
-    if task and stored.get("task") not in (None, task):
-        raise UserError(f"{folder}: is of the task {stored['task']!r}, not {task!r}: leave task out")
+    if task and said not in (None, task):
+        raise UserError(f"{folder}: is of the task {said!r}, not {task!r}: leave task out")
     config = next((path for path in (params / CONFIG, params.parent / CONFIG) if path.is_file()), None)
     # As ernie_encoder.py: an encoder alone keeps blanks, unless its record tells how text became tokens.
     tells = {"task", "for_cn", "tokenizer_fingerprint"} & stored.keys()
@@ -103,7 +105,7 @@ def _checkpoint(
         ernie_config_path=str(config) if config and "ernie_config" not in stored else None,
     )
     checkpoint = open_checkpoint(given, stored, task_class(name))
-    return embedding_checkpoint(checkpoint, pooling) if name == HEADLESS else checkpoint
+    return embedding_checkpoint(checkpoint, pooling) if name in (HEADLESS, TRAINED_TASK) else checkpoint
 
 
 def embedding_checkpoint(checkpoint: Checkpoint, pooling: str | None = None) -> Checkpoint:
@@ -120,8 +122,15 @@ def embedding_checkpoint(checkpoint: Checkpoint, pooling: str | None = None) -> 
     if not isinstance(checkpoint.config, ErnieConfig):
         raise UserError(f"{checkpoint.folder}: has no encoder whose vectors could be given: give a model that has one")
     pooler, layers = has_pooler(checkpoint.folder), checkpoint.config.num_hidden_layers
-    chosen = Pooling(pooling) if pooling else settled(read_record(checkpoint.folder), pooler, MEAN, checkpoint.folder)
     facts: dict[str, Any] = {"layer": layers, "num_hidden_layers": layers, "states": False}
+    if pooling:
+        chosen = Pooling(pooling)
+    elif checkpoint.spec.task == TRAINED_TASK:
+        chosen = Pooling(checkpoint.spec.settings.pooling or MEAN)
+    else:
+        chosen = settled(read_record(checkpoint.folder), pooler, MEAN, checkpoint.folder)
+    if checkpoint.spec.task == TRAINED_TASK:
+        facts["objective"] = checkpoint.spec.settings.objective
     facts.update(pooling=chosen.name, normalize=chosen.normalize, **({} if pooler else {"pooler": False}))
     spec = checkpoint.spec.replace(
         task=task.name,

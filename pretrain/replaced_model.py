@@ -16,7 +16,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ernie.config import ErnieConfig
-from ernie.modeling import EncoderLayer, ErnieEncoder, Linear, MaskedLMHead
+from ernie.layers import Linear
+from ernie.modeling import EncoderLayer, ErnieEncoder, MaskedLMHead
 from pretrain.task import ENCODER_INPUTS, HeadConfig, PretrainTask
 from propeller.metrics import Metric
 from propeller.train.model import Input, RunMode

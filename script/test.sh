@@ -42,6 +42,7 @@ if [ "$marks" != "not slow" ]; then # what is optional is tested too
     install_requirements requirements-engines.txt
     install_requirements requirements-onnx.txt
     install_requirements requirements-pretrain.txt
+    install_requirements requirements-search.txt
     install_requirements requirements-sweep.txt
 fi
 

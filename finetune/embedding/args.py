@@ -13,8 +13,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from ernie.model_folder import WEIGHTS, ModelFolder, look_into
-from ernie.pooling import POOLINGS
 from finetune.checks import InputChecks
+from finetune.embedding.pooled import CHOICES
 from finetune.prediction.args import PRECISION_HELP, ExportArgs, check_onnx
 from finetune.tables import TableFlags
 from propeller.errors import UserError
@@ -90,8 +90,12 @@ class VectorArgs:
     pooling: str | None = flag(
         None,
         "the vector of a row: cls, the pooled [CLS] (below the top layer, which has no pooler, its state); first, the "
-        "state of [CLS]; mean or max over the row's tokens [what the model was trained with, else cls]",
-        choices=POOLINGS,
+        "state of [CLS]; mean or max over the row's tokens; first_last, the mean over the first and the last layer "
+        "[what the model was trained with, else cls]",
+        choices=CHOICES,
+    )
+    whitening: str | None = flag(
+        None, "a whitening by python -m finetune.embedding.whiten: the vectors are whitened with it"
     )
     normalize: bool | None = flag(None, "scale the vectors to length 1 (L2) [as the model, else false]", bare=True)
     no_top_layer: bool = flag(False, "leave out top_layer_emb.npy, the states of every token", bare=True)
@@ -176,6 +180,11 @@ def _check_model(args):
         for name in OF_THE_MODEL:
             if getattr(model, name) is not None:
                 raise UserError(f"--{name} with --inference_model, which holds its own: leave --{name} out")
+        if args.vectors.whitening:
+            raise UserError(
+                "--whitening with --inference_model: save one with it: give the weights, --whitening and "
+                "--save_inference_model_path"
+            )
         if saved:
             raise UserError(
                 "--save_inference_model_path with --inference_model, which is one already: copy its folder, or give "

@@ -98,8 +98,9 @@ class EmbeddingFolder:
     Args:
         folder: where they go; made if it is not there. What an earlier run left under the same names is replaced.
         rows: of the data.
-        hidden: length of a vector.
+        hidden: length of a token's state.
         states: whether the states of every token are kept, too.
+        vector_size: length of a row's vector; None: ``hidden``.
 
     Attributes:
         tokens: text file with one line per row: its tokens, separated by tabs.
@@ -110,8 +111,11 @@ class EmbeddingFolder:
             block becomes one as well.
     """
 
-    def __init__(self, folder: str | Path, rows: int, hidden: int, states: bool = True) -> None:
+    def __init__(
+        self, folder: str | Path, rows: int, hidden: int, states: bool = True, vector_size: int | None = None
+    ) -> None:
         self.folder, self.rows, self.hidden, self.keeps_states = Path(folder), rows, hidden, states
+        self.vector_size = vector_size or hidden
         self.num_tokens = 0
         self._closing = contextlib.ExitStack()
 
@@ -133,7 +137,7 @@ class EmbeddingFolder:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         self.scratch = partial / "scratch"
         self.scratch.mkdir()
-        self.vectors = self._add(NpyFile(partial / VECTORS, "<f4", [self.hidden], self.rows))
+        self.vectors = self._add(NpyFile(partial / VECTORS, "<f4", [self.vector_size], self.rows))
         self.counts = self._add(NpyFile(partial / COUNTS, "<i4", rows=self.rows))
         self.states = self._add(NpyFile(partial / STATES, "<f4", [self.hidden])) if self.keeps_states else None
         tokens = open(partial / TOKENS, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 (closed with the others)
@@ -169,7 +173,7 @@ class EmbeddingFolder:
 
         Args:
             item: ``reader.ordered.OrderedBatch``.
-            vectors: float32 [batch, hidden].
+            vectors: float32 [batch, vector_size].
             states: float32 [batch, seq, hidden], or None where they are not kept.
         """
         places = zip(item.rows.tolist(), item.lengths.tolist(), item.starts.tolist())
@@ -189,7 +193,9 @@ class EmbeddingFolder:
         self.tokens.flush()
         os.fsync(self.tokens.fileno())
         names = [VECTORS, COUNTS, TOKENS] + ([STATES] if self.states else [])
-        facts = {"rows": self.rows, "tokens": self.num_tokens, "hidden_size": self.hidden, **facts, "files": names}
+        sizes = {} if self.vector_size == self.hidden else {"vector_size": self.vector_size}
+        counts = {"rows": self.rows, "tokens": self.num_tokens, "hidden_size": self.hidden}
+        facts = {**counts, **sizes, **facts, "files": names}
         partial = self.folder / PARTIAL
         with open(partial / MANIFEST, "w", encoding="utf-8") as file:
             file.write(json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
@@ -214,7 +220,7 @@ def vectors_of(outputs: Mapping[str, np.ndarray], pooling: str, normalize: bool 
 
     Args:
         outputs: name -> array, see ``finetune.embedding.task.Embed.forward``.
-        pooling: one of ``ernie.pooling.POOLINGS``.
+        pooling: the name of the output.
         normalize: whether they are made of length 1 (L2), so that their product is the cosine.
     """
     vectors = outputs[pooling]

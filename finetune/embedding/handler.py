@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ernie.pooling import POOLINGS
 from finetune.embedding.files import vectors_of
+from finetune.embedding.pooled import CHOICES, WHITENED, vector_size
 from finetune.serving import payload as checks
 from finetune.serving.handler import Handler, ParsedRequest
 from propeller.service.errors import BadRequest
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class EmbedHandler(Handler):
     """A vector for each text, or the similarity of two texts: the cosine of their vectors.
 
-    A request may name how the vector is made of the row's states, ``"pooling": "cls" | "mean" | "max" | "first"``, and
-    ask for vectors of length 1, ``"normalize": true``; else it is as the bundle was made.
+    A request may name how the vector is made of the row's states, ``"pooling": "cls" | "mean" | "max" | "first"``, or
+    another that the bundle has, and ask for vectors of length 1, ``"normalize": true``; else it is as the bundle was
+    made.
     """
 
     OPTIONS = ("pooling?", "normalize?")
@@ -36,15 +37,19 @@ class EmbedHandler(Handler):
 
     def __init__(self, model: InferenceModel) -> None:
         super().__init__(model)
-        self.poolings = self.outputs = [name for name in POOLINGS if name in model.bundle.outputs]
+        self.poolings = self.outputs = [name for name in (*CHOICES, WHITENED) if name in model.bundle.outputs]
         self.pooling = model.spec.facts.get("pooling") or self.poolings[0]
         self.main = [model.spec.facts.get("main") or self.pooling]
         self.normalize = bool(model.spec.facts.get("normalize"))
 
     def describe(self) -> dict[str, Any]:
         """With the poolings and the length of a vector."""
-        hidden = self.model.config.hidden_size
-        return {**super().describe(), "poolings": self.poolings, "pooling": self.pooling, "hidden_size": hidden}
+        size = self.vector_size()
+        return {**super().describe(), "poolings": self.poolings, "pooling": self.pooling, "hidden_size": size}
+
+    def vector_size(self, pooling: str | None = None) -> int:
+        """Numbers of a vector; pooling: which one, None: the model's own."""
+        return vector_size(self.model.spec.facts, self.model.config.hidden_size, pooling or self.pooling)
 
     def parse(self, payload: Any, limits: Limits) -> ParsedRequest:
         pairs = checks.choose(payload, ("texts", *self.OPTIONS), ("pairs", *self.OPTIONS))[0] == "pairs"

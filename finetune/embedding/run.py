@@ -14,13 +14,15 @@ from pathlib import Path
 
 from ernie.checkpoint import check_vocab, has_pooler
 from ernie.config import ErnieConfig
-from ernie.pooling import CLS, POOLINGS, trained_pooling
+from ernie.pooling import CLS, trained_pooling
 from finetune import TASKS, task_class
 from finetune.checks import check_file
 from finetune.embedding import args as embed_args
 from finetune.embedding.files import EmbeddingFolder, vectors_of
+from finetune.embedding.pooled import CHOICES, TRAINED_TASK, WHITENED, vector_size
 from finetune.embedding.pooling import settled
 from finetune.embedding.task import Embed, number_of_layer
+from finetune.embedding.whitening import Whitening
 from finetune.prediction.args import int8_of
 from finetune.prediction.export import Checkpoint, export_checkpoint
 from finetune.prediction.model import InferenceModel
@@ -60,7 +62,9 @@ def start(args: embed_args.EmbedArgs) -> int:
     log.info("Device count: 1 (%s)", source.place)
     log.info("Total num examples: %d", reader.num_examples)
     keeps_states = not args.vectors.no_top_layer
-    with EmbeddingFolder(data.output_dir, reader.num_examples, source.config.hidden_size, keeps_states) as folder:
+    hidden = source.config.hidden_size
+    size = vector_size(source.spec.facts, hidden)
+    with EmbeddingFolder(data.output_dir, reader.num_examples, hidden, keeps_states, size) as folder:
         model = source.open(folder.scratch)
         seconds = _embed(model, reader, folder, source.spec, data.queue_size, bar)
         left_out = {"left_out": list(reader.table.dropped)} if reader.table.dropped else {}
@@ -110,7 +114,8 @@ def _log_result(reader, spec, seconds, output_dir):
 def _described(source):
     """The facts about the model in ``embeddings.json``."""
     spec = source.spec
-    facts = {name: spec.facts[name] for name in ("layer", "num_hidden_layers", "pooling", "normalize")}
+    names = ("layer", "num_hidden_layers", "pooling", "normalize", "whitening", "objective")
+    facts = {name: spec.facts[name] for name in names if name in spec.facts}
     text_side = {name: getattr(spec, name) for name in ("max_seq_len", "task_id", "tokenizer_fingerprint")}
     return {"model": str(source.folder), **facts, **text_side}
 
@@ -153,7 +158,12 @@ class _Weights:
                 f"{self.folder}: has no pooled_fc.w_0, so no pooled [CLS] (the task it was trained for has none): give "
                 "--pooling mean or max, or a --layer below the top"
             )
-        self.checkpoint = Checkpoint(self.folder, Embed, self.spec, self.config, vocab_path, tokenizer)
+        task = Embed
+        if args.vectors.whitening:
+            whitening = Whitening.load(args.vectors.whitening)
+            self.spec = with_whitening(self.spec, whitening, args.vectors.whitening, self.config.hidden_size)
+            task = Embed.whitened_with(whitening)
+        self.checkpoint = Checkpoint(self.folder, task, self.spec, self.config, vocab_path, tokenizer)
 
     def _spec(self, stored):
         """The record of the bundle: flags, else what the weights say, else the defaults of 2019."""
@@ -176,6 +186,8 @@ class _Weights:
         }
         if not pooler:
             facts["pooler"] = False
+        if stored.get("task") == TRAINED_TASK:
+            facts["objective"] = stored.get("flags", {}).get("objective")
         return ModelSpec(task=Embed.name, num_labels=0, metric=None, facts=facts, **values)
 
     def save(self, folder=None):
@@ -215,9 +227,10 @@ class _Bundle:
             raise UserError(f"{folder}: saved with --no_top_layer, it gives no states of tokens: give --no_top_layer")
         facts = model.spec.facts
         if (flags.pooling or facts["pooling"]) not in model.bundle.outputs:
+            there = ", ".join(name for name in (*CHOICES, WHITENED) if name in model.bundle.outputs)
             raise UserError(
-                f"{folder}: gives {', '.join(name for name in POOLINGS if name in model.bundle.outputs)}: give one of "
-                "these --pooling, or save it again from the weights"
+                f"--pooling {flags.pooling or facts['pooling']}: {folder} has {there}: give one of these, or save "
+                "another inference model with that pooling"
             )
         layers = facts["num_hidden_layers"]
         if flags.layer is not None and number_of_layer(flags.layer, layers) != facts["layer"]:
@@ -233,6 +246,23 @@ class _Bundle:
     def open(self, scratch):
         """The ``InferenceModel``."""
         return self.model
+
+
+def with_whitening(spec: ModelSpec, whitening: Whitening, path: str, hidden: int) -> ModelSpec:
+    """The record of a model of embeddings whose vectors are whitened.
+
+    Args:
+        spec: the record without.
+        path: where the whitening is from, for messages.
+        hidden: the encoder's hidden size.
+
+    Raises:
+        UserError: the whitening is of other vectors.
+    """
+    pooling = spec.facts["pooling"]
+    whitening.check(path, hidden, pooling, spec.facts["layer"])
+    facts = {"pooling": pooling, "dimensions": whitening.dimensions, "rows": whitening.facts.get("rows")}
+    return spec.replace(facts={**spec.facts, "pooling": WHITENED, "whitening": facts})
 
 
 def _not_none(values):

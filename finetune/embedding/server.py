@@ -43,8 +43,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--encode_layer",
         metavar="pooler|layerN",
-        help="pooler: a vector a row, the pooled [CLS]; layer1, layer2, ...: the states of that layer for each token "
-        "[pooler; an inference model has its own]",
+        help="pooler: a vector a row, the pooled [CLS], or the pooling of a model of sentence vectors; layer1, ...: "
+        "the states of that layer for each token [pooler; an inference model has its own]",
     )
     args = parse(list(argv), parser)
     layer = _number(args.encode_layer)
@@ -102,10 +102,13 @@ def with_layer(checkpoint: Checkpoint, layer: int | None) -> Checkpoint:
     layers = checkpoint.config.num_hidden_layers
     if layer is not None and layer > layers:
         raise UserError(f"--encode_layer layer{layer}: the model has {layers} layers: give layer1 to layer{layers}")
-    if layer is None and not checkpoint.spec.facts.get("pooler", True):
+    trained = "objective" in checkpoint.spec.facts  # for sentence vectors: it keeps its pooling
+    if layer is None and not trained and not checkpoint.spec.facts.get("pooler", True):
         raise UserError(f"{checkpoint.folder}: has no pooled [CLS]: give --encode_layer layer1 to layer{layers}")
-    facts = {**checkpoint.spec.facts, "layer": layer or layers, "states": layer is not None, "pooling": CLS}
-    facts["main"] = CLS if layer is None else "states"
+    facts = {**checkpoint.spec.facts, "layer": layer or layers, "states": layer is not None}
+    if not trained:
+        facts["pooling"] = CLS
+    facts["main"] = facts["pooling"] if layer is None else "states"
     return dataclasses.replace(checkpoint, spec=checkpoint.spec.replace(facts=facts))
 
 

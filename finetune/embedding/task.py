@@ -9,26 +9,40 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import paddle
 from paddle import nn
 
 from ernie.pooling import POOLINGS
 from finetune.embedding.files import vectors_of
+from finetune.embedding.pooled import ALWAYS, CHOICES, FIRST_LAST, WHITENED, first_last, max_of, mean_of
+from finetune.embedding.whitening import Whitening
 from finetune.task import FinetuneTask
 from propeller.errors import UserError
+from propeller.train.program import FROZEN
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec
     from propeller.train.model import RunMode
 
+MEAN_WEIGHT, MATRIX_WEIGHT = f"whitening_mean{FROZEN}", f"whitening_matrix{FROZEN}"
+
 
 class Embed(FinetuneTask):
-    """The states of one layer, and a vector for each row made of them in four ways.
+    """The states of one layer, and a vector for each row made of them in four ways or more.
 
     ``spec.facts`` says what is taken from the encoder: ``layer``, whose states (0: the embeddings' output, n: the n-th
     layer's; the top layer's where it is not said), ``states``, whether those of every token are given out too, and
     ``pooler``, false where the weights have none (a task over tokens of 2019): then there is no ``cls`` of the top.
+    A ``pooling`` beside the four is given too.
+
+    Attributes:
+        whitening: what the vectors are whitened with too, see ``whitened_with``; None: nothing.
+        fixed_weights: weights that belong to no checkpoint, name -> array; whoever exports the model sets them.
     """
+
+    whitening: Whitening | None = None
+    fixed_weights: Mapping[str, np.ndarray] = {}
 
     name = "embed"
     label_kind = None
@@ -46,26 +60,43 @@ class Embed(FinetuneTask):
         self.on_top = layer == layers
         self.gives_cls = not self.on_top or spec.facts.get("pooler", True)
         self.encoder.layers = nn.LayerList(list(self.encoder.layers)[:layer])  # those above are not computed
+        chosen = spec.facts.get("pooling")
+        if self.whitening is not None:
+            chosen = spec.facts["whitening"]["pooling"]
+            self.mean, self.matrix = (self._fixed(name) for name in (MEAN_WEIGHT, MATRIX_WEIGHT))
+        self.further = chosen if chosen in CHOICES and chosen not in ALWAYS else None
+
+    def _fixed(self, name):
+        attr = paddle.ParamAttr(name, nn.initializer.Constant(0.0), trainable=False)
+        return self.create_parameter(list(self.fixed_weights[name].shape), attr=attr)
+
+    @classmethod
+    def whitened_with(cls, whitening: Whitening) -> type[Embed]:
+        """The task with one output more, the vectors of ``spec.facts["whitening"]["pooling"]`` whitened."""
+        weights = {MEAN_WEIGHT: whitening.mean, MATRIX_WEIGHT: whitening.matrix}
+        return type(cls.__name__, (cls,), {"whitening": whitening, "fixed_weights": weights, "__doc__": cls.__doc__})
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         """-> ``cls``, ``mean``, ``max``, ``first`` float32 [batch, hidden]; ``states`` float32 [batch, seq, hidden].
 
+        Where asked for also ``first_last``, and ``whitened`` [batch, dimensions].
         ``cls`` is the pooled vector (dense layer and tanh over [CLS]), as 2019 wrote it. Below the top layer, which is
         what the pooler was trained on, it is the state of [CLS] itself, as ``first`` is everywhere. ``mean`` and
         ``max`` are over the row's tokens, [CLS] and [SEP] among them. ``states`` are 0 at padding.
         """
-        states = self.encoder(features)
+        layers = self.encoder.all_states(features)
+        states = layers[-1]
         mask = features["input_mask"].unsqueeze(-1)  # [batch, seq, 1]
-        tokens = states * mask  # 0 at padding
-        outputs = {
-            "mean": tokens.sum(axis=1) / mask.sum(axis=1),
-            "max": (tokens + (mask - 1.0) * 1e30).max(axis=1),
-            "first": states[:, 0],
-        }
+        outputs = {"mean": mean_of(states, mask), "max": max_of(states, mask), "first": states[:, 0]}
         if self.gives_cls:
             outputs = {"cls": self.encoder.pool(states) if self.on_top else states[:, 0], **outputs}
+        if self.further == FIRST_LAST:
+            outputs[FIRST_LAST] = first_last(layers, mask)
+        if self.whitening is not None:
+            base = outputs[self.spec.facts["whitening"]["pooling"]]
+            outputs[WHITENED] = paddle.matmul(base - self.mean, self.matrix)
         if self.gives_states:
-            outputs["states"] = tokens
+            outputs["states"] = states * mask  # 0 at padding
         return outputs
 
     @classmethod

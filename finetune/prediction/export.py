@@ -73,6 +73,7 @@ def export_checkpoint(
     task, spec, config = checkpoint.task, checkpoint.spec, checkpoint.config
     learner = Learner(lambda mode: task(config, spec, mode), RunConfig(place=place))
     load_weights(learner, checkpoint.folder)
+    learner.write(getattr(task, "fixed_weights", {}))
     facts = spec.replace(tokenizer_fingerprint=checkpoint.tokenizer.fingerprint, network=None).record()
     sp_model, word_dict = (getattr(checkpoint.tokenizer, name, None) for name in ("sp_model", "word_dict"))
     files = (checkpoint.vocab_path, sp_model, word_dict, checkpoint.tokenizer.added_tokens.source)

@@ -56,7 +56,8 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     Raises:
         UserError: a file cannot be read; settings do not go together, with the labels, or with the network.
     """
-    given, settings = args.model, args.task
+    given = args.model
+    settings = _model_settings(args.task, given)
     task = task.variant(settings)
     config = task.read_config(given.ernie_config_path, vocab_path=given.vocab_path)
     run = args.run
@@ -108,6 +109,20 @@ def _stored(given) -> dict[str, Any]:
     return {name: record[name] for name in names if record.get(name) is not None}
 
 
+def _model_settings(settings, given):
+    """The task's flags, where those with the fact ``model_default`` that were not given are as --init_checkpoint has
+    them, else as the fact says."""
+    defaults = {
+        entry.name: entry.metadata["facts"]["model_default"]
+        for entry in (dataclasses.fields(settings) if settings is not None else ())
+        if "model_default" in entry.metadata.get("facts", {}) and getattr(settings, entry.name) is None
+    }
+    if not defaults:
+        return settings
+    stored = read_record(given.init_checkpoint).get("flags", {}) if given.init_checkpoint else {}
+    return dataclasses.replace(settings, **{name: stored.get(name) or value for name, value in defaults.items()})
+
+
 def _run_flags(args, task, spec, begun, config):
     """name -> value of the flags of how the run goes: as given; as it began, before there was such a flag; by default.
 
@@ -138,7 +153,7 @@ def _run_flags(args, task, spec, begun, config):
 def with_settled_flags(args: Args, model: RunModel) -> Args:
     """The flags as the model and the run settled them: what the log shows and a run's record holds."""
     settled = {name: getattr(model.spec, name) for name in SETTLED}
-    task: Any = args.task
+    task: Any = model.spec.settings
     metric = getattr(task, "metric", None)
     if metric is not None and model.spec.metric not in (None, metric):
         task = dataclasses.replace(task, metric=model.spec.metric)

@@ -4,7 +4,7 @@
     job = handler.parse({"texts": ["good film"]}, limits)       # job.instances: list of name -> 1-D array
     answer = handler.answer(job, outputs)                       # JSON-able; outputs: a dict a row
 
-A handler module has ``open_handler(bundle folder)``. What it returns has ``parse``, ``answer``, and may have
+A handler module has ``open_handler(bundle folder, **options)``. What it returns has ``parse``, ``answer``, and may have
 
 - ``describe()``: facts for GET /info;
 - ``pad``: input name -> what is put behind shorter rows (0);
@@ -22,6 +22,8 @@ A handler module has ``open_handler(bundle folder)``. What it returns has ``pars
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,13 +46,22 @@ class ArraysOnly:
         raise BadRequest("nothing was parsed")
 
 
-def open_handler(name: str, folder: str | Path) -> Any:
+def open_handler(name: str, folder: str | Path, options: Mapping[str, Any] | None = None) -> Any:
     """The handler of a bundle by the name of its module; ``none``: arrays only.
 
+    Args:
+        name: the module.
+        folder: the bundle.
+        options: further arguments of the module's ``open_handler``, by name.
+
     Raises:
-        UserError: there is no such module, or it has no ``open_handler``, or that one cannot take the bundle.
+        UserError: there is no such module, or it has no ``open_handler``, or that one cannot take the bundle or the
+            options.
     """
+    options = options or {}
     if name == "none":
+        if options:
+            raise UserError(f"--{next(iter(options))} with --handlers none, which takes no text: leave one of them out")
         return ArraysOnly()
     try:
         module = importlib.import_module(name)
@@ -60,4 +71,7 @@ def open_handler(name: str, folder: str | Path) -> Any:
         raise
     if not hasattr(module, "open_handler"):
         raise UserError(f"--handlers {name}: it has no open_handler(folder), so it is no handler module")
-    return module.open_handler(folder)
+    unknown = [key for key in options if key not in inspect.signature(module.open_handler).parameters]
+    if unknown:
+        raise UserError(f"--{unknown[0]}: the handlers {name} know nothing of it: leave it out")
+    return module.open_handler(folder, **options)

@@ -67,6 +67,7 @@ class Settings:
         precision, use_cuda: see ``propeller.service.worker.open_predictor``.
         engine: what the workers run the bundle with, one of ``propeller.service.engines.ENGINES``.
         handlers: module of the text side, ``none`` for arrays only; see ``propeller.service.handlers``.
+        handler_options: further arguments of its ``open_handler``, by name.
         token: what clients must show, or None.
         allowed_hosts, cors: see ``propeller.service.origins.Origins``; ``host`` is known without.
         limits: ``Limits``.
@@ -83,6 +84,7 @@ class Settings:
     use_cuda: str = "auto"
     engine: str = AUTO
     handlers: str = "none"
+    handler_options: dict = field(default_factory=dict)
     token: str | None = field(default=None, repr=False)
     allowed_hosts: tuple = ()
     cors: tuple = ()
@@ -102,7 +104,7 @@ class Service:
         self.settings, self.limits, self.metrics = settings, settings.limits, Metrics()
         bundle = settings.bundle
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-        self.handler = open_handler(settings.handlers, self.bundle.folder)
+        self.handler = open_handler(settings.handlers, self.bundle.folder, settings.handler_options)
         if self.bundle.digest:  # the text side reads it by itself: both must have the same one
             self.bundle.check_unchanged()
         try:

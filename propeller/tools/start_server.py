@@ -85,6 +85,11 @@ def build_parser(
         default="finetune.serving",
         help="what turns text into arrays and outputs into answers; none: arrays only [finetune.serving]",
     )
+    group.add_argument(
+        "--search_index",
+        metavar="FOLDER",
+        help="an index by python -m finetune.search build, which the page and POST /predict search then [none]",
+    )
     group = parser.add_argument_group("limits")
     for entry in fields(Limits):
         if entry.name in TEXTS:
@@ -168,6 +173,7 @@ def serve_bundle(args: argparse.Namespace, bundle: str | os.PathLike[str]) -> No
             use_cuda=args.use_cuda,
             engine=args.engine,
             handlers=args.handlers,
+            handler_options={"search_index": args.search_index} if args.search_index else {},
             token=args.token or os.environ.get(TOKEN) or None,
             allowed_hosts=_words(args.allowed_hosts),
             cors=_words(args.cors),

@@ -125,6 +125,7 @@ PRINTED = {
     "README.md": r"([01] \{'0': [\d.e-]+, '1': [\d.e-]+\}\n){2}",
     "docs/prediction.md": r"([01] \{'0': 0\.\d+, '1': 0\.\d+\}\n){2}\(1, 32\)\n",
     "docs/embeddings.md": r"(-?\d\.\d\d  \S.+\n){3}",
+    "docs/search.md": r"(-?\d\.\d{3} \d \S.+\n){3}",
     "docs/api.md": r"classify 128\nNone\n",
 }
 
@@ -174,6 +175,10 @@ def check_what_is_left(clone, home):
     assert (clone / "output/embeddings/top_layer_emb.npy").is_file()
     assert (clone / "output/more_embeddings/embeddings.json").is_file()
     assert np.load(clone / "output/vectors.npy").shape == (2, 32)
+    assert np.load(clone / "output/whitened/cls_emb.npy").shape == (3, 8)
+    assert np.load(clone / "output/resized.npy").shape == (16, 16)
+    assert json.loads((clone / "output/sentences/embeddings.json").read_text())["pooling"] == "mean"
+    assert len((clone / "output/found.tsv").read_text().splitlines()) == 1 + 4 * 3
     table = (clone / "output/results.md").read_text(encoding="utf8")
     assert "| en_glue/ernie_base/SST-2 | dev.tsv | acc |" in table
     assert "| zh_task/ernie_base/ChnSentiCorp | test.tsv | acc |" in table

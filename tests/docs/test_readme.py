@@ -46,6 +46,9 @@ MODULES = tuple(
         "finetune.split",
         "finetune.embedding.server",
         "finetune.embedding.client",
+        "finetune.embedding.resize",
+        "finetune.embedding.sts",
+        "finetune.embedding.whiten",
         "propeller.tools.ckpt_inspector",
         "propeller.tools.start_server",
     )
@@ -117,6 +120,8 @@ def test_every_flag_exists():
     modules = [
         *MODULES,
         ["-m", "finetune.sweep", "classify"],
+        ["-m", "finetune", "sentence_vectors"],
+        *(["-m", "finetune.search", command] for command in ("build", "query")),
         *(["-m", f"pretrain.{name}"] for name in PRETRAIN),
         *DISTILL,
     ]

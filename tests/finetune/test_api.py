@@ -234,6 +234,14 @@ def test_tasks_that_are_unknown_or_not_trained(model):
         finetune.train("embed", model=model)
 
 
+def test_what_pre_training_leaves_is_an_encoder(model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "pretrained")
+    record = {"task": "multi_task", "tasks": {"knowledge_masking": {"task_id": 0}}, "for_cn": False}
+    (folder / "params/checkpoint.json").write_text(json.dumps(record))
+    found = finetune.load(folder, use_cuda="false").embed(TEXTS[:2], pooling="mean")
+    np.testing.assert_array_equal(found, finetune.load(model, use_cuda="false").embed(TEXTS[:2], pooling="mean"))
+
+
 def test_a_bundle_and_its_checkpoint_say_the_same(checkpoint, tmp_path):
     infer(SCRIPT, init_checkpoint=checkpoint, do_prediction="false", save_inference_model_path=tmp_path / "saved")
     one = finetune.load(tmp_path / "saved", use_cuda="false")

@@ -132,6 +132,12 @@ def test_every_layer_and_pooling_equals_numpy(layer, model, rows, tmp_path):
         "mean": np.array([row.mean(axis=0) for row in states]),
         "max": np.array([row.max(axis=0) for row in states]),
         "first": np.array([row[0] for row in states]),
+        "first_last": np.array(
+            [
+                (low.mean(axis=0) + top.mean(axis=0)) / 2
+                for low, top in zip(expected_of(model, rows, min(1, layer))[1], states)
+            ]
+        ),
     }
     for pooling, vectors in poolings.items():
         given = layer - 3 if pooling == "mean" else layer  # from the top
@@ -193,6 +199,7 @@ ELSEWHERE = {
     "queue_size": "test_the_order_is_the_files_whatever_the_batches",
     "precision": "test_bf16_is_near",
     "engine": "test_engines.py: test_the_encoder_by_another_engine",
+    "whitening": "test_whitening.py: test_an_inference_model_stores_the_whitening",
     "use_cuda": "test_flags_that_are_wrong",
     "use_fp16": "test_flags_that_are_wrong",
     "log_file": "test_a_log_file",

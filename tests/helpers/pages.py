@@ -13,6 +13,8 @@ PAGES = (
     "docs/finetuning.md",
     "docs/prediction.md",
     "docs/embeddings.md",
+    "docs/sentence_vectors.md",
+    "docs/search.md",
     "docs/serving.md",
     "docs/api.md",
     "docs/recipes.md",
@@ -39,7 +41,8 @@ RUN = re.compile(
     r"(export TASK_DATA_PATH=|\. \.venv/bin/activate"
     r"|python (run_\w+|train|infer_\w+|ernie_encoder|script/report)\.py |python -m ernie\.(convert|memory) "
     r"|python -m (finetune\.score|propeller\.tools\.(start_server|ckpt_inspector)) |until curl |curl |kill \$!"
-    r"|python -m finetune\.embedding\.(server|client) |python -m finetune(\.prediction| classify) "
+    r"|python -m finetune\.embedding\.(server|client|sts|whiten|resize) |python -m finetune\.search (build|query) "
+    r"|python -m finetune(\.prediction| classify| sentence_vectors) "
     r"|MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?sh script/(en_glue|zh_task)/"
     r"|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )

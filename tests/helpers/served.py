@@ -24,6 +24,7 @@ FACTS = {
     "student_sequence_label": {"label_map": IOB, "num_labels": 5},
     "sequence_label_crf": {"label_map": IOB, "num_labels": 5},
     "mrc": {"flags": {"doc_stride": 6, "max_query_length": 8, "max_answer_length": 10, "n_best_size": 20}},
+    "sentence_vectors": {"num_labels": 1, "metric": None},
     "embed": {"num_labels": 0, "metric": None, "pooling": "mean", "normalize": False},
 }
 

@@ -17,7 +17,7 @@ from script import lock
 from tests.helpers.common import ROOT
 
 PACKAGES = ("distill", "ernie", "finetune", "pretrain", "propeller", "reader")
-EXTRAS = {"data", "dev", "docs", "engines", "onnx", "peers", "pretrain", "sweep"}
+EXTRAS = {"data", "dev", "docs", "engines", "onnx", "peers", "pretrain", "search", "sweep"}
 
 
 def sources():

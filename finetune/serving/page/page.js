@@ -49,7 +49,10 @@ function buildField({ name, label, hint, rows, required }) {
 }
 
 function buildPooling() {
-  const names = { cls: "pooled [CLS]", mean: "mean of the tokens", max: "maximum of the tokens", first: "state of [CLS]" };
+  const names = {
+    cls: "pooled [CLS]", mean: "mean of the tokens", max: "maximum of the tokens", first: "state of [CLS]",
+    first_last: "mean of the first and the last layer", whitened: "whitened",
+  };
   const choice = element("select", { id: "pooling", name: "pooling" });
   for (const name of info.poolings) {
     const option = element("option", { value: name }, names[name] || name);
@@ -76,6 +79,7 @@ function buildFacts() {
   const facts = [info.task];
   if (info.entity_types) facts.push(`entities: ${info.entity_types.join(", ")}`);
   else if (labels.length) facts.push(`${labels.length} labels: ${labels.slice(0, 8).join(", ")}${labels.length > 8 ? ", …" : ""}`);
+  if (info.search) facts.push(`${info.search.rows} texts`);
   if (info.max_seq_len) facts.push(`reads ${info.max_seq_len} tokens at once`);
   at("facts").replaceChildren(...facts.map((fact) => element("li", {}, fact)));
 }
@@ -87,7 +91,7 @@ function build() {
   at("about").textContent = task.about;
   buildFacts();
   at("fields").replaceChildren(...task.fields.map(buildField));
-  if (info.poolings?.length > 1) at("fields").append(buildPooling());
+  if (info.poolings?.length > 1 && !info.search) at("fields").append(buildPooling());
   buildExamples();
   at("examples-title").hidden = !task.examples.length;
   at("main").hidden = false;

@@ -143,6 +143,19 @@ const ofTags = {
   payload: ({ text }) => ({ texts: [text] }), show: showEntities, examples: taggedFor,
 };
 
+function showResults({ results: [found], truncated: [cut] }) {
+  if (!found.length) return [element("p", { class: "verdict" }, "Nothing was found.")];
+  const entries = found.map(({ text, score }) => [text, score, score.toFixed(3)]);
+  return [bars(entries), ...cutNotice(cut)];
+}
+
+const SEARCH = {
+  title: "Semantic search",
+  about: "The texts that mean nearly what you ask for, by the cosine of their vectors.",
+  fields: [{ name: "text", label: "Search for", rows: 2, required: true }],
+  payload: ({ text }) => ({ search: text }), show: showResults, examples: [],
+};
+
 // For a task without an entry of its own: probabilities as bars, every other part of the prediction in a table.
 function showPrediction({ predictions: [found] }) {
   const { probabilities, truncated, ...rest } = found;
@@ -156,12 +169,18 @@ function showPrediction({ predictions: [found] }) {
 }
 
 export function taskOf(info) {
+  if (info.search) return SEARCH;
   const name = info.task.replaceAll("_", " ");
   const known = TASKS[info.task] || {
     title: name[0].toUpperCase() + name.slice(1), about: info.about || "", ...ofTexts, show: showPrediction, examples: () => [],
   };
   return { ...known, fields: known.fields(info), examples: known.examples(info) };
 }
+
+const comparedFields = () => [
+  { name: "text", label: "Text", rows: 2, required: true },
+  { name: "other", label: "Compared with", hint: "one text per line", rows: 5, required: true },
+];
 
 const TASKS = {
   classify: {
@@ -213,13 +232,17 @@ const TASKS = {
     ],
     payload: ({ question, context }) => ({ question, context }), show: showAnswer, examples: askedFor,
   },
+  sentence_vectors: {
+    title: "Similarity of texts, by trained vectors",
+    about: "How close two texts are: the cosine of their vectors.",
+    fields: comparedFields,
+    payload: ({ text, other }) => ({ pairs: lines(other).map((line) => [text, line]) }),
+    show: showSimilarity, examples: comparedFor,
+  },
   embed: {
     title: "Similarity of texts",
     about: "How close two texts are: the cosine of their vectors.",
-    fields: () => [
-      { name: "text", label: "Text", rows: 2, required: true },
-      { name: "other", label: "Compared with", hint: "one text per line", rows: 5, required: true },
-    ],
+    fields: comparedFields,
     payload: ({ text, other, pooling }) => ({ pairs: lines(other).map((line) => [text, line]), ...(pooling && { pooling }) }),
     show: showSimilarity, examples: comparedFor,
   },

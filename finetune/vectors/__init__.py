@@ -1,0 +1,1 @@
+"""Training an encoder for sentence vectors: flags, losses, the task."""
