@@ -1,6 +1,6 @@
 """Augmentation: rows a second that python -m distill.augment writes, beside what its segmenter costs.
 
-    python benchmark/augmentation.py                        # English and Chinese reviews, fetched as by the demonstrations
+    python benchmark/augmentation.py                    # English and Chinese reviews, fetched as by the demonstrations
     python benchmark/augmentation.py --segmenters jieba --data train.tsv --rows 5000
 
 Each round segments the texts alone, and augments the file in this process. Rows a second beside the segmenter are the

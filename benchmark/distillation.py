@@ -74,13 +74,17 @@ def measure_speed(bench, part, args, found, bundles):
     """name -> rows a second, of the teacher and of the students that the first seed made; ``bundles`` are filled in."""
     for name in args.students:
         if found.get((name, True)):
-            cell = bench.cell(f"{part.name} {name} bundle {part.digest(name, True)}", lambda n=name: part.bundle(n, args.seeds[0]))
+            cell = bench.cell(
+                f"{part.name} {name} bundle {part.digest(name, True)}", lambda n=name: part.bundle(n, args.seeds[0])
+            )
             bundles.update({} if cell is None else {name: cell})
     folders = {"teacher": part.folder / "bundle", **{name: Path(each["bundle"]) for name, each in bundles.items()}}
     few = max(args.speed_rows // TEACHER_ROWS, 1)
     known = {name: "teacher" if name == "teacher" else f"{name} {part.digest(name, True)}" for name in folders}
     candidates = {
-        known[name]: (lambda folder=folder, name=name: part.speed(folder, few if name == "teacher" else args.speed_rows))
+        known[name]: (
+            lambda folder=folder, name=name: part.speed(folder, few if name == "teacher" else args.speed_rows)
+        )
         for name, folder in folders.items()
     }
     rounds = bench.rounds(f"{part.name} rows a second", candidates, SPEED_ROUNDS)
@@ -155,6 +159,7 @@ if __name__ == "__main__":
     parser.add_argument("--teacher_rate", type=float, default=1e-4, help="its learning rate [1e-4]")
     parser.add_argument("--model", help="the model that the teacher starts from [the quickstart's encoder]")
     parser.add_argument("--data", help="the folder that has SST-2/ or chnsenticorp/ [fetched; ../shared/data/zh]")
+    parser.add_argument("--label_precision", default="fp32", choices=("fp32", "bf16"), help="of labelling [fp32]")
     parser.add_argument("--unlabelled", type=int, help="rows for the teacher to label at most [all]")
     parser.add_argument("--speed_rows", type=int, default=20000, help="rows that speed is taken of [20000]")
     parser.add_argument("--work", default=str(WORK), help="folder of data and models [output/distillation_benchmark]")

@@ -31,8 +31,8 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from functools import lru_cache, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 

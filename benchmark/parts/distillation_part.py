@@ -27,8 +27,8 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @dataclass(frozen=True)
 class Kind:
-    """A student. shape: of ``config/student``, with changes; vector_size: of its word vectors, which the teacher makes;
-    whole_words: its vocabulary, else the teacher's pieces; keep, inner: the teacher's layers it has, and their width."""
+    """A student. shape: as in ``config/student``; vector_size: of its word vectors, which the teacher makes; whole_words:
+    its vocabulary, else the teacher's pieces; keep, inner: how many of the teacher's layers it has, and their width."""
 
     shape: dict
     vector_size: int = 128
@@ -121,7 +121,8 @@ class Part:
             self._unlabelled()
         rows = count(self.unlabelled)
         say(f"{self.name}: the teacher labels {rows} rows")
-        run("distill.label", self.folder / "bundle" / "last_inference_model", self.unlabelled, *flags(use_cuda="false"))
+        run("distill.label", self.folder / "bundle" / "last_inference_model", self.unlabelled,
+            *flags(use_cuda="false", precision=self.args.label_precision))  # fmt: skip
         if not (self.folder / "vocab.txt").is_file():
             segmenter = [] if self.name == "films" else flags(segmenter=self.segmenter)
             run("distill.vocab", self.folder / "all.tsv", *flags(output=self.folder / "vocab.txt"), *segmenter)

@@ -44,10 +44,10 @@ def test_a_word_is_the_mean_of_its_pieces_in_the_top_layer(teacher):
     assert not found[2].any()
     for number, pieces in ((0, ["good"]), (1, ["film", "##s"]), (3, ["awful"])):
         ids = [reader.tokenizer.vocab[piece] for piece in ("[CLS]", *pieces, "[SEP]")]
-        features = {name: paddle.to_tensor(np.array([values], "int64")) for name, values in (
-            ("src_ids", ids), ("pos_ids", range(len(ids))), ("sent_ids", [0] * len(ids)), ("task_ids", [0] * len(ids)))}  # fmt: skip
-        mask = paddle.ones([1, len(ids)])
-        states = reader.encoder({**features, "input_mask": mask}).numpy()[0]
+        places, zeros = list(range(len(ids))), [0] * len(ids)
+        named = {"src_ids": ids, "pos_ids": places, "sent_ids": zeros, "task_ids": zeros}
+        features = {name: paddle.to_tensor(np.array([values], "int64")) for name, values in named.items()}
+        states = reader.encoder({**features, "input_mask": paddle.ones([1, len(ids)])}).numpy()[0]
         np.testing.assert_allclose(found[number], states[1:-1].mean(axis=0), atol=1e-5)
 
 
