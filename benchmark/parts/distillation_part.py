@@ -27,8 +27,8 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @dataclass(frozen=True)
 class Kind:
-    """A student. shape: as in ``config/student``; vector_size: of its word vectors, which the teacher makes; whole_words:
-    its vocabulary, else the teacher's pieces; keep, inner: how many of the teacher's layers it has, and their width."""
+    """A student. shape: as in ``config/student``; vector_size: of its word vectors, which the teacher makes;
+    whole_words: its vocabulary, else the teacher's pieces; keep, inner: the teacher's layers it has, their width."""
 
     shape: dict
     vector_size: int = 128
