@@ -35,7 +35,7 @@ def pooled_first(encoder: ErnieEncoder, features: Mapping[str, Any]) -> Any:
 
 
 def _first_state(layer, states, batch, seq, bias):
-    """What a layer makes of the first token [batch, hidden]; states: [batch * seq, hidden], bias: [batch, 1, 1, seq]."""
+    """What a layer makes of the first token [batch, hidden] of [batch * seq, hidden]; bias: [batch, 1, 1, seq]."""
     attention = layer.attention
     heads, size = attention.heads, attention.head_size
     first = states.reshape([batch, seq, heads * size])[:, 0]  # [batch, hidden]
