@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -48,16 +47,11 @@ KINDS = {
 }
 
 
-def run(*command, one_core=False):
+def run(*command):
     """Run one of our commands; its standard error. Raises UserError with its last line."""
-    cores = sorted(os.sched_getaffinity(0))
-    environment = {"OMP_NUM_THREADS": str(1 if one_core else os.environ.get("OMP_NUM_THREADS", len(cores)))}
-    pinned = (lambda: os.sched_setaffinity(0, cores[-1:])) if one_core else None
+    environment = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), **os.environ}
     words = [sys.executable, "-m", *map(str, command)]
-    done = subprocess.run(
-        words, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
-        preexec_fn=pinned,
-    )  # fmt: skip
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"{' '.join(words[2:6])} ...: {done.stderr.strip().splitlines()[-1]}")
     return done.stderr
@@ -247,24 +241,18 @@ class Part:
         return self.folder / f"{name}.json"
 
     def speed(self, folder, rows):
-        """Rows a second of batch prediction from a file to a file, on one core."""
+        """Rows a second of batch prediction from a file to a file, on one core, see ``text_to_label.py``."""
         source = (self.folder / "dev.tsv").read_text(encoding="utf8").splitlines()
         column = source[0].split("\t").index("text_a")
         texts = [row.split("\t")[column] for row in source[1:]]
         path = self.folder / f"speed-{rows}.tsv"
         write(path, ["text_a", *(texts * -(-rows // len(texts)))[:rows]])
-        said = run(
-            "finetune.prediction",
-            *flags(
-                inference_model=next(folder.iterdir()),
-                predict_set=path,
-                output=self.folder / "speed_out.tsv",
-                use_cuda="false",
-            ),
-            one_core=True,
-        )
-        # fmt: skip
-        return float(re.search(r"predicted \d+ rows in [\d.]+ s, ([\d.]+) rows/s", said).group(1))
+        script = ROOT / "benchmark" / "parts" / "text_to_label.py"
+        words = [sys.executable, script, next(folder.iterdir()), path, self.folder / "speed_out.tsv"]
+        done = subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f"{script.name}: {done.stderr.strip().splitlines()[-1]}")
+        return rows / json.loads(done.stdout)["cpu_s"]
 
 
 def shuffled(path):
