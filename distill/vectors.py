@@ -28,6 +28,7 @@ from ernie.facts import read_facts
 from ernie.foreign import encoder_shapes
 from finetune.spec import VOCAB
 from propeller import log as log_setup
+from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_directory
 from propeller.flags import FlagParser, add_flags, flag, read_flags
@@ -164,6 +165,7 @@ def main(argv: Sequence[str]) -> int:
     values = read_flags(parser, argv)
     source, vocab, folder = Path(values.pop("teacher")), values.pop("vocab"), Path(values.pop("folder"))
     log_setup.setup(None)
+    runtime.prepare()
     rows, size = write_vectors(source, vocab, folder, VectorArgs(**values))
     log.info('%s: %d vectors of %d: give the student "embedding_size": %d', folder, rows, size, size)
     return 0
