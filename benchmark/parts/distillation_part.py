@@ -231,14 +231,19 @@ class Part:
                 run("distill.shrink", source, folder, *flags(keep=kind.keep), *inner)
             else:
                 words = self.folder if kind.whole_words else self.model
-                run("distill.vectors", source, words / "vocab.txt", folder, *flags(size=kind.vector_size))
+                run("distill.vectors", source, words / "vocab.txt", folder, *flags(size=self._vector_size(kind)))
         return folder
 
     def _shape(self, name, kind, distilled):
         if kind.keep:
             return self._start(kind, distilled) / "ernie_config.json"
-        write(self.folder / f"{name}.json", [json.dumps({**kind.shape, "embedding_size": kind.vector_size})])
+        write(self.folder / f"{name}.json", [json.dumps({**kind.shape, "embedding_size": self._vector_size(kind)})])
         return self.folder / f"{name}.json"
+
+    def _vector_size(self, kind):
+        """That of the kind, or all that the teacher has."""
+        config = json.loads((self.model / "ernie_config.json").read_text(encoding="utf8"))
+        return min(kind.vector_size, config["hidden_size"])
 
     def speed(self, folder, rows):
         """Rows a second of batch prediction from a file to a file, on one core, see ``text_to_label.py``."""
