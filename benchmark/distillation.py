@@ -5,11 +5,15 @@
     python benchmark/distillation.py --parts chnsenticorp --model MODEL      # needs ../shared/data/zh, or --data FOLDER
 
 films: the quickstart's film reviews. The teacher is MiniLM, fine-tuned on the first --labelled rows; it labels the
-other rows and --copies augmented copies of the labelled ones. chnsenticorp: --model fine-tuned on ChnSentiCorp, and
-augmented copies of its training set by jieba. Students of one kind alone and distilled have the same network, rows
-with labels, learning rate and number of epochs of them; a seed sets weights, order and dropout. Accuracy is that of
-the last checkpoint on the dev set, which nothing is chosen by. Speed is batch prediction of a file, read and written,
-on one core. At the end the first kind of student learns from a server of the teacher, and what it waits for it is told.
+other rows and --copies augmented copies of all. chnsenticorp: --model fine-tuned on ChnSentiCorp, augmentation by
+jieba. Students of one kind alone and distilled have the same network, rows with labels and learning rate; alone, they
+begin with what the model knew before it was fine-tuned, and pass over the rows until they know them by heart. A seed
+sets weights, order and dropout. Accuracy is that of the last checkpoint on the dev set, which nothing is chosen by.
+Speed is batch prediction of a file, read and written, by the time it takes of one core. At the end the first kind of
+student learns from a server of the teacher, and what it waits for it is told.
+
+Teacher, labels, word vectors and every student are made once and kept in --work; a student takes half a minute of a
+core or less. Run it again after --minutes, and it goes on.
 
 Exit status 1 when a kind of student is not better distilled by more than two standard errors of the difference, when no
 student keeps 97% of the teacher's accuracy at 20 times its speed or none 99% at 3 times, when a student waits for its

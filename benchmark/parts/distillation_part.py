@@ -27,7 +27,8 @@ SHARED = ROOT.parent / "shared" / "data"
 @dataclass(frozen=True)
 class Kind:
     """A student. shape: as in ``config/student``; vector_size: of its word vectors, which the teacher makes;
-    whole_words: its vocabulary, else the teacher's pieces; keep, inner: the teacher's layers it has, their width."""
+    whole_words: its vocabulary, else the teacher's pieces; keep, inner: the teacher's layers it has, their width;
+    epochs: passes over the rows with labels, distilled and alone."""
 
     shape: dict
     vector_size: int = 128
@@ -35,15 +36,15 @@ class Kind:
     keep: int = 0
     inner: int = 0
     learning_rate: float = 1e-3
-    epochs: int = 10
+    epochs: tuple[int, int] = (10, 10)
     batch_size: int = 32
 
 
 KINDS = {
     "bow": Kind({"network": "bow"}),
-    "cnn": Kind({"network": "cnn", "windows": [1, 2, 3], "filters": 64}),
-    "bilstm": Kind({"network": "bilstm", "lstm_size": 64}),
-    "transformer": Kind({}, keep=2, learning_rate=2e-4, epochs=5),
+    "cnn": Kind({"network": "cnn", "windows": [1, 2, 3], "filters": 100}),
+    "bilstm": Kind({"network": "bilstm", "lstm_size": 64}, epochs=(6, 10)),
+    "transformer": Kind({}, keep=3, inner=768, learning_rate=2e-4, epochs=(2, 5)),
 }
 
 
@@ -189,7 +190,8 @@ class Part:
         taught = {"unlabelled_set": self.unlabelled, "unlabelled_ratio": self.args.ratio,
                   "temperature": self.args.temperature} if distilled else {}  # fmt: skip
         begun = time.monotonic()
-        run(*self._command(name, kind, seed, distilled), *flags(checkpoints=folder, epoch=kind.epochs, **taught))
+        words = flags(checkpoints=folder, epoch=kind.epochs[not distilled], **taught)
+        run(*self._command(name, kind, seed, distilled), *words)
         return {"accuracy": last_accuracy(folder), "seconds": round(time.monotonic() - begun, 1)}
 
     def bundle(self, name, seed):
