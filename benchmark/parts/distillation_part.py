@@ -24,16 +24,20 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
 
 
+# The only evaluation and the only checkpoint.
+AT_THE_END = {"eval_strategy": "steps", "validation_steps": 0, "save_strategy": "steps", "save_steps": 0}
+
+
 @dataclass(frozen=True)
 class Kind:
     """A student. shape: as in ``config/student``; vector_size: of its word vectors, which the teacher makes;
-    whole_words: its vocabulary, else the teacher's pieces; keep, inner: the teacher's layers it has, their width;
+    whole_words: its vocabulary, else the teacher's pieces; layers, inner: the teacher's layers it has, their width;
     epochs: passes over the rows with labels, distilled and alone."""
 
     shape: dict
     vector_size: int = 128
     whole_words: bool = True
-    keep: int = 0
+    layers: str = ""
     inner: int = 0
     learning_rate: float = 1e-3
     epochs: tuple[int, int] = (10, 10)
@@ -44,7 +48,7 @@ KINDS = {
     "bow": Kind({"network": "bow"}),
     "cnn": Kind({"network": "cnn", "windows": [1, 2, 3], "filters": 100}),
     "bilstm": Kind({"network": "bilstm", "lstm_size": 64}, epochs=(6, 10)),
-    "transformer": Kind({}, keep=3, inner=768, learning_rate=2e-4, epochs=(2, 5)),
+    "transformer": Kind({}, layers="0,1,5", inner=768, learning_rate=2e-4, epochs=(2, 5)),
 }
 
 
@@ -104,7 +108,7 @@ class Part:
             init_pretraining_params=model / "params", train_set=self.folder / "train.tsv",
             dev_set=self.folder / "dev.tsv", checkpoints=self.teacher, batch_size=32, epoch=self.args.teacher_epochs,
             learning_rate=self.args.teacher_rate,
-            bucket_window=1024, validation_steps=0, save_steps=0, use_cuda="false", do_test="false", **self.text,
+            bucket_window=1024, **AT_THE_END, use_cuda="false", do_test="false", **self.text,
         ))  # fmt: skip
         if not (self.folder / "bundle").is_dir():
             self._export(self.teacher / "last", self.folder / "bundle")
@@ -204,13 +208,13 @@ class Part:
     def _command(self, name, kind, seed, distilled):
         """The words that train a student, but for its folder, its epochs and its teacher."""
         words = {"tokenizer": "WholeWordTokenizer", "vocab_path": self.folder / "vocab.txt"}
-        if not kind.whole_words:
+        if kind.layers or not kind.whole_words:
             words = {"vocab_path": self.model / "vocab.txt"}
         return ["finetune", "student", *flags(
             ernie_config_path=self._shape(name, kind, distilled), train_set=self.folder / "train.tsv",
             dev_set=self.folder / "dev.tsv", batch_size=kind.batch_size, bucket_window=1024,
             init_pretraining_params=self._start(kind, distilled) / "params",
-            learning_rate=kind.learning_rate, random_seed=seed, validation_steps=0, save_steps=0, keep_checkpoints=1,
+            learning_rate=kind.learning_rate, random_seed=seed, keep_checkpoints=1, **AT_THE_END,
             use_cuda="false", do_test="false", **self.text, **words,
         )]  # fmt: skip
 
@@ -225,19 +229,19 @@ class Part:
     def _start(self, kind, distilled):
         """What a student begins with: its share of the teacher, alone that of the model before it was fine-tuned."""
         source = self.teacher / "last" if distilled else self.model
-        size = ["keep", kind.keep, kind.inner] if kind.keep else ["words", kind.whole_words, kind.vector_size]
+        size = ["layers", kind.layers, kind.inner] if kind.layers else ["words", kind.whole_words, kind.vector_size]
         folder = self.folder / f"start-{digest([*size, distilled])}"
         if not folder.is_dir():
-            if kind.keep:
+            if kind.layers:
                 inner = flags(intermediate_size=kind.inner) if kind.inner else []
-                run("distill.shrink", source, folder, *flags(keep=kind.keep), *inner)
+                run("distill.shrink", source, folder, *flags(layers=kind.layers), *inner)
             else:
                 words = self.folder if kind.whole_words else self.model
                 run("distill.vectors", source, words / "vocab.txt", folder, *flags(size=self._vector_size(kind)))
         return folder
 
     def _shape(self, name, kind, distilled):
-        if kind.keep:
+        if kind.layers:
             return self._start(kind, distilled) / "ernie_config.json"
         write(self.folder / f"{name}.json", [json.dumps({**kind.shape, "embedding_size": self._vector_size(kind)})])
         return self.folder / f"{name}.json"

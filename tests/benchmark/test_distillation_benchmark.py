@@ -181,7 +181,7 @@ def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
                "unlabelled": 30, "speed_rows": 40, "show": False, "label_precision": "fp32"}  # fmt: skip
     args = Namespace(**given, **places, **numbers)
     monkeypatch.setitem(distillation_part.KINDS, "bow", Kind({"network": "bow"}, vector_size=8))
-    monkeypatch.setitem(distillation_part.KINDS, "transformer", Kind({}, keep=1, inner=16, epochs=(1, 1)))
+    monkeypatch.setitem(distillation_part.KINDS, "transformer", Kind({}, layers="1", inner=16, epochs=(1, 1)))
     assert distillation.main(args) in (0, 1)
     first = capsys.readouterr().out
     assert "transformer" in first
