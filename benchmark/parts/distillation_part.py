@@ -48,7 +48,7 @@ KINDS = {
     "bow": Kind({"network": "bow", "hidden_dropout_prob": 0.5}),
     "cnn": Kind({"network": "cnn", "windows": [1, 2, 3], "filters": 100, "hidden_dropout_prob": 0.5}, epochs=(8, 10)),
     "bilstm": Kind({"network": "bilstm", "lstm_size": 64, "hidden_dropout_prob": 0.5}, epochs=(6, 10)),
-    "transformer": Kind({}, layers="0,1,5", inner=768, learning_rate=2e-4, epochs=(2, 5)),
+    "transformer": Kind({}, layers="0,1,5", inner=768, learning_rate=2e-4, epochs=(4, 8)),
 }
 
 
