@@ -6,7 +6,8 @@
 
 The teacher, a checkpoint or a model directory, reads each entry of the vocabulary as a text of its own. The vector of a
 word is the mean of the states of its pieces in the top layer: the teacher was fine-tuned, so a good word and a bad one
-are far apart there. With ``--size`` the vectors are turned onto their principal axes and the first so many are kept.
+are far apart there. With ``--size`` the vectors are turned onto their principal axes and the first so many are kept;
+columns that the teacher has not are 0 at first.
 The configuration of the student gets ``"embedding_size"``, the size of the vectors.
 """
 
@@ -118,7 +119,7 @@ def scaled(vectors: np.ndarray, special: Sequence[int], size: int | None) -> np.
     Args:
         vectors: float32 [words, hidden].
         special: numbers of entries that are no words.
-        size: how many principal axes are kept; None: the vectors stay as they lie.
+        size: how many principal axes are kept, columns of 0 beyond them; None: the vectors stay as they lie.
     """
     words = np.ones(len(vectors), bool)
     words[list(special)] = False
@@ -129,7 +130,8 @@ def scaled(vectors: np.ndarray, special: Sequence[int], size: int | None) -> np.
         centred = centred @ axes[:, ::-1][:, :size]
     made = centred * (SPREAD / max(float(centred[words].std()), 1e-12))
     made[~words] = 0.0
-    return made.astype(np.float32)
+    more = max((size or 0) - made.shape[1], 0)
+    return np.pad(made, ((0, 0), (0, more))).astype(np.float32)
 
 
 def write_vectors(source: Path, vocab_path: str, folder: Path, args: VectorArgs) -> tuple[int, int]:
@@ -139,10 +141,9 @@ def write_vectors(source: Path, vocab_path: str, folder: Path, args: VectorArgs)
         UserError: the teacher or the vocabulary cannot be used; the folder exists.
     """
     vocab = load_vocab(vocab_path, strict=True)
+    if args.size is not None and args.size < 1:
+        raise UserError(f"--size must be at least 1, not {args.size}")
     reader = Reader(source)
-    size = reader.config.hidden_size
-    if args.size is not None and not 1 <= args.size <= size:
-        raise UserError(f"--size must be from 1 to {size}, the teacher's hidden size, not {args.size}")
     words = [""] * (max(vocab.values()) + 1)
     for word, number in vocab.items():
         words[number] = "" if word in SPECIAL else word

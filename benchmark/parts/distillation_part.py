@@ -48,7 +48,7 @@ KINDS = {
     "bow": Kind({"network": "bow", "hidden_dropout_prob": 0.5}),
     "cnn": Kind({"network": "cnn", "windows": [1, 2, 3], "filters": 100, "hidden_dropout_prob": 0.5}, epochs=(8, 10)),
     "bilstm": Kind({"network": "bilstm", "lstm_size": 64, "hidden_dropout_prob": 0.5}, epochs=(6, 10)),
-    "transformer": Kind({}, layers="0,1,5", inner=768, learning_rate=2e-4, epochs=(4, 8)),
+    "transformer": Kind({}, layers="0,1,5", inner=640, learning_rate=2e-4, epochs=(4, 8)),
 }
 
 
@@ -237,19 +237,14 @@ class Part:
                 run("distill.shrink", source, folder, *flags(layers=kind.layers), *inner)
             else:
                 words = self.folder if kind.whole_words else self.model
-                run("distill.vectors", source, words / "vocab.txt", folder, *flags(size=self._vector_size(kind)))
+                run("distill.vectors", source, words / "vocab.txt", folder, *flags(size=kind.vector_size))
         return folder
 
     def _shape(self, name, kind, distilled):
         if kind.layers:
             return self._start(kind, distilled) / "ernie_config.json"
-        write(self.folder / f"{name}.json", [json.dumps({**kind.shape, "embedding_size": self._vector_size(kind)})])
+        write(self.folder / f"{name}.json", [json.dumps({**kind.shape, "embedding_size": kind.vector_size})])
         return self.folder / f"{name}.json"
-
-    def _vector_size(self, kind):
-        """That of the kind, or all that the teacher has."""
-        config = json.loads((self.model / "ernie_config.json").read_text(encoding="utf8"))
-        return min(kind.vector_size, config["hidden_size"])
 
     def speed(self, folder, rows):
         """Rows a second of batch prediction from a file to a file, on one core, see ``text_to_label.py``."""

@@ -83,14 +83,16 @@ def test_a_student_begins_with_them(teacher, vocab, data, tmp_path):
     np.testing.assert_allclose(read_params(last)["word_embedding"], table, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [(["--size", "99"], "--size must be from 1 to 32"), (["--size", "0"], "--size must be from 1 to 32")],
-    ids=["wide", "none"],
-)
-def test_wrong_flags_are_told(words, told, teacher, vocab, tmp_path):
-    with pytest.raises(UserError, match=told):
-        made(teacher, vocab, tmp_path / "start", *words)
+def test_columns_that_the_teacher_has_not_are_zero(teacher, vocab, tmp_path):
+    table = made(teacher, vocab, tmp_path / "start", "--size", "40")
+    assert table.shape == (len(WORDS), 40)
+    assert not table[:, CONFIG["hidden_size"] :].any()
+    assert table[:, : CONFIG["hidden_size"]].any()
+
+
+def test_no_columns_are_told(teacher, vocab, tmp_path):
+    with pytest.raises(UserError, match="--size must be at least 1, not 0"):
+        made(teacher, vocab, tmp_path / "start", "--size", "0")
     assert not (tmp_path / "start").exists()
 
 
