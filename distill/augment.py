@@ -1,7 +1,7 @@
 """More text for a teacher to label, made of a training set (after arXiv 1903.12136, section 3.2).
 
     python -m distill.augment train.tsv unlabelled.tsv --copies 10 --segmenter english
-    python -m distill.augment train.tsv unlabelled.tsv --copies 10 --segmenter jieba --segmented true
+    python -m distill.augment train.tsv unlabelled.tsv --copies 10 --segmenter jieba --num_workers 2
     python -m distill.augment ner/train.tsv ner/more.tsv --tags true
 
 Each copy of a row is changed in three ways, in this order:
@@ -14,11 +14,13 @@ Both texts of a pair are changed, each by itself. Tagged text (``--tags true``: 
 tags) keeps its tags: a token becomes another one of the same tag, and no piece is taken. A file that is a dev or test
 set by its name is refused; rows whose text is in one that lies beside, or in --held_out, are left out and counted.
 The output has no labels (but tags): ``text_a`` and ``text_b``; with ``--segmented true`` words are separated by
-blanks there, and ``teacher_a`` and ``teacher_b`` have the text as it was written. The same seed gives the same file.
+blanks there, and ``teacher_a`` and ``teacher_b`` have the text as it was written. The same seed gives the same file,
+however many processes find the words.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -29,6 +31,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
@@ -38,7 +41,8 @@ import numpy as np
 from distill.rows import open_table, rows_of
 from finetune.prediction.formats import on_one_line
 from finetune.tables import LabelledTableFlags
-from pretrain.corpus.segment import build_segmenter
+from pretrain.corpus.engines import Processes
+from pretrain.corpus.segment import Segmenter, build_segmenter
 from propeller import log as log_setup
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text
@@ -71,6 +75,7 @@ class AugmentArgs(LabelledTableFlags):
     original: bool = flag(False, "write each row as it is, too, before its copies")
     held_out: str | None = flag(None, "dev and test sets, separated by commas: none of their rows is used")
     seed: int = flag(1, "of the choices")
+    num_workers: int = flag(0, "processes that find the words; 0: this one")
 
 
 class Pool:
@@ -173,6 +178,24 @@ def _key(texts):
     return hash(tuple("".join(text.split()) for text in texts))
 
 
+@lru_cache(maxsize=1)
+def _segmenter(name: str) -> Segmenter:
+    """That of this process: a worker makes it once."""
+    return build_segmenter(name)
+
+
+def tagged_rows(name: str, rows: Sequence[Sequence[str]]) -> list[list[tuple[list[str], list[str]]]]:
+    """Of each row, for each of its texts, its words and their kinds.
+
+    Args:
+        name: of the segmenter.
+        rows: the texts of each.
+    """
+    found = iter(_segmenter(name).tagged([text for texts in rows for text in texts]))
+    tagged = [[next(found) for _ in texts] for texts in rows]
+    return [[([word for word, _ in each], [kind for _, kind in each]) for each in pairs] for pairs in tagged]
+
+
 class Augmenter:
     """One run: reads rows, has them segmented, and writes their copies.
 
@@ -196,7 +219,8 @@ class Augmenter:
         self.places = [self.table.columns.index(name) for name in self.columns]
         if args.tags and len(self.columns) > 1:
             raise UserError(f"{path}: has text_b: tagged text has one column of tokens: give --tags false")
-        self.segmenter = None if args.tags else build_segmenter(args.segmenter)
+        if not args.tags:
+            _segmenter(args.segmenter)  # what is wrong with it is told before anything is read
         others = [*held_out_beside(source.resolve()), *map(Path, split(args.held_out))]
         self.held_out = held_out_rows(others, self.columns, args.form(), args.tags)
         for other in others:
@@ -253,6 +277,13 @@ class Augmenter:
         if self.args.tags:
             yield from self._tokens()
             return
+        find = partial(tagged_rows, self.args.segmenter)
+        with Processes(self.args.num_workers) as run, contextlib.closing(run(find, self._batches())) as found:
+            for rows in found:
+                yield from rows
+
+    def _batches(self) -> Iterator[list[list[str]]]:
+        """The texts of the rows that may be used, some rows at a time: how many does not depend on the processes."""
         waiting: list[list[str]] = []
         for _, fields in rows_of(self.table):
             texts = [on_one_line(fields[place]) for place in self.places]
@@ -262,16 +293,10 @@ class Augmenter:
                 continue
             waiting.append(texts)
             if len(waiting) == BATCH:
-                yield from self._segmented(waiting)
+                yield waiting
                 waiting = []
-        yield from self._segmented(waiting)
-
-    def _segmented(self, rows):
-        assert self.segmenter is not None
-        found = iter(self.segmenter.tagged([text for texts in rows for text in texts]))
-        for texts in rows:
-            pairs = [next(found) for _ in texts]
-            yield [([word for word, _ in each], [kind for _, kind in each]) for each in pairs]
+        if waiting:
+            yield waiting
 
     def _tokens(self):
         separator, tag = find_separator(self.table), self.table.columns.index("label")
@@ -325,8 +350,9 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             f"--p_unk and --p_pos are {args.p_unk + args.p_pos:g} together: a word changes once, give 1 at most"
         )
-    if args.seed < 0:
-        raise UserError(f"--seed must be 0 or more, not {args.seed}")
+    for name in ("seed", "num_workers"):
+        if getattr(args, name) < 0:
+            raise UserError(f"--{name} must be 0 or more, not {getattr(args, name)}")
     if args.tags and args.segmented:
         raise UserError("--segmented with --tags: tokens are as they are: leave one of them out")
     if Path(output).resolve() == Path(path).resolve():

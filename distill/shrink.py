@@ -1,10 +1,12 @@
 """A Transformer student: some layers of a teacher, as a model directory to fine-tune or distil from.
 
     python -m distill.shrink output/teacher/best student/model --layers 2,5
+    python -m distill.shrink output/teacher/best student/model --keep 3 --intermediate_size 768
     python -m finetune student --model student/model ...
 
 Embeddings, the pooler and the layers that are named are taken as they are (Sanh et al. 2019, section 3, takes one of
-two). The teacher is a checkpoint or a model directory.
+two). With ``--intermediate_size`` their feed-forward parts become narrower: the neurons stay whose weights, going in
+and coming out, are the largest (the product of both norms). The teacher is a checkpoint or a model directory.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ernie.checkpoint import load_params, write_params
 from ernie.config import ErnieConfig
@@ -41,6 +45,7 @@ class ShrinkArgs:
 
     layers: str | None = flag(None, "their numbers from 0, separated by commas, in the student's order", metavar="N,N")
     keep: int | None = flag(None, "or how many: evenly spaced, the last one among them")
+    intermediate_size: int | None = flag(None, "neurons of each feed-forward part [as many as the teacher's]")
     overwrite: bool = flag(False, "replace a student that is there", bare=True)
 
 
@@ -89,11 +94,17 @@ def shrink(source: Path, folder: Path, args: ShrinkArgs) -> list[int]:
     params, values, stored = encoder_of(source)
     config = ErnieConfig(values, source=str(source))
     layers = chosen_layers(args, config.num_hidden_layers, str(source))
-    student = ErnieConfig({**values, "num_hidden_layers": len(layers)}, source=str(folder))
+    inner = args.intermediate_size
+    if inner is not None and not 1 <= inner <= config.intermediate_size:
+        raise UserError(
+            f"--intermediate_size must be from 1 to {config.intermediate_size}, that of {source}, not {inner}"
+        )
+    changes = {"num_hidden_layers": len(layers), **({} if inner is None else {"intermediate_size": inner})}
+    student = ErnieConfig({**values, **changes}, source=str(folder))
     arrays, _ = load_params(params, encoder_shapes(config), heads_optional=False)
     text = {name: stored[name] for name in TEXT if stored.get(name) is not None}
     with atomic_directory(folder, args.overwrite) as made:
-        write_params(made / "params", layers_of(arrays, layers))
+        write_params(made / "params", narrow(layers_of(arrays, layers), len(layers), inner))
         student.save(made / CONFIG)
         write_facts(made, text)
         for pattern in BESIDE:
@@ -110,6 +121,19 @@ def layers_of(arrays: dict, layers: Sequence[int]) -> dict:
         own = {name: array for name, array in arrays.items() if name.startswith(prefix)}
         taken.update({f"encoder_layer_{number}_{name[len(prefix) :]}": array for name, array in own.items()})
     return taken
+
+
+def narrow(arrays: dict, layers: int, inner: int | None) -> dict:
+    """name -> array of an encoder whose feed-forward parts have ``inner`` neurons; None: as many as they have."""
+    if inner is None:
+        return arrays
+    made = dict(arrays)
+    for number in range(layers):
+        into, bias, out = (f"encoder_layer_{number}_ffn_fc_{name}" for name in ("0.w_0", "0.b_0", "1.w_0"))
+        weight = np.linalg.norm(arrays[into], axis=0) * np.linalg.norm(arrays[out], axis=1)  # [neurons]
+        kept = np.sort(np.argsort(-weight, kind="stable")[:inner])
+        made.update({into: arrays[into][:, kept], bias: arrays[bias][kept], out: arrays[out][kept]})
+    return made
 
 
 def main(argv: Sequence[str]) -> int:

@@ -63,7 +63,7 @@ def measure_online(part, run, words, rows):
     """Train a student that asks the teacher for each of its rows once.
 
     Args:
-        part: of the benchmark: ``folder``, ``teacher``.
+        part: of the benchmark: ``folder``, ``unlabelled``.
         run: what runs a command of ours and gives what it said.
         words: the command line of the student, without the teacher.
         rows: how many unlabelled rows an epoch needs.
@@ -75,7 +75,7 @@ def measure_online(part, run, words, rows):
     folder = part.folder / "online"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    lines = (part.folder / "unlabelled.tsv").read_text(encoding="utf8").splitlines()
+    lines = part.unlabelled.read_text(encoding="utf8").splitlines()
     (folder / "rows.tsv").write_text("\n".join(lines[: rows + 1]) + "\n", encoding="utf8")
     bundle = next((part.folder / "bundle").iterdir())
     with serving(bundle, folder / "server.log") as url:

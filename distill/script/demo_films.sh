@@ -1,5 +1,5 @@
 #!/bin/sh
-# Film reviews: the quickstart's encoder is fine-tuned on 2,000 of them, labels the others and copies of the first, and
+# Film reviews: the quickstart's encoder is fine-tuned on 2,000 of them, labels the others and copies of all, and
 # students learn from that. Ends with a table: teacher, students alone, students distilled; accuracy over seeds, rows a
 # second on one core, MB. Hours on two idle cores; run again, it goes on where it was.
 #

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.students.config import StudentConfig, student_config
+from distill.students.first_token import pooled_first
 from distill.students.networks import PREFIXES, make_network
 from ernie.config import ErnieConfig
 from finetune.spec import ModelSpec
@@ -38,7 +39,9 @@ class StudentNetworks(FinetuneTask):
 
     def pooled(self, features: dict[str, Any]) -> Any:
         """The vector of each example, float32 [batch, hidden]."""
-        return self.encoder.pooled(features) if isinstance(self.config, StudentConfig) else super().pooled(features)
+        if isinstance(self.config, StudentConfig):
+            return self.encoder.pooled(features)
+        return super().pooled(features) if self.training_mode else pooled_first(self.encoder, features)
 
     @classmethod
     def memory_line(cls, config: Any, spec: ModelSpec, **setting: Any) -> str | None:

@@ -9,6 +9,8 @@ from argparse import Namespace
 import pytest
 
 from benchmark import distillation
+from benchmark.parts import distillation_part
+from benchmark.parts.distillation_part import Kind
 from benchmark.parts.online_teacher import report_online, waits
 from tests.helpers.common import ROOT
 from tests.helpers.shell import clean_environment, executable, shell
@@ -19,14 +21,15 @@ DEMOS = ("demo_films.sh", "demo_reviews.sh")
 
 
 def cells(*scores):
-    return {seed: {"accuracy": score / 100, "mb": 1.5, "bundle": "b"} for seed, score in enumerate(scores, 1)}
+    return {seed: {"accuracy": score / 100, "seconds": 1.0} for seed, score in enumerate(scores, 1)}
 
 
 def table(capsys, alone, taught, speed, students=("bow",)):
     found = {(name, False): cells(*alone) for name in students} | {(name, True): cells(*taught) for name in students}
     speeds = {"teacher": 100.0, **dict.fromkeys(students, speed)}
     args = Namespace(labelled=9, students=list(students))
-    good = distillation.report("films", {"accuracy": 0.9, "mb": 90.0}, found, speeds, args)
+    sizes = dict.fromkeys(students, 1.5)
+    good = distillation.report("films", {"accuracy": 0.9, "mb": 90.0}, found, speeds, sizes, args)
     return good, capsys.readouterr().out
 
 
@@ -98,8 +101,8 @@ def test_what_a_student_waits_is_judged(waited, later, good, told, capsys):
 def test_the_order_of_the_rows_is_always_the_same(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("text_a\n" + "".join(f"{number}\n" for number in range(50)))
-    one = distillation.shuffled(path)
-    assert one == distillation.shuffled(path)
+    one = distillation_part.shuffled(path)
+    assert one == distillation_part.shuffled(path)
     assert one[0] == "text_a"
     assert one[1:] != sorted(one[1:], key=int)
     assert sorted(one[1:], key=int) == [str(number) for number in range(50)]
@@ -175,15 +178,16 @@ def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
     }
     places = {"model": str(model), "data": str(tmp_path / "data"), "work": str(tmp_path / "work"), "results": tmp_path}
     numbers = {"labelled": 20, "copies": 2, "ratio": 1, "temperature": 2.0, "teacher_epochs": 1, "teacher_rate": 1e-3,
-               "unlabelled": 30, "speed_rows": 40, "show": False}  # fmt: skip
+               "unlabelled": 30, "speed_rows": 40, "show": False, "label_precision": "fp32"}  # fmt: skip
     args = Namespace(**given, **places, **numbers)
-    monkeypatch.setitem(distillation.KINDS, "transformer", distillation.Kind({}, keep=1, epochs=1))
+    monkeypatch.setitem(distillation_part.KINDS, "bow", Kind({"network": "bow"}, vector_size=8))
+    monkeypatch.setitem(distillation_part.KINDS, "transformer", Kind({}, layers="1", inner=16, epochs=(1, 1)))
     assert distillation.main(args) in (0, 1)
     first = capsys.readouterr().out
     assert "transformer" in first
     assert "not better" in first or "reached" in first
     assert "chnsenticorp, a teacher that is asked while the student learns" in first
     assert "for 30 rows" in first
-    monkeypatch.setattr(distillation, "run", None)
+    monkeypatch.setattr(distillation_part, "run", None)
     distillation.main(args)
     assert capsys.readouterr().out == first

@@ -82,6 +82,22 @@ def test_the_same_seed_gives_the_same_file(tmp_path):
     assert run(tmp_path, seed=5, output="other.tsv")[2] != one
 
 
+@pytest.mark.parametrize("segmenter", ["english", "jieba"])
+def test_processes_make_the_file_of_one(segmenter, tmp_path, monkeypatch):
+    """Words come from one process, two or three, in several portions: the file is the same."""
+    if segmenter == "jieba":
+        pytest.importorskip("jieba")
+    monkeypatch.setattr(augment, "BATCH", 4)
+    texts = ["酒店的位置很好", "房间非常干净", "The warm film was really good.", "A dull story."]
+    rows = [(number % 2, f"{texts[number % 4]} {number}") for number in range(30)]
+    counts, _, one = run(tmp_path, rows, copies=3, segmenter=segmenter)
+    for workers in (2, 3):
+        again = run(tmp_path, rows, copies=3, segmenter=segmenter, num_workers=workers, output=f"{workers}.tsv")
+        assert again[2] == one
+        assert again[0] == counts
+    assert len(one) == 90
+
+
 def test_pairs_are_changed_each_by_itself(tmp_path):
     rows = [("a good film", "a fine story"), ("the dull cast", "an awful story")]
     _, header, found = run(tmp_path, rows, ("text_a", "text_b"), copies=50, p_unk=0.3)
@@ -178,12 +194,13 @@ def test_lac_and_char(tmp_path):
         (["--p_unk", "1.5"], "--p_unk must be from 0 to 1"),
         (["--p_unk", "0.6", "--p_pos", "0.6"], "are 1.2 together"),
         (["--seed", "-1"], "--seed must be 0 or more"),
+        (["--num_workers", "-1"], "--num_workers must be 0 or more"),
         (["--tags", "true", "--segmented", "true"], "--segmented with --tags"),
         (["--segmenter", "nobody"], "--segmenter nobody: unknown"),
         (["--tags", "true"], "3 tags"),
         (["--held_out", "nowhere.tsv"], "nowhere.tsv: no such file"),
     ],
-    ids=["copies", "probability", "together", "seed", "tags", "segmenter", "untagged", "no file"],
+    ids=["copies", "probability", "together", "seed", "workers", "tags", "segmenter", "untagged", "no file"],
 )
 def test_wrong_flags_are_told(flags, told, tmp_path):
     path = write_tsv(tmp_path / "train.tsv", [("a b", "O O O")], ("text_a", "label"))

@@ -37,6 +37,20 @@ def test_the_layers_are_the_teachers(words, layers, teacher, tmp_path):
     assert (tmp_path / "s" / "vocab.txt").read_bytes() == (teacher / "vocab.txt").read_bytes()
 
 
+def test_the_strongest_neurons_stay(teacher, tmp_path):
+    """Of each layer those with the largest product of norms, in their order; a student trains with them."""
+    assert shrink.main([str(teacher), str(tmp_path / "s"), "--layers", "2", "--intermediate_size", "5"]) == 0
+    theirs, ours = read_params(teacher / "params"), read_params(tmp_path / "s" / "params")
+    into, out = theirs["encoder_layer_2_ffn_fc_0.w_0"], theirs["encoder_layer_2_ffn_fc_1.w_0"]
+    strength = [np.sqrt((into[:, n] ** 2).sum() * (out[n] ** 2).sum()) for n in range(into.shape[1])]
+    kept = sorted(sorted(range(len(strength)), key=lambda n: strength[n])[-5:])
+    np.testing.assert_array_equal(ours["encoder_layer_0_ffn_fc_0.w_0"], into[:, kept])
+    np.testing.assert_array_equal(ours["encoder_layer_0_ffn_fc_0.b_0"], theirs["encoder_layer_2_ffn_fc_0.b_0"][kept])
+    np.testing.assert_array_equal(ours["encoder_layer_0_ffn_fc_1.w_0"], out[kept])
+    config = json.loads((tmp_path / "s" / "ernie_config.json").read_text())
+    assert (config["intermediate_size"], config["num_hidden_layers"]) == (5, 1)
+
+
 def test_a_checkpoint_is_a_teacher_too(teacher, data, tmp_path):
     """Its head stays behind, and how its text is read comes along."""
     last = train_student(teacher / "ernie_config.json", teacher, data, tmp_path / "run", epoch=1, do_test="false",
@@ -66,8 +80,9 @@ def test_a_checkpoint_is_a_teacher_too(teacher, data, tmp_path):
         (["--layers", "a"], "whole numbers"),
         (["--keep", "5"], "--keep must be from 1 to 4"),
         (["--keep", "0"], "--keep must be from 1 to 4"),
+        (["--keep", "1", "--intermediate_size", "999"], "--intermediate_size must be from 1 to 128"),
     ],
-    ids=["none", "both", "beyond", "word", "many", "nothing"],
+    ids=["none", "both", "beyond", "word", "many", "nothing", "wide"],
 )
 def test_wrong_flags_are_told(words, told, teacher, tmp_path):
     with pytest.raises(UserError) as caught:

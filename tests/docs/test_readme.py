@@ -88,7 +88,7 @@ def test_the_two_commands_and_the_warning_are_on_the_first_screen():
 # Students of every kind, and what prepares for them.
 DISTILL = [
     ["-m", "finetune", "student"],
-    *(["-m", f"distill.{name}"] for name in ("augment", "label", "shrink", "vocab")),
+    *(["-m", f"distill.{name}"] for name in ("augment", "label", "shrink", "vectors", "vocab")),
 ]
 
 
