@@ -11,7 +11,7 @@ checkpoints use, so Programs built apart share their variables through the scope
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +41,27 @@ def frozen() -> Iterator[None]:
         _FROZEN.reset(token)
 
 
+_NAMES: ContextVar[Callable[[str], str]] = ContextVar("names", default=str)
+
+
+@contextlib.contextmanager
+def renamed(rename: Callable[[str], str]) -> Iterator[None]:
+    """Layers that are made here get weights of the names that ``rename`` gives, where several heads share a scope."""
+    token = _NAMES.set(rename)
+    try:
+        yield
+    finally:
+        _NAMES.reset(token)
+
+
+def parameter_name(name: str) -> str:
+    """What a weight of that name is called here, see ``renamed`` and ``frozen``."""
+    name = _NAMES.get()(name)
+    return f"{name}{FROZEN}" if _FROZEN.get() else name
+
+
 def _parameter(layer, name, shape, initializer):
-    name = f"{name}{FROZEN}" if _FROZEN.get() else name
+    name = parameter_name(name)
     attr = paddle.ParamAttr(name=name, initializer=initializer, trainable=not _FROZEN.get())
     return layer.create_parameter(shape, attr=attr)
 
@@ -320,7 +339,10 @@ class MaskedLMHead(nn.Layer):
 
     def forward(self, states: paddle.Tensor, mask_pos: paddle.Tensor) -> paddle.Tensor:
         """states: [batch, seq, hidden]; mask_pos: int64 [masked], indices into batch * seq -> [masked, vocab]."""
-        picked = paddle.gather(states.reshape([-1, states.shape[-1]]), mask_pos)
+        return self.scores(paddle.gather(states.reshape([-1, states.shape[-1]]), mask_pos))
+
+    def scores(self, picked: paddle.Tensor) -> paddle.Tensor:
+        """picked: the states of masked places, [masked, hidden] -> [masked, vocab]."""
         picked = self.norm(self.transform(picked))
         if self._fused():
             from ernie import operators  # imported by what trains with it alone
