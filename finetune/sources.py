@@ -15,7 +15,7 @@ from finetune import TASKS, task_class
 from finetune.prediction.args import ModelArgs
 from finetune.prediction.export import Checkpoint
 from finetune.prediction.source import open_checkpoint
-from finetune.spec import CONFIG, RECORD, VOCAB, read_record
+from finetune.spec import CONFIG, RECORD, VOCAB, check_is_of_one, read_record
 from propeller.bundle import MANIFEST, holds_bundle
 from propeller.errors import UserError
 from propeller.files import temporary_directory
@@ -83,6 +83,7 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None) -> Weig
 
 def _checkpoint(params: Path, task: str | None, vocab_path: str | None, folder: Path) -> Checkpoint:
     stored = read_record(params)
+    check_is_of_one(folder, stored)
     name = task or stored.get("task") or HEADLESS
     if name not in TASKS:
         raise UserError(f"{folder}: task {name!r} is unknown here: give one of {', '.join(TASKS)}")

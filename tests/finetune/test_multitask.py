@@ -17,6 +17,7 @@ from finetune.multitask.args import parse, read_list
 from finetune.multitask.main import main
 from finetune.multitask.mixture import Endless, shares, step_order
 from finetune.prediction import main as prediction
+from finetune.spec import stored_task
 from propeller.errors import UserError
 from reader.pretraining.mixture import Mixture
 from reader.task_reader import TaskReader
@@ -169,6 +170,11 @@ def test_every_task_is_learnt_and_has_a_checkpoint(run, folder, tmp_path):
 def test_the_same_command_says_that_it_is_finished(run, folder, caplog):
     with caplog.at_level("INFO"):
         main("python -m finetune multitask", given(folder, run))
+    for ask in (finetune.load, stored_task):
+        with pytest.raises(
+            UserError, match=r"holds several tasks \(one, two, tags\): give the checkpoint of one, as .*one/best"
+        ):
+            ask(run / "best")
     with pytest.raises(UserError, match="holds another run"):
         main("python -m finetune multitask", given(folder, run, learning_rate=1e-3))
 

@@ -5,6 +5,8 @@ python -m pytest tests/finetune/test_prompt.py -m slow    # the runs
 """
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import paddle
@@ -26,6 +28,7 @@ from propeller.service.errors import BadRequest
 from propeller.service.limits import Limits
 from propeller.train.model import RunMode
 from reader.prompts import Prompt, PromptReader, check_template
+from tests.helpers.common import ROOT
 from tests.helpers.predicting import table, words
 from tests.helpers.served import make_bundle
 from tests.helpers.tiny import CONFIG, VOCABULARY, flags, make_data, make_model, write_tsv
@@ -270,6 +273,26 @@ def test_rows_without_padding_train_alike(task, tmp_path):
                        fused_encoder=fused, head_dropout=0, ernie_config_path=path, label_words=LONGER)  # fmt: skip
         losses.append([record["loss"] for record in records(folder) if record["event"] == "train"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_run_of_one(task, tmp_path):
+    """With two rows for each text; a process may have none of the last ones."""
+    config = json.loads((task / "model" / "ernie_config.json").read_text())
+    path, found = tmp_path / "config.json", []
+    path.write_text(json.dumps({**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}))
+    rows = (task / "data" / "train.tsv").read_text().splitlines()[:35]  # the last step has 2 rows
+    (tmp_path / "train.tsv").write_text("\n".join(rows) + "\n")
+    for name, size, launch in (("one", 8, ()), ("two", 4, ("finetune_launch.py", "--nproc_per_node", "2"))):
+        given = {**FAST, "epoch": 2, "batch_size": size, "head_dropout": 0, "ernie_config_path": path,
+                 "do_test": "false", "label_words": LONGER, "train_set": tmp_path / "train.tsv"}  # fmt: skip
+        words_of = flags(task / "model", task / "data", tmp_path / name, **given)
+        command = [sys.executable, *launch, "finetune/__main__.py", "prompt", *words_of]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append([record for record in records(tmp_path / name) if record["event"] == "dev"][-1])
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], abs=1e-4)
+    assert found[0]["step"] == found[1]["step"] == 10
 
 
 def test_a_model_without_the_head_is_refused(task, tmp_path):
