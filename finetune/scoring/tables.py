@@ -40,6 +40,8 @@ def table_lines(path: Path, content: bytes) -> list[tuple[int, str]] | None:
         rows = _csv(path, content)
     elif kind == "json":
         rows = _json(path, content)
+    elif kind == "jsonl":
+        rows = _tagged_lines(content)
     elif kind == "parquet":
         rows = _parquet(path)
     else:
@@ -88,6 +90,17 @@ def _json(path, content):
     if "id" in values[0] and "label" not in values[0]:  # answers of reading comprehension
         return None
     return list(enumerate(values, 1))
+
+
+def _tagged_lines(content):
+    """The rows of JSON lines whose text_a is a list of tokens; None for others, which are lines already."""
+    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    try:
+        rows = [(number, json.loads(line)) for number, line in lines]
+    except (ValueError, RecursionError):
+        return None  # who reads the lines says where
+    tagged = all(isinstance(row, dict) and isinstance(row.get("text_a"), list) and "label" in row for _, row in rows)
+    return rows if tagged else None
 
 
 def _parquet(path):
