@@ -8,7 +8,6 @@ make_questions(folder, data, 400, 300)      # four sentences, one of which prais
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from ernie.checkpoint import read_params, write_params
 from ernie.config import ErnieConfig
 from propeller.errors import UserError
+from tokenization import build_tokenizer
 
 SETS = {"first": 0, "second": 1}
 QUESTION = "which review praises the film ?"
@@ -34,11 +34,11 @@ def read_sentences(path):
 
 
 def _drawn(path, count, seed=0):
+    """``count`` rows in an order drawn once, None: all."""
     rows = read_sentences(path)
-    order = np.random.RandomState(seed).permutation(len(rows))
-    if len(rows) < count:
+    if count is not None and len(rows) < count:
         raise UserError(f"{path}: {len(rows)} rows, {count} are needed: give fewer --rows")
-    return [rows[number] for number in order[:count]]
+    return [rows[number] for number in np.random.RandomState(seed).permutation(len(rows))[:count]]
 
 
 def make_sets(folder, data, train, dev):
@@ -68,32 +68,56 @@ def make_questions(folder, data, train, dev):
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
-def make_classes(folder, data, task, train, dev):
-    """train.tsv and dev.tsv of SST-2 or CoLA, as many rows drawn once."""
+def make_classes(folder, data, share, train, dev):
+    """train.tsv and dev.tsv of so many sentences of SST-2, drawn once; ``share`` of them praise, None: as they come."""
     for name, count in (("train", train), ("dev", dev)):
-        if task == "SST-2":
-            rows = _drawn(Path(data) / f"glue/SST-2/{name}.tsv", count)
+        rows = _drawn(Path(data) / f"glue/SST-2/{name}.tsv", None)
+        if share is None:
+            rows = rows[:count]
         else:
-            path = Path(data) / f"glue/CoLA/{name}.tsv"
-            if not path.is_file():
-                raise UserError(f"{path}: not there: give --data the folder that holds glue/")
-            fields = [line.split("\t") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
-            order = np.random.RandomState(0).permutation(len(fields))[:count]
-            rows = [(fields[number][3], int(fields[number][1])) for number in order]
+            few = round(share * count)
+            praise, blame = ([row for row in rows if row[1] == wanted] for wanted in (1, 0))
+            rows = praise[:few] + blame[: count - few]
+        if len(rows) < count:
+            raise UserError(f"{data}: {len(rows)} rows of {name}.tsv, {count} are needed: give fewer --rows")
         lines = ["label\ttext_a", *(f"{label}\t{text}" for text, label in rows)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def small_model(folder, model, layers):
-    """The lowest layers of a model as a model of its own; returns the folder."""
-    config = {**ErnieConfig(Path(model) / "ernie_config.json").to_dict(), "num_hidden_layers": layers}
+def small_model(folder, model, layers, texts):
+    """The lowest layers of a model, with the word pieces of these texts alone, as a model of its own; its folder.
+
+    Pieces that no text has would get no gradient; without them a step takes a third of the time. Texts are cut into
+    pieces as before, since the longest one that is there is taken first.
+    """
+    tokenizer = build_tokenizer("FullTokenizer", str(Path(model) / "vocab.txt"), True, False)
+    special = {tokenizer.vocab[name] for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")}
+    kept = sorted(special.union(*tokenizer.encode_batch(list(texts))))
     arrays = {
         name: array
         for name, array in read_params(Path(model) / "params").items()
         if not name.startswith("encoder_layer_") or int(name.split("_")[2]) < layers
     }
     folder.mkdir(parents=True)
+    arrays["word_embedding"] = arrays["word_embedding"][kept]
+    config = ErnieConfig(Path(model) / "ernie_config.json").to_dict()
+    config.update(num_hidden_layers=layers, vocab_size=len(kept))
     (folder / "ernie_config.json").write_text(json.dumps(config), encoding="utf-8")
-    shutil.copy(Path(model) / "vocab.txt", folder / "vocab.txt")
+    words = {number: word for word, number in tokenizer.vocab.items()}
+    (folder / "vocab.txt").write_text("".join(f"{words[number]}\n" for number in kept), encoding="utf-8")
     write_params(folder / "params", arrays)
     return folder
+
+
+def texts_of(folders):
+    """All texts of the files of these folders."""
+    found = [QUESTION]
+    for folder in folders:
+        for path in sorted(folder.glob("*.tsv")):
+            found += [
+                text for line in path.read_text(encoding="utf-8").split("\n")[1:] for text in line.split("\t")[1:]
+            ]
+        for path in sorted(folder.glob("*.jsonl")):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            found += [text for line in lines for text in json.loads(line)["choices"]]
+    return found
