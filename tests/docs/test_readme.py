@@ -116,6 +116,7 @@ def test_every_flag_exists():
     modules = [
         *MODULES,
         ["-m", "finetune.sweep", "classify"],
+        *(["-m", "finetune", name] for name in ("multiple_choice", "prompt", "multitask")),
         *(["-m", f"pretrain.{name}"] for name in PRETRAIN),
         *DISTILL,
     ]
