@@ -86,7 +86,7 @@ def test_the_small_model_has_the_lowest_layers(tmp_path):
 def test_an_option_is_measured_and_kept(data, tmp_path, monkeypatch):
     folder = tmp_path / "SST-2"
     folder.mkdir()
-    (folder / "model").symlink_to(make_model(tmp_path / "model", num_hidden_layers=1))
+    (folder / "model").symlink_to(make_model(tmp_path / "model", num_hidden_layers=1, max_position_embeddings=64))
     task_rows.make_classes(folder, data, None, 16, 10)
     stored = tmp_path / "results"
     args = type("Args", (), {"minutes": 1, "again": False})

@@ -16,6 +16,7 @@ import finetune
 from finetune.client import ErnieClient
 from finetune.multiple_choice.task import MultipleChoice, choices_of, probabilities
 from finetune.prediction import main as prediction
+from finetune.score import ScoreArgs, score_file
 from finetune.serving.handler import open_handler
 from finetune.spec import ModelSpec
 from finetune.training.args import from_keywords
@@ -193,6 +194,8 @@ def test_it_learns_and_its_answers_agree(run, task, tmp_path):
     assert header == ["text_a", "text_b", "label", "choice", "probabilities"]
     assert np.mean([int(row[2]) == each["label"] for row, each in zip(rows, gold)]) == pytest.approx(logged["acc"])
     assert [each["choices"][int(row[2])] for row, each in zip(rows, gold)] == [row[3] for row in rows]
+    scores, _ = score_file(str(path), str(task / "test.tsv"), ScoreArgs())
+    assert scores["acc"] == pytest.approx(logged["acc"])
     out = tmp_path / "out.jsonl"
     prediction.main(
         "python -m finetune.prediction",
