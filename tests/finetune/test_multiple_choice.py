@@ -312,8 +312,10 @@ def test_the_client_asks_as_the_python_interface_does(handler):
     sent = []
 
     class Client(ErnieClient):
+        batch_size, num_coroutine = 2, 1
+
         def __init__(self):
-            self.batch_size, self.num_coroutine = 2, 1
+            pass
 
         def post(self, path, payload):
             sent.append(payload)

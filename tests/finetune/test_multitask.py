@@ -172,7 +172,7 @@ def test_the_same_command_says_that_it_is_finished(run, folder, caplog):
         main("python -m finetune multitask", given(folder, run))
     for ask in (finetune.load, stored_task):
         with pytest.raises(
-            UserError, match=r"holds several tasks \(one, two, tags\): give the checkpoint of one, as .*one/best"
+            UserError, match=r"holds several tasks \(one, tags, two\): give the checkpoint of one, as .*one/best"
         ):
             ask(run / "best")
     with pytest.raises(UserError, match="holds another run"):
