@@ -7,7 +7,8 @@
 Peers: MiniLM's lowest two layers, heads drawn by the seed, both sides over the batches of our reader in one order,
 torch's AdamW and losses, dropout of its own; 800 pairs of sentences of SST-2 whose label set names those that praise
 (micro F1), and 800 questions of four sentences, one of which praises (accuracy); two epochs, 16 a batch, rate 1e-3.
-Exit status 1 when a mean difference is neither under 1.5 points nor under two of its standard errors.
+And the first 20 losses of seed 1 without dropout, with torch's epsilon on both sides. Exit status 1 when one of them
+differs by more than 1e-3, or when a mean difference is neither under 1.5 points nor under two of its standard errors.
 
 Options: such an encoder on 400 rows of SST-2 (accuracy), and on 400 of which one in five praises (Matthews
 correlation); three epochs, 16 a batch, rate 1e-3, 400 rows of the dev set; each option is the plain recipe with one
@@ -17,6 +18,7 @@ the mean over seeds of the difference to the plain recipe of that seed.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -37,12 +39,13 @@ from benchmark import peer_trajectory  # noqa: E402
 from benchmark.parts import task_rows  # noqa: E402
 from benchmark.parts.common import Bench, arguments, say  # noqa: E402
 from benchmark.parts.comparison import Recipe, Task, add_flags, find_model, prepare_model, versions  # noqa: E402
-from benchmark.quality import RANDOM_ENCODER, verdict  # noqa: E402
+from benchmark.quality import RANDOM_ENCODER, report_losses, verdict  # noqa: E402
 from propeller import runtime  # noqa: E402
 from propeller.errors import UserError, exit_on_user_error  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 LAYERS = 2
+LOSS_STEPS = 20
 PEERS = {"label sets": ("multi_label_classification", "micro_f1"), "multiple choice": ("multiple_choice", "acc")}
 PEER_RECIPE = Recipe(rows=800, batch=16, epochs=2, learning_rate=1e-3)
 RATE, BATCH, EPOCHS = 1e-3, 16, 3
@@ -106,21 +109,17 @@ def reader_of(folder, task, seed=None):
     )
 
 
-def run_peer(folder, task, seed, rows):
-    """``score`` and ``losses`` of transformers and torch."""
+def run_peer(folder, task, seed, rows, steps=None):
+    """``score`` and ``losses`` of transformers and torch; ``steps``: only so many, without a score."""
     for name in ("torch", "transformers"):
         if versions()[name] is None:
             raise UserError(f"{name} is not installed: python -m pip install -r requirements-peers.txt")
     for name, number in (("train", seed), ("dev", None)):
-        batches = enumerate(batch for batch, _ in reader_of(folder, task, number).batches())
+        batches = enumerate(batch for batch, _ in itertools.islice(reader_of(folder, task, number).batches(), steps))
         arrays = {f"{i}/{key}": array for i, batch in batches for key, array in batch.items()}
         np.savez(folder / f"{name}.npz", **arrays)
-    job = {
-        "rates": peer_trajectory.rates(replace(PEER_RECIPE, rows=rows)),
-        "dropout_seed": seed,
-        "task": task,
-        "num_labels": 2,
-    }
+    rates = peer_trajectory.rates(replace(PEER_RECIPE, rows=rows))[:steps]
+    job = {"rates": rates, "dropout_seed": seed, "task": task, "num_labels": 2}
     job.update(weight_decay=PEER_RECIPE.weight_decay, clip_norm=PEER_RECIPE.clip_norm, threads=runtime.cores())
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [sys.executable, str(ROOT / "benchmark/parts/task_peer.py"), str(folder)]
@@ -143,19 +142,43 @@ def run_ours(folder, task, seed, score):
     return {"score": found[score]}
 
 
+def prepare(folder, shown, model, data, recipe, seed):
+    """Make model/, hf/ and the rows of a task in `folder`; the head is drawn by the seed."""
+    task = PEERS[shown][0]
+    prepare_model(folder, model, recipe, seed, Task(shown, labels=1 if task == "multiple_choice" else 2))
+    if task == "multiple_choice":
+        for end in ("w", "b"):
+            (folder / f"model/params/_cls_out_{end}").rename(folder / f"model/params/choice_out_{end}")
+    (folder / "labels.json").write_text(json.dumps(task_rows.SETS))
+    for path in data.iterdir():
+        (folder / path.name).symlink_to(path)
+
+
+def measure_losses(bench, shown, model, data, rows):
+    """(ours, theirs): the first losses without dropout, with torch's epsilon; None where the minutes were used up."""
+    task, seed = PEERS[shown][0], peer_trajectory.SEED
+    recipe = replace(PEER_RECIPE, rows=rows, dropout=0.0)
+    with tempfile.TemporaryDirectory(prefix="task-peers-") as name:
+        folder = Path(name)
+        prepare(folder, shown, model, data, recipe, seed)
+        kind = Task(shown, finetune=task, labels=1 if task == "multiple_choice" else 2)
+        found = [
+            bench.cell(
+                f"{shown}, ours, losses",
+                lambda: peer_trajectory.run_ours(folder, recipe, reader_of(folder, task, seed), kind, LOSS_STEPS),
+            ),
+            bench.cell(f"{shown}, peer, losses", lambda: run_peer(folder, task, seed, rows, LOSS_STEPS)["losses"]),
+        ]
+    say(f"{shown}: first losses {'not ' if None in found else ''}measured")
+    return found
+
+
 def measure_pair(bench, shown, model, data, rows, seed):
     """(ours, theirs) of a seed; None where the minutes were used up."""
     task, score = PEERS[shown]
     with tempfile.TemporaryDirectory(prefix="task-peers-") as name:
         folder = Path(name)
-        outputs = 1 if task == "multiple_choice" else 2
-        prepare_model(folder, model, PEER_RECIPE, seed, Task(shown, labels=outputs))
-        if task == "multiple_choice":
-            for end in ("w", "b"):
-                (folder / f"model/params/_cls_out_{end}").rename(folder / f"model/params/choice_out_{end}")
-        (folder / "labels.json").write_text(json.dumps(task_rows.SETS))
-        for path in data.iterdir():
-            (folder / path.name).symlink_to(path)
+        prepare(folder, shown, model, data, PEER_RECIPE, seed)
         found = []
         for side, run in (("ours", lambda: run_ours(folder, task, seed, score)),
                           ("peer", lambda: run_peer(folder, task, seed, rows))):  # fmt: skip
@@ -276,9 +299,10 @@ def main(args):
     with tempfile.TemporaryDirectory(prefix="task-peers-") as name:
         scratch = Path(name)
         if args.part == "peers":
-            good = report_pairs(measure_pairs(bench, args, scratch, rows["peers"]))
-        else:
-            good = report_options(measure_options(bench, args, scratch, rows["options"]))
+            losses, pairs = measure_pairs(bench, args, scratch, rows["peers"])
+            good = [report_losses(*both) for both in losses.values()] + [report_pairs(pairs)]
+            return 0 if all(good) else 1
+        good = report_options(measure_options(bench, args, scratch, rows["options"]))
     return 0 if good else 1
 
 
@@ -289,8 +313,10 @@ def measure_pairs(bench, args, scratch, rows):
     task_rows.make_sets(data, args.data, rows, args.dev_rows)
     task_rows.make_questions(data, args.data, rows, args.dev_rows)
     model = task_rows.small_model(scratch / "model", find_model(args), LAYERS, task_rows.texts_of([data]))
-    seeds = args.seeds or [1, 2, 3]
-    return {shown: {seed: measure_pair(bench, shown, model, data, rows, seed) for seed in seeds} for shown in PEERS}
+    seeds = [1, 2, 3] if args.seeds is None else args.seeds
+    losses = {shown: measure_losses(bench, shown, model, data, rows) for shown in PEERS}
+    pairs = {shown: {seed: measure_pair(bench, shown, model, data, rows, seed) for seed in seeds} for shown in PEERS}
+    return losses, pairs
 
 
 def measure_options(bench, args, scratch, rows):
@@ -307,7 +333,7 @@ def measure_options(bench, args, scratch, rows):
     for name in CLASSES:
         (folders[name] / "model").symlink_to(model)
     found = {name: {option: {} for option in (TAGS if name == TAGGED else OPTIONS)} for name in folders}
-    for seed in args.seeds or [1, 2, 3, 4, 5]:
+    for seed in [1, 2, 3, 4, 5] if args.seeds is None else args.seeds:
         for name, options in found.items():
             for option, values in options.items():
                 values[seed] = measure_option(bench, folders[name], folders[name] / "model", name, option, seed)
@@ -320,7 +346,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", default=str(SHARED / "data"), help="folder with glue/ and zh/ [../shared/data]")
     parser.add_argument("--zh_vocab", default=str(SHARED / "vocab/vocab_zh.txt"), help="[../shared/vocab/vocab_zh.txt]")
     parser.add_argument("--part", default="peers", choices=("peers", "options"), help="what is measured [peers]")
-    parser.add_argument("--seeds", type=int, nargs="*", help="[1 2 3 of the peers, 1 to 5 of the options]")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", help="none: losses alone [1 2 3 of the peers, 1 to 5 of the options]"
+    )
     parser.add_argument("--rows", type=int, help="training rows [800 of the peers, 400 of the options]")
     parser.add_argument("--dev_rows", type=int, default=400, help="rows to score on [400]")
     parsed = parser.parse_args()
