@@ -6,7 +6,7 @@
 
 Peers: MiniLM's lowest two layers, heads drawn by the seed, both sides over the batches of our reader in one order,
 torch's AdamW and losses, dropout of its own; 800 pairs of sentences of SST-2 whose label set names those that praise
-(micro F1), and 800 questions of four sentences, one of which praises (accuracy); two epochs, 16 a batch, rate 1e-3.
+(micro F1), and 800 questions of four sentences, one of which praises (accuracy); four epochs, 16 a batch, rate 1e-3.
 And the first 20 losses of seed 1 without dropout, with torch's epsilon on both sides. Exit status 1 when one of them
 differs by more than 1e-3, or when a mean difference is neither under 1.5 points nor under two of its standard errors.
 
@@ -47,7 +47,7 @@ SHARED = ROOT.parent / "shared"
 LAYERS = 2
 LOSS_STEPS = 20
 PEERS = {"label sets": ("multi_label_classification", "micro_f1"), "multiple choice": ("multiple_choice", "acc")}
-PEER_RECIPE = Recipe(rows=800, batch=16, epochs=2, learning_rate=1e-3)
+PEER_RECIPE = Recipe(rows=800, batch=16, epochs=4, learning_rate=1e-3)
 RATE, BATCH, EPOCHS = 1e-3, 16, 3
 RARE, TAGGED = "SST-2, one in five", "MSRA-NER"
 CLASSES = {"SST-2": ("simple_accuracy", "acc"), RARE: ("matthews_corrcoef", "matthews_corrcoef")}
@@ -91,7 +91,7 @@ def train(task, model, seed, scores, **flags):
 # ---------------------------------------------------------------- peers
 
 
-def reader_of(folder, task, seed=None):
+def reader_of(folder, task, recipe, seed=None):
     """The reader of the training rows (shuffled by `seed`) or of dev."""
     from reader.choices import ChoiceReader, Choices
     from reader.task_reader import TaskReader
@@ -99,8 +99,8 @@ def reader_of(folder, task, seed=None):
 
     training = seed is not None
     tokenizer = build_tokenizer("FullTokenizer", folder / "model/vocab.txt", True, False)
-    given = {"max_seq_len": 64, "batch_size": PEER_RECIPE.batch, "shuffle": training, "seed": seed or 0,
-             "epochs": PEER_RECIPE.epochs if training else 1}  # fmt: skip
+    given = {"max_seq_len": 64, "batch_size": recipe.batch, "shuffle": training, "seed": seed or 0,
+             "epochs": recipe.epochs if training else 1}  # fmt: skip
     stem = "train" if training else "dev"
     if task == "multiple_choice":
         return ChoiceReader(folder / f"{stem}.jsonl", tokenizer, choices=Choices(), label_kind="choice", **given)
@@ -109,18 +109,20 @@ def reader_of(folder, task, seed=None):
     )
 
 
-def run_peer(folder, task, seed, rows, steps=None):
+def run_peer(folder, task, seed, recipe, steps=None):
     """``score`` and ``losses`` of transformers and torch; ``steps``: only so many, without a score."""
     for name in ("torch", "transformers"):
         if versions()[name] is None:
             raise UserError(f"{name} is not installed: python -m pip install -r requirements-peers.txt")
     for name, number in (("train", seed), ("dev", None)):
-        batches = enumerate(batch for batch, _ in itertools.islice(reader_of(folder, task, number).batches(), steps))
+        batches = enumerate(
+            batch for batch, _ in itertools.islice(reader_of(folder, task, recipe, number).batches(), steps)
+        )
         arrays = {f"{i}/{key}": array for i, batch in batches for key, array in batch.items()}
         np.savez(folder / f"{name}.npz", **arrays)
-    rates = peer_trajectory.rates(replace(PEER_RECIPE, rows=rows))[:steps]
+    rates = peer_trajectory.rates(recipe)[:steps]
     job = {"rates": rates, "dropout_seed": seed, "task": task, "num_labels": 2}
-    job.update(weight_decay=PEER_RECIPE.weight_decay, clip_norm=PEER_RECIPE.clip_norm, threads=runtime.cores())
+    job.update(weight_decay=recipe.weight_decay, clip_norm=recipe.clip_norm, threads=runtime.cores())
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [sys.executable, str(ROOT / "benchmark/parts/task_peer.py"), str(folder)]
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "HF_HUB_OFFLINE": "1"}
@@ -128,7 +130,7 @@ def run_peer(folder, task, seed, rows, steps=None):
     return json.loads(done.stdout)
 
 
-def run_ours(folder, task, seed, score):
+def run_ours(folder, task, seed, score, recipe):
     """``score`` of this project's run."""
     choice = task == "multiple_choice"
     stem = "jsonl" if choice else "tsv"
@@ -136,8 +138,8 @@ def run_ours(folder, task, seed, score):
     found = train(
         "multiple_choice" if choice else "classify", folder / "model", seed, (score,),
         init_checkpoint=folder / "model/params", train_set=folder / f"train.{stem}", dev_set=folder / f"dev.{stem}",
-        for_cn=False, max_seq_len=64, batch_size=PEER_RECIPE.batch, epoch=PEER_RECIPE.epochs,
-        learning_rate=PEER_RECIPE.learning_rate, **more,
+        for_cn=False, max_seq_len=64, batch_size=recipe.batch, epoch=recipe.epochs,
+        learning_rate=recipe.learning_rate, **more,
     )  # fmt: skip
     return {"score": found[score]}
 
@@ -154,10 +156,10 @@ def prepare(folder, shown, model, data, recipe, seed):
         (folder / path.name).symlink_to(path)
 
 
-def measure_losses(bench, shown, model, data, rows):
+def measure_losses(bench, shown, model, data, recipe):
     """(ours, theirs): the first losses without dropout, with torch's epsilon; None where the minutes were used up."""
     task, seed = PEERS[shown][0], peer_trajectory.SEED
-    recipe = replace(PEER_RECIPE, rows=rows, dropout=0.0)
+    recipe = replace(recipe, dropout=0.0)
     with tempfile.TemporaryDirectory(prefix="task-peers-") as name:
         folder = Path(name)
         prepare(folder, shown, model, data, recipe, seed)
@@ -165,23 +167,25 @@ def measure_losses(bench, shown, model, data, rows):
         found = [
             bench.cell(
                 f"{shown}, ours, losses",
-                lambda: peer_trajectory.run_ours(folder, recipe, reader_of(folder, task, seed), kind, LOSS_STEPS),
+                lambda: peer_trajectory.run_ours(
+                    folder, recipe, reader_of(folder, task, recipe, seed), kind, LOSS_STEPS
+                ),
             ),
-            bench.cell(f"{shown}, peer, losses", lambda: run_peer(folder, task, seed, rows, LOSS_STEPS)["losses"]),
+            bench.cell(f"{shown}, peer, losses", lambda: run_peer(folder, task, seed, recipe, LOSS_STEPS)["losses"]),
         ]
     say(f"{shown}: first losses {'not ' if None in found else ''}measured")
     return found
 
 
-def measure_pair(bench, shown, model, data, rows, seed):
+def measure_pair(bench, shown, model, data, recipe, seed):
     """(ours, theirs) of a seed; None where the minutes were used up."""
     task, score = PEERS[shown]
     with tempfile.TemporaryDirectory(prefix="task-peers-") as name:
         folder = Path(name)
-        prepare(folder, shown, model, data, PEER_RECIPE, seed)
+        prepare(folder, shown, model, data, recipe, seed)
         found = []
-        for side, run in (("ours", lambda: run_ours(folder, task, seed, score)),
-                          ("peer", lambda: run_peer(folder, task, seed, rows))):  # fmt: skip
+        for side, run in (("ours", lambda: run_ours(folder, task, seed, score, recipe)),
+                          ("peer", lambda: run_peer(folder, task, seed, recipe))):  # fmt: skip
             begin = time.monotonic()
             found.append(bench.cell(f"{shown}, {side}, seed {seed}", run))
             say(f"{shown}, seed {seed}, {side}: {(found[-1] or {}).get('score')} ({time.monotonic() - begin:.0f} s)")
@@ -291,6 +295,7 @@ def main(args):
     known = {
         "rows": rows[args.part],
         "dev_rows": args.dev_rows,
+        "epochs": args.epochs,
         "layers": LAYERS,
         "versions": versions(),
         "recipes": repr((PEER_RECIPE, OPTIONS, TAGS, RATE, BATCH, EPOCHS)),
@@ -314,8 +319,9 @@ def measure_pairs(bench, args, scratch, rows):
     task_rows.make_questions(data, args.data, rows, args.dev_rows)
     model = task_rows.small_model(scratch / "model", find_model(args), LAYERS, task_rows.texts_of([data]))
     seeds = [1, 2, 3] if args.seeds is None else args.seeds
-    losses = {shown: measure_losses(bench, shown, model, data, rows) for shown in PEERS}
-    pairs = {shown: {seed: measure_pair(bench, shown, model, data, rows, seed) for seed in seeds} for shown in PEERS}
+    recipe = replace(PEER_RECIPE, rows=rows, epochs=args.epochs)
+    losses = {shown: measure_losses(bench, shown, model, data, recipe) for shown in PEERS}
+    pairs = {shown: {seed: measure_pair(bench, shown, model, data, recipe, seed) for seed in seeds} for shown in PEERS}
     return losses, pairs
 
 
@@ -350,6 +356,8 @@ if __name__ == "__main__":
         "--seeds", type=int, nargs="*", help="none: losses alone [1 2 3 of the peers, 1 to 5 of the options]"
     )
     parser.add_argument("--rows", type=int, help="training rows [800 of the peers, 400 of the options]")
+    epochs = PEER_RECIPE.epochs
+    parser.add_argument("--epochs", type=int, default=epochs, help=f"of the peers [{epochs}]")
     parser.add_argument("--dev_rows", type=int, default=400, help="rows to score on [400]")
     parsed = parser.parse_args()
     runtime.prepare()
