@@ -9,7 +9,7 @@ They run eagerly and under ``paddle.static.program_guard``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,28 @@ def frozen() -> Iterator[None]:
         _FROZEN.reset(token)
 
 
+_NAMES: ContextVar[Callable[[str], str]] = ContextVar("names", default=str)
+
+
+@contextlib.contextmanager
+def renamed(rename: Callable[[str], str]) -> Iterator[None]:
+    """Layers that are made here get weights of the names that ``rename`` gives, where several heads share a scope."""
+    token = _NAMES.set(rename)
+    try:
+        yield
+    finally:
+        _NAMES.reset(token)
+
+
+def parameter_name(name: str) -> str:
+    """What a weight of that name is called here, see ``renamed`` and ``frozen``."""
+    name = _NAMES.get()(name)
+    return f"{name}{FROZEN}" if _FROZEN.get() else name
+
+
 def parameter(layer: nn.Layer, name: str, shape: list[int], initializer: Any) -> Any:
-    """A parameter of a layer with a fixed name, of its own name under ``frozen``."""
-    name = f"{name}{FROZEN}" if _FROZEN.get() else name
+    """A parameter of a layer with a fixed name, see ``parameter_name``."""
+    name = parameter_name(name)
     attr = paddle.ParamAttr(name=name, initializer=initializer, trainable=not _FROZEN.get())
     return layer.create_parameter(shape, attr=attr)
 

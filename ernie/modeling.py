@@ -235,7 +235,10 @@ class MaskedLMHead(nn.Layer):
 
     def forward(self, states: paddle.Tensor, mask_pos: paddle.Tensor) -> paddle.Tensor:
         """states: [batch, seq, hidden]; mask_pos: int64 [masked], indices into batch * seq -> [masked, vocab]."""
-        picked = paddle.gather(states.reshape([-1, states.shape[-1]]), mask_pos)
+        return self.scores(paddle.gather(states.reshape([-1, states.shape[-1]]), mask_pos))
+
+    def scores(self, picked: paddle.Tensor) -> paddle.Tensor:
+        """picked: the states of masked places, [masked, hidden] -> [masked, vocab]."""
         picked = self.norm(self.transform(picked))
         if self._fused():
             from ernie import operators  # imported by what trains with it alone

@@ -25,6 +25,8 @@ TASKS = {
     "classify": "finetune.classification.classifier:Classifier",
     "multi_label_classification": "finetune.classification.multi_label:MultiLabel",
     "regression": "finetune.classification.regression:Regression",
+    "multiple_choice": "finetune.multiple_choice.task:MultipleChoice",
+    "prompt": "finetune.prompt.task:PromptClassifier",
     "sequence_label": "finetune.tagging.task:SequenceLabel",
     "sequence_label_crf": "finetune.tagging.crf_task:CrfSequenceLabel",
     "mrc": "finetune.mrc.task:ReadingComprehension",

@@ -2,6 +2,7 @@
 
 python -m finetune classify --train_set train.tsv --dev_set dev.tsv ...
 python -m finetune classify --help
+python -m finetune multitask --tasks tasks.json ...         # several tasks over one encoder
 """
 
 import sys
@@ -12,18 +13,25 @@ if not __package__:  # run as a file, as the launcher does
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from finetune import TASKS
+from finetune.multitask.main import main as run_several
 from finetune.training.main import main as run
 from propeller.errors import UserError, exit_on_user_error
+
+SEVERAL = "multitask"
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the task that the first word names; returns the exit status."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: python -m finetune TASK [flags]\n\nTASK is one of {', '.join(TASKS)}; "
-              "python -m finetune TASK --help lists its flags")  # fmt: skip
+        print(
+            f"usage: python -m finetune TASK [flags]\n\nTASK is one of {', '.join(TASKS)}, or {SEVERAL} for several "
+            "over one encoder; python -m finetune TASK --help lists its flags"
+        )
         return 0 if argv else 2
+    if argv[0] == SEVERAL:
+        return run_several(f"python -m finetune {SEVERAL}", argv[1:])
     if argv[0] not in TASKS:
-        raise UserError(f"task {argv[0]!r} is unknown: give one of {', '.join(TASKS)}")
+        raise UserError(f"task {argv[0]!r} is unknown: give one of {', '.join(TASKS)}, or {SEVERAL}")
     return run(f"python -m finetune {argv[0]}", argv[0], argv[1:])
 
 

@@ -123,6 +123,18 @@ class ErnieClient(ServiceClient):
         vectors = self._in_parts("texts", texts, "embeddings", "truncated")
         return [{"embedding": vector, "truncated": truncated} for vector, truncated in vectors]
 
+    def choose(self, questions: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        """The likeliest option of each question of multiple choice.
+
+        Args:
+            questions: (text, options), or (text, question, options).
+        """
+        asked = [
+            {"text_a": text, **({"text_b": more[0]} if len(more) == 2 else {}), "choices": list(more[-1])}
+            for text, *more in questions
+        ]
+        return self._in_parts("questions", asked, "predictions")
+
     def logits(self, texts_a: Sequence[str], texts_b: Sequence[str] | None = None) -> np.ndarray:
         """What a student learns from: logits of classes, or numbers of a regression, float32 [n, classes].
 

@@ -111,6 +111,7 @@ def balanced_weights(counts: np.ndarray, labels: Sequence[str], path: str) -> tu
     for label, count in zip(labels, counts):
         if not count:
             raise UserError(
-                f"--class_weights balanced: {path} has no row of class {label}: give numbers, or add such rows"
+                f"--class_weights balanced: no row of {path} that is trained on has the class {label}: give numbers, "
+                "or add such rows, or raise --max_train_rows"
             )
     return tuple(float(weight) for weight in counts.sum() / (len(counts) * counts))

@@ -48,9 +48,13 @@ def build_parser() -> FlagParser:
         description="Score a file of predictions, whoever made it, beside the labelled file.",
         allow_abbrev=False,
     )
-    parser.add_argument("predictions", metavar="PREDICTIONS", help="TSV, JSON, JSON lines, CoNLL columns, plain lines")
     parser.add_argument(
-        "reference", metavar="REFERENCE", help="SQuAD 1.1 JSON, or TSV, JSON lines or CoNLL columns with labels"
+        "predictions", metavar="PREDICTIONS", help="TSV, CSV, JSON, JSON lines, Parquet, CoNLL columns, plain lines"
+    )
+    parser.add_argument(
+        "reference",
+        metavar="REFERENCE",
+        help="SQuAD JSON, or TSV, CSV, JSON, JSON lines, Parquet or CoNLL columns with labels",
     )
     add_flags(parser, ScoreArgs)
     return parser

@@ -18,7 +18,7 @@ from finetune.embedding.pooling import settled
 from finetune.prediction.args import ModelArgs
 from finetune.prediction.export import Checkpoint
 from finetune.prediction.source import open_checkpoint
-from finetune.spec import CONFIG, RECORD, VOCAB, read_record
+from finetune.spec import CONFIG, RECORD, VOCAB, check_is_of_one, read_record
 from propeller.bundle import MANIFEST, holds_bundle
 from propeller.errors import UserError
 from propeller.files import temporary_directory
@@ -89,6 +89,7 @@ def _checkpoint(
     params: Path, task: str | None, vocab_path: str | None, folder: Path, pooling: str | None
 ) -> Checkpoint:
     stored = read_record(params)
+    check_is_of_one(folder, stored)
     said = None if "tasks" in stored else stored.get("task")  # a run of pre-training leaves an encoder
     name = task or said or HEADLESS
     if name not in TASKS:

@@ -160,6 +160,16 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     return read_facts(folder)
 
 
+def check_is_of_one(folder: str | Path, record: Mapping[str, Any]) -> None:
+    """Raise UserError where a checkpoint, by its record, is of several tasks (``python -m finetune multitask``)."""
+    members = record.get("members")
+    if members:
+        example = Path(folder).resolve().parent / next(iter(members)) / "best"
+        raise UserError(
+            f"{folder}: holds several tasks ({', '.join(members)}): give the checkpoint of one, as {example}"
+        )
+
+
 def stored_task(folder: str | Path) -> str | None:
     """The task of a checkpoint, a converted model or an inference model; None where it does not say, as one of 2019.
 
@@ -170,7 +180,9 @@ def stored_task(folder: str | Path) -> str | None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such directory; give a fine-tuned checkpoint or an inference model")
     if (folder / RECORD).is_file():
-        return read_record(folder).get("task")
+        record = read_record(folder)
+        check_is_of_one(folder, record)
+        return record.get("task")
     if not any(folder.glob(f"*/{MANIFEST}")) and not (folder / MANIFEST).is_file():
         return read_record(folder).get("task")
     path = find_bundle(folder) / MANIFEST

@@ -23,6 +23,7 @@ from finetune.tables import LabelledTableFlags
 from propeller import log as log_setup
 from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import FlagParser, add_flags, flag, read_flags
+from reader.choices import COLUMNS
 from reader.row_file import RowFile
 from reader.tables.opening import open_table
 from reader.tables.writing import write_parts
@@ -142,7 +143,7 @@ def split_file(path: str, args: SplitArgs) -> dict[str, Path]:
     Raises:
         UserError: the file cannot be read; a part would be empty, or is there already.
     """
-    table = open_table(path, form=args.form(), lists=True)
+    table = open_table(path, known=COLUMNS, form=args.form(), lists=True)
     rows = read_rows(table, args.stratify)
     sizes = [_size(name, getattr(args, name), table.num_rows) for name in PARTS[1:]]
     if sum(sizes) >= table.num_rows:

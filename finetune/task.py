@@ -24,7 +24,7 @@ from finetune.prediction.formats import TableFormat, table_rows
 from finetune.spec import ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
-from reader.row_file import LIST_PART, labels_in
+from reader.row_file import LIST_PART, has_blank_end, labels_in
 from reader.survey import is_placeholder, label_fields
 from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 from reader.tables.opening import open_table
@@ -65,6 +65,7 @@ class FinetuneTask(Model):
         more_columns: columns of training files beside those of every task.
         trains: whether there is something to train.
         pools_cls: whether the head stands on the pooled [CLS], which is then the vector of a text that was trained.
+        needs_head: whether the weights that training begins with must have the task's head.
         run_files: glob patterns of what ``finish_scores`` writes into --checkpoints; --overwrite removes them.
         drops_blanks: whether --for_cn has its effect; not where a label or an answer has its place in the text.
         answer_outputs: names of the outputs of ``forward`` that ``decode`` needs; (): all.
@@ -93,6 +94,7 @@ class FinetuneTask(Model):
     more_columns: tuple[str, ...] = ()
     trains = True
     pools_cls = False
+    needs_head = False
     run_files: tuple[str, ...] = ()
     drops_blanks = True
     answer_outputs: tuple[str, ...] = ()
@@ -191,6 +193,15 @@ class FinetuneTask(Model):
         """The part of ``check`` that needs no labels: it comes before a training file is opened. Raises UserError."""
 
     @classmethod
+    def with_vocabulary(cls, spec: ModelSpec, tokenizer: Tokenizer) -> ModelSpec:
+        """The spec with what the network needs to know of the vocabulary, as ``facts``.
+
+        Raises:
+            UserError: settings or labels do not go with it.
+        """
+        return spec
+
+    @classmethod
     def metric(cls, settings: Any) -> str | None:
         """The name of the score, as the record of the model has it."""
         return "simple_accuracy"
@@ -261,7 +272,7 @@ class FinetuneTask(Model):
                 if cls.label_kind == "set":
                     yield from labels_in(word, between)
                 else:
-                    yield "" if LIST_PART in word else word  # the row is refused where it is read
+                    yield "" if LIST_PART in word or has_blank_end(word) else word  # refused where it is read
 
     @classmethod
     def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:

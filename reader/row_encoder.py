@@ -19,7 +19,7 @@ import numpy as np
 from propeller.encoding import remedy
 from propeller.errors import UserError
 from reader.batching import EncodedRows, encode_rows
-from reader.row_file import LIST_PART, Layout, labels_in, shorten
+from reader.row_file import LIST_PART, Layout, has_blank_end, labels_in, shorten
 from reader.tsv import TsvLayout
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class LabelRule:
     """How the label column is read.
 
     kind: "class" (int64), "float" (float32), "set" (float32 [num_labels], 1 for each class in the field, which holds
-    labels separated by ``separator``, or none), or None (not read); mapping: name -> class number, or None where the
-    column holds the numbers; num_labels: classes 0..num_labels - 1, or None if unknown. Raises UserError where they
-    disagree.
+    labels separated by ``separator``, or none), "choice" (int64, which of the row's options, see reader.choices), or
+    None (not read); mapping: name -> class number, or None where the column holds the numbers; num_labels: classes
+    0..num_labels - 1, or None if unknown. Raises UserError where they disagree.
     """
 
     kind: str | None = "class"
@@ -47,8 +47,8 @@ class LabelRule:
     separator: str = ","
 
     def __post_init__(self) -> None:
-        if self.kind not in ("class", "float", "set", None):
-            raise UserError(f"label_kind is {self.kind!r}; it is 'class', 'float', 'set' or None")
+        if self.kind not in ("class", "float", "set", "choice", None):
+            raise UserError(f"label_kind is {self.kind!r}; it is 'class', 'float', 'set', 'choice' or None")
         if self.kind == "set" and not self.num_labels:
             raise UserError("label_kind 'set' needs num_labels, the number of classes")
         if self.kind == "float" and self.mapping is not None:
@@ -65,7 +65,8 @@ class LabelRule:
     @property
     def dtype(self) -> type[np.generic] | None:
         """numpy dtype of the labels, None where they are not read."""
-        return {"class": np.int64, "float": np.float32, "set": np.float32, None: None}[self.kind]
+        kinds = {"class": np.int64, "float": np.float32, "set": np.float32, "choice": np.int64, None: None}
+        return kinds[self.kind]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,6 +93,7 @@ class LabelRule:
     def _read_class(self, text):
         if self.mapping is not None:
             if text not in self.mapping:
+                _check_blanks(text, text.strip() in self.mapping)
                 known = ", ".join(sorted(self.mapping, key=self.mapping.__getitem__)[:10])
                 raise ValueError(
                     f"label {shorten(text)} is not in the label map ({known}); correct it, or give a "
@@ -101,6 +103,7 @@ class LabelRule:
         try:
             number = read_int(text)
         except ValueError:
+            _check_blanks(text)
             raise ValueError(
                 f"label {shorten(text)} is not an integer; correct it, or give a --label_map_config"
             ) from None
@@ -118,6 +121,14 @@ class LabelRule:
         if not math.isfinite(number):
             raise ValueError(f"label {shorten(text)} is not a finite number; a regression label is one like 3.25")
         return number
+
+
+def _check_blanks(text, known=True):
+    """Raise ValueError for a label with a blank at its end."""
+    if known and text.strip() and has_blank_end(text):
+        raise ValueError(
+            f"label {shorten(text)} begins or ends with a blank: take it out, or name it so in --label_map_config"
+        )
 
 
 def read_int(text: str) -> int:
@@ -160,6 +171,11 @@ class RowEncoder:
     tagged = False
     cache_facts: list[Any] | None = None
 
+    @property
+    def labels_rows(self) -> bool:
+        """Whether a row has one label, rather than none or one per id."""
+        return self.label is not None and not self.tagged
+
     def __init__(
         self,
         path: str,
@@ -193,7 +209,7 @@ class RowEncoder:
             try:
                 values = self._fields(line)
                 if self.label is not None:
-                    labels.append(self.labels.read(values[self.label]))
+                    labels.append(self._read_label(values))
                 if self.qid is not None:
                     qids.append(self._read_qid(values[self.qid]))
             except ValueError as problem:
@@ -223,7 +239,7 @@ class RowEncoder:
         values = self._fields(line)
         self._examine_text(values, allow_blank)
         if self.label is not None:
-            self.labels.read(values[self.label])
+            self._read_label(values)
             self._note_label(values[self.label], found)
         if self.qid is not None:
             self._read_qid(values[self.qid])
@@ -248,6 +264,9 @@ class RowEncoder:
 
     def _fields(self, line):
         return self.layout.fields(line)
+
+    def _read_label(self, values):
+        return self.labels.read(values[self.label])
 
     @staticmethod
     def _read_qid(text):

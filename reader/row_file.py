@@ -246,6 +246,11 @@ def labels_in(field: str, separator: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def has_blank_end(label: str) -> bool:
+    """Whether a label that is a word begins or ends with a blank, which no eye sees; a number may."""
+    return label != label.strip() and not label.strip().lstrip("+-").isdigit()
+
+
 def shorten(text: str, limit: int = 40) -> str:
     """``text`` quoted, on one line, and not longer than a message bears."""
     return repr(text if len(text) <= limit else text[:limit] + "...")

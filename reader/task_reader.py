@@ -337,6 +337,7 @@ class TaskReader(BatchReader):
     """
 
     known_columns: tuple[str, ...] = KNOWN_COLUMNS
+    needed_columns: tuple[str, ...] = ("text_a",)  # and label, where it is read
     lists = False  # whether JSON and Parquet may have lists of tokens and tags
 
     def __init__(
@@ -354,7 +355,7 @@ class TaskReader(BatchReader):
         labels = LabelRule(label_kind, label_map, num_labels, label_separator)
         super().__init__(tokenizer, **batching)
         self.token_cache_dir = token_cache_dir
-        required = ("text_a",) if label_kind is None else ("text_a", "label")
+        required = self.needed_columns if label_kind is None else (*self.needed_columns, "label")
         self.table = open_table(path, required, self.known_columns, self.form, self.lists)
         if self.max_rows is not None and self.max_rows < self.num_examples:
             self.table.keep(drawn(self.num_examples, self.max_rows, self.seed))

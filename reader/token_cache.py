@@ -250,7 +250,7 @@ def _class_name(value):
 
 def _record(encoder):
     fields = [("start", "<i8"), ("length", "<i4"), ("first", "<i4"), ("cut", "?")]
-    if encoder.label is not None and not encoder.tagged:
+    if encoder.labels_rows:
         fields.append(("label", np.dtype(encoder.labels.dtype).newbyteorder("<"), encoder.labels.shape))
     if encoder.qid is not None:
         fields.append(("qid", "<i8"))

@@ -7,7 +7,7 @@
 Reads CSV (commas, semicolons, |) and TSV with quoted fields, JSON lines and a JSON array of objects, told by the first
 lines. --columns names what becomes text_a, text_b, label and qid; without it columns of these names are taken, and all
 others are left out. A tab or line end inside a text becomes a blank, counted. A label that is no integer stays a word:
-a label_map.json of all of them is written beside the file.
+a label_map.json of all of them is written beside the file. One that is there keeps its labels and their numbers.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if __name__ == "__main__":
 
 from propeller.encoding import remedy
 from propeller.errors import UserError, exit_on_user_error
-from propeller.files import atomic_text
 from propeller.flags import FlagParser
 from reader.forms import HEAD, first_lines, json_form
 from reader.row_encoder import LabelRule, read_int
 from reader.tsv import KNOWN_COLUMNS
+from script import label_maps
 from script.conversion import ALLOW_REFUSED, Refused, Report
 
 LABEL_MAP = "label_map.json"
@@ -174,15 +174,15 @@ def main(argv):
     header, blanks = list(places), []
     rows = list(picked(found, places, blanks))
     rule, mapping = label_rule(rows, header)
+    if mapping:
+        mapping = label_maps.with_those_there(target.parent / LABEL_MAP, mapping)
+        rule = LabelRule("class", mapping)
     report = Report(args.allow_refused)
     report.convert(source, target, header, rows, labels=rule)
     if blanks:
         print(f"    changed: a tab or a line end inside a text became a blank in {len(blanks)} rows (line {blanks[0]})")
     if mapping:
-        with atomic_text(target.parent / LABEL_MAP) as file:
-            json.dump(mapping, file, ensure_ascii=False, indent=0)
-            file.write("\n")
-        print(f"{target.parent / LABEL_MAP}: {len(mapping)} labels")
+        label_maps.write(target.parent / LABEL_MAP, mapping)
     return report.finish(source)
 
 

@@ -13,7 +13,6 @@ tags as they are, as for parts of speech.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -21,10 +20,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository
 
 from propeller.errors import UserError, exit_on_user_error
-from propeller.files import atomic_text
 from propeller.flags import FlagParser, boolean
 from reader.row_encoder import load_label_map
-from script import tagged_exports, tagged_text
+from script import label_maps, tagged_exports, tagged_text
 from script.conversion import ALLOW_REFUSED, Refused, Report
 from script.conversion_check import check_tagged
 from script.tagged_text import JOINT
@@ -126,6 +124,7 @@ def main(argv):
     found = read(sources, args.strip_numbers, args.token_column)
     scheme, outside = scheme_of(found, args.scheme)
     found = renamed(found, scheme, outside)
+    folder = target.parent if one else target
     if args.label_map:
         mapping = load_label_map(args.label_map)
     else:
@@ -134,7 +133,7 @@ def main(argv):
         )
         if scheme is None:  # padding has it, if no token does
             mapping.setdefault(tagged_text.OUTSIDE, len(mapping))
-    folder = target.parent if one else target
+        mapping = label_maps.with_those_there(folder / LABEL_MAP, mapping)
     report = Report(args.allow_refused)
     for path, sentences in found.items():
         with report.file(path):
@@ -142,13 +141,12 @@ def main(argv):
                 path, targets[path], ("text_a", "label"), rows(sentences, scheme, outside, mapping),
                 check=lambda made: check_tagged(made, mapping, scheme),
             )  # fmt: skip
-    if not args.label_map:
-        with atomic_text(folder / LABEL_MAP) as file:
-            json.dump(mapping, file, ensure_ascii=False, indent=0)
-            file.write("\n")
     named = "IO" if scheme is None and not tagged_text.is_chunked(mapping) else scheme
     flags = f"; train with --chunk_scheme {named}" if named not in (None, "IOB") else ""
-    print(f"{args.label_map or folder / LABEL_MAP}: {len(mapping)} tags{flags}")
+    if args.label_map:
+        print(f"{args.label_map}: {len(mapping)} tags{flags}")
+    else:
+        label_maps.write(folder / LABEL_MAP, mapping, f"tags{flags}")
     return report.finish(sources[0])
 
 

@@ -32,7 +32,7 @@ class MultiLabel(Classifier):
 
     name = "multi_label_classification"
     label_kind = "set"
-    report = ""
+    report = "finetune.reporting.label_sets:report"
     teaches = ""
     divergence = FinetuneTask.divergence  # none
     inputs = (*ENCODER_INPUTS, Input("labels", [None, None], "float32", label=True))

@@ -36,6 +36,9 @@ class ModelArgs(ModelFolder):
         None, "a directory that --save_inference_model_path wrote; it needs no other flag"
     )
     init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last), or one of the 2019 code")
+    task: str | None = flag(
+        None, "with python -m finetune.prediction: the task of weights that name none, such as prompt", metavar="TASK"
+    )
     ernie_config_path: str | None = flag(
         None, "ernie_config.json of the model; needed for a checkpoint of the 2019 code"
     )
@@ -196,7 +199,12 @@ def is_of_prediction(entry: Field) -> bool:
 
 def source_of(argv: Sequence[str]) -> str | None:
     """The model that a command line names with --inference_model, --init_checkpoint or --model, or None."""
-    for flag_name in ("--inference_model", "--init_checkpoint", "--model"):
+    return given_in(argv, "--inference_model", "--init_checkpoint", "--model")
+
+
+def given_in(argv: Sequence[str], *names: str) -> str | None:
+    """The value of the first of these flags that a command line has, or None."""
+    for flag_name in names:
         for place, word in enumerate(argv):
             if word == flag_name and place + 1 < len(argv):
                 return argv[place + 1]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune import TASKS, TaskFlags, flags_of
-from finetune.prediction.args import TableArgs, parse, source_of
+from finetune.prediction.args import TableArgs, given_in, parse, source_of
 from finetune.spec import stored_task
 from propeller import runtime
 from propeller.errors import UserError
@@ -24,7 +24,10 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
             task of the model that the flags name.
         argv: the command line.
     """
-    tasks = tuple(tasks) or _task_of_model(argv)
+    given = given_in(argv, "--task")
+    if tasks and given is not None:
+        raise UserError(f"--task {given}: {prog} is for {' and '.join(tasks)}: use python -m finetune.prediction")
+    tasks = tuple(tasks) or _task_of_model(argv, given)
     flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
     args = parse(prog, f"Predict new data: {flags.about}.", argv, flags.prediction or TableArgs, flags.task)
     runtime.prepare()
@@ -33,12 +36,21 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
     return start(tasks, args)
 
 
-def _task_of_model(argv):
-    """The task of the model that a command line names; () without one: its flags are then those of every task."""
+def _task_of_model(argv, given):
+    """The task of the model that a command line names; () without one: its flags are then those of every task.
+
+    Weights of pre-training name none of ``TASKS``: theirs is the one of --task.
+    """
     source = source_of(argv)
     if source is None:
         return ()
     name = stored_task(source)
+    if given is not None and name not in (*TASKS, given):
+        if given not in TASKS:
+            raise UserError(f"--task {given!r} is unknown: give one of {', '.join(TASKS)}")
+        return (given,)
+    if given is not None and name != given:
+        raise UserError(f"--task {given}: but {source} is of the task {name!r}: leave the flag out")
     if name is None and (Path(source) / "config.json").is_file():
         raise UserError(
             f"{source}: a Hugging Face model: convert it with python -m ernie.convert --from hf --to params"
@@ -46,7 +58,7 @@ def _task_of_model(argv):
     if name is None:
         raise UserError(
             f"{source}: does not say its task: predict with the script of the task (infer_classifyer.py, "
-            "infer_sequence_labeling.py, infer_mrc.py)"
+            "infer_sequence_labeling.py, infer_mrc.py), or name it with --task"
         )
     if name not in TASKS:
         raise UserError(f"{source}: its task {name!r} is unknown here, known: {', '.join(TASKS)}")

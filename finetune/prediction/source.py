@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ernie.checkpoint import check_vocab
 from ernie.export import CONFIG, VOCAB
-from finetune import task_class
+from finetune import TASKS, task_class
 from finetune.prediction.args import ModelArgs, PredictArgs, int8_of
 from finetune.prediction.export import Checkpoint, export_checkpoint
 from finetune.prediction.model import InferenceModel
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ernie.finetune")
 
+OF_TEXT = ("tokenizer", "tokenizer_fingerprint", "do_lower_case", "ernie_config")  # what pre-trained weights say
 PARAMS = "params"  # the weights in a model's directory
 
 
@@ -108,6 +109,8 @@ def _checkpoint_of(args, job):
         raise UserError(f"--init_checkpoint {given.init_checkpoint}: no such directory; give a fine-tuned checkpoint")
     given = dataclasses.replace(given, init_checkpoint=str(_weights_of(Path(given.init_checkpoint))))
     stored = read_record(given.init_checkpoint)
+    if given.task and stored.get("task") not in TASKS:  # of pre-training
+        stored = {name: stored[name] for name in OF_TEXT if name in stored}
     task = task_class(job.task_of(stored.get("task"), args, given.init_checkpoint))
     return open_checkpoint(given, stored, task, job.settings(task.name), args.task)
 
@@ -160,7 +163,7 @@ def open_checkpoint(
     task.check(spec)
     tokenizer = spec.build_tokenizer(task, vocab_path, sp_model)
     check_vocab(max(tokenizer.vocab.values()) + 1, config, {})
-    return Checkpoint(source.parent, task, spec, config, vocab_path, tokenizer)
+    return Checkpoint(source.parent, task, task.with_vocabulary(spec, tokenizer), config, vocab_path, tokenizer)
 
 
 def _config(given, stored, source, task):

@@ -28,6 +28,7 @@ from finetune.scoring.rows import (
     read_lines,
     read_table,
 )
+from finetune.scoring.tables import BLANKS
 from propeller.errors import UserError
 from reader.tsv import shorten
 
@@ -110,13 +111,18 @@ def _number(path, line, text):
     return float(text)
 
 
+def _same(one, other):
+    """Whether texts are equal, a tab or line end as the blank that a TSV has for it."""
+    return one == other or one.translate(BLANKS) == other.translate(BLANKS)
+
+
 def _paired(predictions, reference, wanted):
     """The predictions, as many as the reference has rows and of the same texts where both tell."""
     found = read_predictions(predictions)
     check_counts(predictions, [row.line for row in found], reference, [row.line for row in wanted])
     for prediction, row in zip(found, wanted):
         text = row.values.get("text_a")
-        if prediction.text is not None and isinstance(text, str) and prediction.text != text:
+        if prediction.text is not None and isinstance(text, str) and not _same(prediction.text, text):
             raise UserError(
                 f"{at(predictions, prediction.line)}: text_a is {shorten(prediction.text)}, but {shorten(text)} at "
                 f"{at(reference, row.line)}: give the predictions of that file, in its order"

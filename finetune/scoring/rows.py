@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from finetune.scoring.tables import table_lines
 from propeller.errors import UserError
 from reader.tsv import not_utf8, shorten
 
@@ -38,6 +40,8 @@ def at(path: str | os.PathLike[str], line: int) -> str:
 def read_lines(path: str | os.PathLike[str]) -> list[Line]:
     """The lines of a UTF-8 file, blank ones too; a BOM and the CR of line ends are left out.
 
+    Of CSV, JSON arrays of rows and Parquet those of the same rows as TSV or JSON lines, see ``table_lines``.
+
     Raises:
         UserError: it cannot be read, is empty, or is not UTF-8.
     """
@@ -48,6 +52,9 @@ def read_lines(path: str | os.PathLike[str]) -> list[Line]:
         raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from error
     if not content.strip():
         raise UserError(f"{path}: the file is empty: give one with predictions or labels")
+    table = table_lines(Path(path), content)
+    if table is not None:
+        return [Line(*line) for line in table]
     lines = []
     for number, line in enumerate(content.split(b"\n"), 1):
         try:

@@ -17,6 +17,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ernie.layers import parameter_name
 from finetune.tagging.crf import marginals, negative_log_likelihood, viterbi
 from finetune.tagging.task import ChunkScores, SequenceLabel, tag_set
 from finetune.task import FinetuneTask
@@ -42,7 +43,8 @@ class CrfSequenceLabel(SequenceLabel):
 
     def __init__(self, config: ErnieConfig, spec: ModelSpec, mode: RunMode, optimizer: Any = None) -> None:
         super().__init__(config, spec, mode, optimizer)
-        attribute = paddle.ParamAttr(name="cls_seq_label_crf_w", initializer=nn.initializer.Constant(0.0))
+        name = parameter_name("cls_seq_label_crf_w")
+        attribute = paddle.ParamAttr(name=name, initializer=nn.initializer.Constant(0.0))
         self.crf_weight = self.create_parameter([spec.num_labels, spec.num_labels], attr=attribute)
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:

@@ -243,9 +243,10 @@ class Finetuner:
         else:
             wanted = {name: shape for name, shape in wanted.items() if not name.startswith(self.task.head_prefix)}
         unused = learner.unused_parameters(RunMode.TRAIN)
-        arrays, report = load_params(source, wanted, heads_optional=not model.init_checkpoint, unused=unused)
+        optional = not model.init_checkpoint and not self.task.needs_head
+        arrays, report = load_params(source, wanted, heads_optional=optional, unused=unused)
         log.info("%s: %s", source, report.summary())
-        if not model.init_checkpoint:
+        if optional:
             log.info("the head is new: initialised from --random_seed %d", self.args.train.random_seed)
         learner.write(arrays)
 

@@ -93,8 +93,8 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     spec = spec.replace(dropout=settled["head_dropout"], loss=loss_options(args.loss))
     tokenizer = spec.build_tokenizer(task, given.vocab_path, given.sp_model)
     check_vocab(max(tokenizer.vocab.values()) + 1, config, {})
-    return RunModel(task, spec.replace(tokenizer_fingerprint=tokenizer.fingerprint), config, tokenizer,
-                    given.vocab_path, settled)  # fmt: skip
+    spec = task.with_vocabulary(spec.replace(tokenizer_fingerprint=tokenizer.fingerprint), tokenizer)
+    return RunModel(task, spec, config, tokenizer, given.vocab_path, settled)
 
 
 def _stored(given) -> dict[str, Any]:

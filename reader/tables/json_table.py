@@ -28,6 +28,7 @@ from reader.tables.form import COPY, KNOWN_COLUMNS, PLAIN, TableForm, is_copied
 BLOCK = 1 << 20
 JOINT = "\x02"
 TEXTS = ("text_a", "text_b")
+LISTS = ("label", "choices")  # may be lists of words, which LIST_PART ends
 
 
 def text_of(name: str, value: Any, lists: bool) -> str:
@@ -48,7 +49,7 @@ def text_of(name: str, value: Any, lists: bool) -> str:
     if isinstance(value, list):
         if lists and (name != "text_a" or all(isinstance(part, str) for part in value)):
             return JOINT.join(part if isinstance(part, str) else _scalar(name, part) for part in value)
-        if name == "label" and not lists:
+        if name in LISTS and not lists:
             return "".join((part if isinstance(part, str) else _scalar(name, part)) + LIST_PART for part in value)
     if name in TEXTS:
         shown = shorten(json.dumps(value, ensure_ascii=False))

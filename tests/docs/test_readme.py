@@ -122,6 +122,7 @@ def test_every_flag_exists():
         ["-m", "finetune.sweep", "classify"],
         ["-m", "finetune", "sentence_vectors"],
         *(["-m", "finetune.search", command] for command in ("build", "query")),
+        *(["-m", "finetune", name] for name in ("multiple_choice", "prompt", "multitask")),
         *(["-m", f"pretrain.{name}"] for name in PRETRAIN),
         *DISTILL,
     ]

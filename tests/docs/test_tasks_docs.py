@@ -12,13 +12,16 @@ import shlex
 import pytest
 
 from finetune import TASKS, flags_of, task_class
+from finetune.multitask.args import MultitaskArgs, read_list
+from finetune.prediction.args import TableArgs, given_in
 from finetune.prediction.args import parse as parse_prediction
-from finetune.training.args import parse
+from finetune.training.args import build_parser, parse
+from propeller.flags import read_flags
 from tests.helpers.common import ROOT
 
 TEXT = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 COMMANDS = [block.replace("\\\n", " ") for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]
-PROGRAMS = [shlex.split(command)[1] for command in COMMANDS]
+PROGRAMS = [" ".join(shlex.split(command)[1:4]).partition(" --")[0] for command in COMMANDS]
 CODE = " ".join(
     re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
     for folder in ("finetune", "reader", "propeller")
@@ -50,6 +53,9 @@ def test_the_program_takes_the_command(number, tmp_path, monkeypatch):
         (tmp_path / "MODEL" / name).touch()
     python, program, *given = shlex.split(COMMANDS[number])
     assert python == "python"
+    if program == "-m":
+        the_module_takes_the_command(*given)
+        return
     if program.startswith("infer_"):
         flags = flags_of(task_of(program))
         assert parse_prediction(program, "", given, flags.prediction, flags.task).data.predict_set
@@ -60,19 +66,50 @@ def test_the_program_takes_the_command(number, tmp_path, monkeypatch):
     assert task.variant(args.task).name in TASKS
 
 
+def the_module_takes_the_command(module, *given):
+    """``python -m finetune TASK``, its list of tasks, or batch prediction with the flags of a task."""
+    if module == "finetune.prediction":
+        flags = flags_of(given_in(given, "--task"))
+        args = parse_prediction(module, "", given, flags.prediction or TableArgs, flags.task)
+        assert args.data.predict_set
+        assert args.task
+        return
+    assert module == "finetune"
+    name, *rest = given
+    if name == "multitask":
+        args = read_flags(build_parser(name, "", MultitaskArgs), rest)
+        assert args["tasks"]
+        return
+    args = parse(name, "", rest, task_class(name).flags)
+    assert not args.ignored
+
+
+def test_the_list_of_tasks_is_one(tmp_path):
+    """That of the page; its flags are those of its tasks."""
+    (listed,) = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (tmp_path / "tasks.json").write_text(listed)
+    shared = {"ernie_config_path": "c", "vocab_path": "v", "checkpoints": "out", "batch_size": 16}
+    entries = read_list(str(tmp_path / "tasks.json"), shared)
+    assert [(entry.name, entry.task, entry.weight) for entry in entries] == [
+        ("sentiment", "classify", 2.0), ("pairs", "classify", 1.0), ("entities", "sequence_label", 1.0)
+    ]  # fmt: skip
+    assert entries[1].args.model.max_seq_len == 128
+    assert entries[1].args.train.batch_size == 16
+
+
 def test_every_flag_of_a_table_is_there():
     known = {
         entry.name for name in TASKS if task_class(name).flags for entry in dataclasses.fields(task_class(name).flags)
     }
     named = [re.match(r"`--(\w+)`", cell).group(1) for cell, _ in rows("flag")]
-    assert len(named) == 9
+    assert len(named) == 13
     assert set(named) <= known
 
 
 def test_every_error_of_a_table_is_one_of_the_code():
     """Its longest run of words without what differs from case to case."""
     found = rows("error")
-    assert len(found) == 13
+    assert len(found) == 24
     for cell, remedy in found:
         message = re.search(r"`(.+?)`(?: |$)", cell).group(1)
         parts = re.split(r"'[^']*'|\b\d+(?:\.\d+)?\b|--\w+", message)

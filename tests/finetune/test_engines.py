@@ -33,6 +33,8 @@ ITEMS = {
     "sequence_label": TEXTS,
     "sequence_label_crf": TEXTS,
     "mrc": QUESTIONS,
+    "prompt": TEXTS,
+    "multiple_choice": [(text, TEXTS[:2]) for text in TEXTS] + [(text, "was it", TEXTS[2:5]) for text in TEXTS[:3]],
     "embed": TEXTS + PAIRS,
 }
 

@@ -11,6 +11,7 @@ from finetune.spec import read_record
 from finetune.tagging.flags import SequenceLabelArgs
 from finetune.training.main import main
 from propeller.errors import UserError
+from reader.row_encoder import LabelRule
 from reader.tables.form import PLAIN
 from tests.helpers.row_files import write_as
 from tests.helpers.tagged import IOB, tagged, write_tagged
@@ -131,3 +132,20 @@ def test_a_tagger_without_a_label_map(model, tmp_path):
         max_seq_len=24, use_cuda=False, for_cn=False, checkpoints=tmp_path / "run",
     )  # fmt: skip
     assert set(read_record(result.folder / "last")["label_map"]) == set(IOB)
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "jsonl"])
+def test_a_label_with_a_blank_at_its_end_is_no_class_of_its_own(form, tmp_path):
+    """It is refused by its line, or left out at request; blanks around numbers stay allowed."""
+    rows = [("good", "a"), ("bad", "b"), ("good ", "c"), (" bad", "d")]
+    path = write_as(tmp_path / f"rows.{form}", rows)
+    found = find_labels(task_class("classify"), path, PLAIN, None)
+    assert found.label_map == {"bad": 0, "good": 1}
+    rule = LabelRule("class", found.label_map, 2)
+    for text in ("good ", " bad"):
+        with pytest.raises(ValueError, match="begins or ends with a blank: take it out"):
+            rule.read(text)
+    assert LabelRule("class", {"good ": 0}, 1).read("good ") == 0  # somebody named it so
+    assert LabelRule("class", None, 3).read(" 2") == 2
+    with pytest.raises(ValueError, match="'good ' begins or ends with a blank"):
+        LabelRule("class", None, 3).read("good ")

@@ -20,6 +20,7 @@ HERE = {
 }  # fmt: skip
 ELSEWHERE = {
     "on_bad": "test_checks.py: test_one_answer_to_one_file_from_prediction_and_embedding",
+    "task": "test_prompt.py: test_without_training",
     "allow_blank": "test_checks.py: test_blank_cells_are_taken_on_request_by_both",
     "format": "test_rows_in_any_form.py",
     "text_column": "test_rows_in_any_form.py",

@@ -70,6 +70,8 @@ def test_balanced_weights():
     weights = balanced_weights(np.array([6, 3, 1]), ("a", "b", "c"), "train.tsv")
     np.testing.assert_allclose(weights, [10 / 18, 10 / 9, 10 / 3])
     assert np.dot(weights, [6, 3, 1]) == pytest.approx(10), "1 on average"
-    with pytest.raises(UserError, match="--class_weights balanced: train.tsv has no row of class b: give numbers"):
+    with pytest.raises(
+        UserError, match="--class_weights balanced: no row of train.tsv that is trained on has the class b: give"
+    ):
         balanced_weights(np.array([6, 0, 1]), ("a", "b", "c"), "train.tsv")
     assert not PLAIN.changes

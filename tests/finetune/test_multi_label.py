@@ -23,6 +23,7 @@ from finetune.classification.multi_label import MultiLabel
 from finetune.labels import find_labels
 from finetune.prediction.model import InferenceModel
 from finetune.report import main as report
+from finetune.reporting.label_sets import suspects
 from finetune.score import ScoreArgs, score_file
 from finetune.serving.handler import open_handler
 from finetune.training.args import from_keywords
@@ -406,7 +407,34 @@ def test_an_empty_separator_is_refused_before_the_labels_are_looked_for(task, tm
         settle_run(Classifier, from_keywords(values, Classifier.flags))
 
 
-def test_it_has_no_report(run, task, tmp_path):
-    given = ["--output_dir", str(tmp_path / "report"), "--use_cuda", "false"]
-    with pytest.raises(UserError, match="multi_label_classification"):
-        report([str(run / "best"), str(task / "dev.tsv"), *given])
+def test_its_report_says_what_is_wrong_by_label(run, task, tmp_path):
+    """Scores by label are scikit-learn's; the wrong rows are those whose set is another one."""
+    folder = tmp_path / "report"
+    report([str(run / "best"), str(task / "dev.tsv"), "--output_dir", str(folder), "--use_cuda", "false"])
+    found = json.loads((folder / "report.json").read_text())
+    predictor = finetune.load(run / "best", use_cuda="false")
+    rows = label_sets(16, 2)
+    chosen = [answer["labels"] for answer in predictor([text for _, text in rows])]
+    given = [label.split(",") if label else [] for label, _ in rows]
+    truth, guess = (np.array([[name in names for name in LABELS] for names in sets]) for sets in (given, chosen))
+    for name, column in zip(LABELS, range(3)):
+        wanted = sk.precision_recall_fscore_support(
+            truth[:, column], guess[:, column], average="binary", zero_division=0
+        )
+        of_label = found["labels"][name]
+        assert [of_label[key] for key in ("precision", "recall", "f1")] == pytest.approx(wanted[:3])
+        assert of_label["support"] == truth[:, column].sum()
+    wrong = [number for number in range(16) if set(given[number]) != set(chosen[number])]
+    assert found["wrong"] == len(wrong)
+    lines = (folder / "wrong.tsv").read_text(encoding="utf8").splitlines()[1:]
+    assert sorted(int(line.split("\t")[0]) - 2 for line in lines) == wrong
+    assert found["micro_f1"] == pytest.approx(sk.f1_score(truth, guess, average="micro"))
+
+
+def test_decisions_that_are_probably_wrong_by_hand():
+    """Means of label 0: 0.8 of the rows that have it, 0.2 of those that lack it; label 1 is everywhere."""
+    probs = np.array([[0.9, 0.9], [0.7, 0.9], [0.1, 0.9], [0.3, 0.9], [0.1, 0.9], [0.95, 0.9]])
+    given = np.array([[1, 1], [1, 1], [0, 1], [0, 1], [1, 1], [0, 1]], bool)
+    rows, labels, gaps = suspects(probs, given)
+    assert list(zip(rows.tolist(), labels.tolist())) == [(4, 0), (5, 0)]
+    assert gaps == pytest.approx([0.8, 0.9])

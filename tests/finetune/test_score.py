@@ -14,6 +14,8 @@ from finetune.mrc.scores import score
 from finetune.score import ScoreArgs, kind_of, main, score_file
 from propeller.errors import UserError
 from tests.helpers.common import GOLDEN, ROOT
+from tests.helpers.row_files import FORMS, write_as
+from tests.helpers.tiny import write_tsv
 
 LABELS = [0, 1, 1, 0, 1, 0]
 GUESSES = [0, 1, 0, 0, 1, 1]
@@ -363,3 +365,47 @@ def test_the_samples_are_told_apart_and_score_themselves(path, kind):
     if kind != "mrc":
         scores, _ = scored(reference, reference)
         assert max(scores.get(name, 0) for name in ("acc", "f1", "corr")) == pytest.approx(1)
+
+
+# ---------------------------------------------------------------- forms of tables
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("other", ["tsv", "jsonl"])
+def test_every_form_of_table_scores_alike(form, other, tmp_path):
+    """Labelled files and predictions; texts with commas, quotes, and a tab that a prediction file has as a blank."""
+    texts = ["plain", "a, b", 'say "yes"', "one\ttwo" if form != "tsv" else "one two", "五", "six"]
+    reference = write_as(tmp_path / f"dev.{form}", list(zip(map(str, LABELS), texts)))
+    rows = [(str(guess), text.replace("\t", " ")) for guess, text in zip(GUESSES, texts)]
+    predictions = write_as(tmp_path / f"p.{other}", rows)
+    scores, _ = scored(predictions, reference)
+    assert scores["task"] == "classify"
+    assert scores["acc"] == pytest.approx(sk.accuracy_score(LABELS, GUESSES))
+    again, _ = scored(write_as(tmp_path / f"p.{form}", rows), write_tsv(tmp_path / "dev.tsv", rows))
+    assert again["acc"] == 1.0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_label_sets_and_tags_in_every_form(form, tmp_path):
+    sets = [("a,b", "one"), ("b", "two")] if form == "csv" else [(["a", "b"], "one"), (["b"], "two")]
+    path = write_as(tmp_path / f"sets.{form}", sets)
+    plain = write_tsv(tmp_path / "sets.tsv", [("a,b", "one"), ("a", "two")])
+    scores, _ = scored(plain, path, task="multi_label_classification")
+    assert scores["micro_f1"] == pytest.approx(2 * 2 / (3 + 3))
+    tags = [("B-A O", "x y"), ("O B-A", "y x")]
+    if form != "csv":
+        tags = [(labels.split(), text.split()) for labels, text in tags]
+    path = write_as(tmp_path / f"tags.{form}", tags)
+    scores, _ = scored(write_tsv(tmp_path / "tags.tsv", [("B-A O", "x y"), ("O O", "y x")]), path)
+    assert (scores["task"], scores["recall"]) == ("sequence_label", 0.5)
+
+
+def test_a_table_that_cannot_be_read(write, labelled):
+    for name, lines, message in (
+        ("p.csv", ["text_a,label", "a"], r"p\.csv, line 2: 1 fields, the header has 2"),
+        ("p.csv", ["text_a,label", 'a,"b"c'], r"p\.csv, line 2: .*correct its quotes"),
+        ("p.json", ["[{"], r"p\.json: no JSON"),
+        ("p.parquet", ["no"], r"p\.parquet: is not a Parquet file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            scored(write(name, *lines), labelled)

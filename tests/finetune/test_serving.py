@@ -92,8 +92,9 @@ def test_every_task_has_a_handler(task, opened):
     assert (handler.page / "index.html").is_file()
     assert set(handler.outputs) <= set(model.predictor.output_names)
     assert handler.max_length >= model.max_seq_len
-    payload = {"question": "good ?", "context": "fine"} if task == "mrc" else {"texts": ["good"]}
-    (instance,) = handler.parse(payload, LIMITS).instances
+    others = {"mrc": {"question": "good ?", "context": "fine"},
+              "multiple_choice": {"text_a": "good", "choices": ["fine", "bad"]}}  # fmt: skip
+    instance, *_ = handler.parse(others.get(task, {"texts": ["good"]}), LIMITS).instances
     assert set(instance) == set(model.predictor.input_names)
     assert {(array.ndim, len(array)) for array in instance.values()} == {(1, len(instance["src_ids"]))}
     for name, (least, greatest) in handler.bounds.items():

@@ -119,3 +119,14 @@ def test_a_bad_row_has_its_line(tmp_path):
     (tmp_path / "rows.csv").write_text("text_a,label\na,1\nb\n")
     with pytest.raises(UserError, match="rows.csv, line 3: 1 fields where the header has 2"):
         main([str(tmp_path / "rows.csv")])
+
+
+def test_questions_with_options_are_split_as_they_stand(tmp_path):
+    """Their column is known, and stays."""
+    rows = [{"text_a": f"text {number}", "choices": ["a", "b"], "label": number % 2} for number in range(20)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main([str(path)]) == 0
+    parts = [line for name in ("train", "dev", "test")
+             for line in (tmp_path / "rows" / f"{name}.jsonl").read_text().splitlines()]  # fmt: skip
+    assert sorted(map(json.loads, parts), key=lambda row: int(row["text_a"][5:])) == rows

@@ -28,6 +28,7 @@ from propeller.train.averaging import Averaged
 from propeller.train.faults import Stopped
 from propeller.train.hooks import RunHook
 from propeller.train.trainer import Learner
+from reader.task_reader import drawn
 from tests.helpers.tiny import CONFIG, flags, write_tsv
 
 FILES = {"ernie_config_path": "c", "vocab_path": "v", "train_set": "t"}
@@ -183,6 +184,20 @@ def test_balanced_weights_count_what_the_loss_counts():
     counts = task.count_classes({"labels": labels, "seq_lens": np.array([[4], [3]])}, spec)
     assert counts.tolist() == [2, 1, 4]
     assert task_class("classify").count_classes({"labels": np.array([[1], [1]])}, spec).tolist() == [0, 2, 0]
+
+
+def test_balanced_weights_are_those_of_the_rows_that_are_trained_on(model, data, tmp_path):
+    """--max_train_rows draws them; a class that none of them has is said to be missing there."""
+    rows = (data / "train.tsv").read_text().splitlines()[1:]
+    kept = drawn(len(rows), 15, 1)
+    ones = sum(rows[row].startswith("1") for row in kept)
+    assert 0 < ones < 15
+    assert ones / 15 != sum(row.startswith("1") for row in rows) / len(rows)
+    given = {"max_steps": 2, "class_weights": "balanced", "max_train_rows": 15}
+    said = run(model, data, tmp_path / "run", **given)
+    assert f"class weights: 0 {15 / (2 * (15 - ones)):.4f}, 1 {15 / (2 * ones):.4f}\n" in said
+    with pytest.raises(UserError, match="or raise --max_train_rows"):
+        run(model, data, tmp_path / "few", **{**given, "max_train_rows": 1})
 
 
 def test_a_run_of_so_many_steps_with_balanced_weights(model, data, tmp_path):

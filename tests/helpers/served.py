@@ -23,6 +23,14 @@ FACTS = {
     "sequence_label": {"label_map": IOB, "num_labels": 5},
     "student_sequence_label": {"label_map": IOB, "num_labels": 5},
     "sequence_label_crf": {"label_map": IOB, "num_labels": 5},
+    "multiple_choice": {"num_labels": 1},
+    "prompt": {
+        "label_map": LABELS,
+        "num_labels": 3,
+        "flags": {"template": "{text_a} {mask}", "label_words": "no=bad,yes=good,maybe=fine story"},
+        "label_pieces": [[10], [5], [7, 17]],
+        "mask_id": 3,
+    },
     "mrc": {"flags": {"doc_stride": 6, "max_query_length": 8, "max_answer_length": 10, "n_best_size": 20}},
     "sentence_vectors": {"num_labels": 1, "metric": None},
     "embed": {"num_labels": 0, "metric": None, "pooling": "mean", "normalize": False},
@@ -50,7 +58,7 @@ def make_bundle(folder, model, task, onnx=False, edit=None, **changes):
     }
     if task in ("sequence_label", "sequence_label_crf", "student_sequence_label"):
         facts["flags"] = {name: entry.default for name, entry in SequenceLabelArgs.__dataclass_fields__.items()}
-    head = ModelSpec(num_labels=facts["num_labels"])
+    head = ModelSpec(num_labels=facts["num_labels"], facts=facts)
     learner = Learner(lambda mode: task_class(task)(config, head, mode), RunConfig(seed=3))
     random = np.random.RandomState(4)
     shapes = sorted(learner.parameter_shapes(RunMode.PREDICT).items())

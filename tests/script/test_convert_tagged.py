@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from propeller.errors import UserError
 from reader.tables.opening import open_table
 from reader.tagging.tags import TagSet
-from script import convert_tagged, tagged_exports, tagged_text
+from script import convert_table, convert_tagged, tagged_exports, tagged_text
 from script.conversion_check import check_tagged
 from script.tagged_text import entities, is_chunked, label_map, outside_of, renamed
 
@@ -79,6 +79,7 @@ def test_bmes_in_the_scheme_asked_for(tmp_path):
         rows, mapping = convert(tmp_path, RESUME, *flags)
         assert rows == [tokens + tags]
         assert set(mapping) == set(tags.split())
+        (tmp_path / "out" / "label_map.json").unlink()  # else it keeps the tags of the scheme before
 
 
 @pytest.mark.parametrize(
@@ -281,3 +282,25 @@ def test_an_export_given_to_training_names_the_converter(tmp_path):
     (tmp_path / "a.json").write_text(EXPORTS["label-studio"])
     with pytest.raises(UserError, match=r"export of label-studio or doccano: python script/convert_tagged\.py"):
         open_table(tmp_path / "a.json")
+
+
+def test_a_label_map_that_is_there_keeps_what_it_has(tmp_path, capsys):
+    """Files converted one after the other share it: known tags keep their numbers, new ones come after them."""
+    for name, content in (("train.txt", CONLL), ("dev.txt", "Riga B-LOC\n. O\n"), ("more.txt", "x B-MISC\n. O\n")):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        assert convert_tagged.main([str(tmp_path / name), str(tmp_path / "out" / f"{name[:-4]}.tsv")]) == 0
+    first = {"B-LOC": 0, "B-ORG": 1, "B-PER": 2, "I-PER": 3, "O": 4}
+    mapping = json.loads((tmp_path / "out" / "label_map.json").read_text())
+    assert mapping == {**first, "B-MISC": 5}
+    assert "6 tags (5 of them as they were)" in capsys.readouterr().out
+    (tmp_path / "out" / "label_map.json").write_text("[]")
+    with pytest.raises(UserError, match="or move it away: the converter writes one there"):
+        convert_tagged.main([str(tmp_path / "dev.txt"), str(tmp_path / "out" / "dev.tsv")])
+
+
+def test_words_of_tables_are_added_to_a_label_map(tmp_path):
+    for name, labels in (("train", "good bad"), ("dev", "bad"), ("other", "ugly good")):
+        rows = "".join(f"{label},text {number}\n" for number, label in enumerate(labels.split()))
+        (tmp_path / f"{name}.csv").write_text("label,text_a\n" + rows)
+        assert convert_table.main([str(tmp_path / f"{name}.csv"), str(tmp_path / f"{name}.tsv")]) == 0
+    assert json.loads((tmp_path / "label_map.json").read_text()) == {"bad": 0, "good": 1, "ugly": 2}

@@ -120,6 +120,15 @@ function showAnswer({ predictions: [found] }, values) {
   ];
 }
 
+function showChoice({ predictions: [found] }, values) {
+  const entries = lines(values.choices).map((line, at) => [line, found.probabilities[at], percent(found.probabilities[at])])
+    .sort((one, other) => other[1] - one[1]);
+  return [
+    element("p", { class: "verdict" }, found.choice, element("small", {}, entries[0][2])),
+    bars(entries), ...cutNotice(found.truncated),
+  ];
+}
+
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 function showSimilarity(answer, values) {
@@ -188,6 +197,15 @@ const TASKS = {
     about: "The label of a text or of a pair of texts, and how probable each label is.",
     ...ofTexts, show: showLabels,
   },
+  prompt: {
+    title: "Text classification by a word",
+    about: "The label whose word fits best where the text's template has a blank.",
+    fields: PAIR, payload: pairPayload, show: showLabels,
+    examples: [
+      { text: "A warm, funny and beautifully acted film that stays with you for days." },
+      { text: "酒店位置很好，房间干净，前台的服务也很热情。" },
+    ],
+  },
   multi_label_classification: {
     title: "Labels of a text",
     about: "All labels that a text or a pair of texts has, and how probable each one is.",
@@ -222,6 +240,21 @@ const TASKS = {
     title: "Entities in a text, chosen together",
     about: "Names and other entities, highlighted where they stand; the tags of a sentence are chosen together.",
     ...ofTags,
+  },
+  multiple_choice: {
+    title: "Multiple choice",
+    about: "The likeliest of several options, and how probable each one is.",
+    fields: [
+      { name: "text", label: "Text", rows: 4, required: true },
+      { name: "other", label: "Question", hint: "if the model was trained with one", rows: 1 },
+      { name: "choices", label: "Options", hint: "one per line, two or more", rows: 4, required: true },
+    ],
+    payload: ({ text, other, choices }) => ({ text_a: text, ...(other.trim() && { text_b: other }), choices: lines(choices) }),
+    show: showChoice,
+    examples: [
+      { text: "The lamp in the hall went out, and so did the radio.", other: "Why?", choices: "It was raining.\nThe power had failed.\nThe radio was new." },
+      { text: "女：这件衣服多少钱？男：打完折一百二。", other: "他们最可能在哪儿？", choices: "商店\n医院\n学校\n车站" },
+    ],
   },
   mrc: {
     title: "Reading comprehension",

@@ -1,0 +1,1 @@
+"""Multiple choice: which of the options of a row is right."""

@@ -1,0 +1,1 @@
+"""Several tasks learnt together, over one encoder."""

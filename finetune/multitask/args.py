@@ -1,0 +1,181 @@
+"""The flags of multi-task fine-tuning and the list of its tasks. JSON:
+
+    {"tasks": [
+      {"name": "sentiment", "task": "classify", "train_set": "sst2/train.tsv", "dev_set": "sst2/dev.tsv", "weight": 2},
+      {"name": "names", "task": "sequence_label", "train_set": "ner/train.tsv", "dev_set": "ner/dev.tsv"}, ...]}
+
+    args = parse("python -m finetune multitask", sys.argv[1:])
+    args.entries[0].args                    # finetune.training.args.Args of the first task
+
+``name``: what its files and weights are called. ``task``: of ``finetune.TASKS``. ``weight``: its share of the steps
+beside the others'; where none has one, tasks have as many steps as their rows make. All else are flags of the task, of
+its files and of its loss; flags of the command line hold for every task. Files count from the working directory, else
+from the list's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from finetune import TASKS, flags_of
+from finetune.tables import LabelledTableFlags
+from finetune.training.args import GROUPS, Args, build_parser, from_keywords
+from finetune.training.options import LossArgs
+from propeller.encoding import read_text, remedy
+from propeller.errors import UserError
+from propeller.flags import flag, read_flags, split
+
+FILES = ("train_set", "dev_set", "test_set", "label_map_config")
+OF_A_TASK = (
+    *FILES, "test_save", "max_train_rows", "max_seq_len", "task_id", "num_labels", "batch_size", "predict_batch_size",
+    "best_metric", *(entry.name for group in (LabelledTableFlags, LossArgs) for entry in fields(group)),
+)  # fmt: skip
+# On the command line these would be those of every task, or mean one task alone.
+ONLY_OF_A_TASK = ("train_set", "dev_set", "test_set", "label_map_config", "num_labels", "best_metric", "max_train_rows",
+                  "class_weights")  # fmt: skip
+TAKEN = ("best", "last", "events", "log", "token_cache", "layer_norm")
+
+
+@dataclass(frozen=True)
+class MultitaskArgs:
+    """several tasks: what is learnt together"""
+
+    tasks: str = flag(None, "JSON file that lists the tasks, their files and flags", required=True)
+
+
+class Entry(NamedTuple):
+    """A task of the list. weight: its share of the steps, None: by its rows; args: its flags."""
+
+    name: str
+    task: str
+    weight: float | None
+    args: Args
+
+
+class ManyArgs(NamedTuple):
+    """The flags of a run. path: of the list; entries: its tasks."""
+
+    path: str
+    entries: list[Entry]
+
+
+def parse(prog: str, argv: Sequence[str]) -> ManyArgs:
+    """Flags from a command line, and the list that it names.
+
+    Raises:
+        UserError: a flag or the list is wrong; flags that do not go together.
+    """
+    parser = build_parser(prog, "Fine-tune one encoder on several tasks.", MultitaskArgs)
+    parser.usage = f"{prog} --tasks PATH --ernie_config_path PATH --vocab_path PATH [flags]"
+    values = read_flags(parser, argv)
+    known = {entry.name: entry for group in GROUPS.values() for entry in fields(group)}
+    shared = {name: value for name, value in values.items() if name in known and value is not MISSING}
+    for name in ONLY_OF_A_TASK:
+        if shared.get(name) not in (None, ""):
+            raise UserError(f"--{name} is of one task: give it in {values['tasks']}")
+    _check_shared(shared)
+    return ManyArgs(values["tasks"], read_list(values["tasks"], shared))
+
+
+def _check_shared(shared: Mapping[str, Any]) -> None:
+    if shared.get("init_checkpoint"):
+        raise UserError(
+            "--init_checkpoint is of one task: take its encoder with --init_pretraining_params, heads are new"
+        )
+    if not shared.get("do_train"):
+        raise UserError(
+            "--do_train false: evaluate the checkpoint of one task, CHECKPOINTS/NAME/best, with python -m finetune TASK"
+        )
+    if shared.get("ema_decay") or shared.get("swa_start", 1.0) < 1:
+        raise UserError("--ema_decay and --swa_start average the weights of one task's steps: leave them out")
+    if shared.get("eval_strategy") == "epoch" or shared.get("save_strategy") in ("epoch", "both"):
+        raise UserError(
+            "several tasks have no common end of an epoch: give --validation_steps and --save_steps, and leave "
+            "--eval_strategy and --save_strategy out"
+        )
+
+
+def read_list(path: str, shared: Mapping[str, Any]) -> list[Entry]:
+    """The tasks of a list.
+
+    Args:
+        path: the file.
+        shared: name -> value of the flags that hold for every task.
+
+    Raises:
+        UserError: naming the file, the task and what to do.
+    """
+    try:
+        found = json.loads(read_text(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8; {remedy(path, error.object)}") from None
+    except OSError as error:
+        raise UserError(f"--tasks {path}: cannot be read ({error.strerror}); give a list of tasks") from None
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON ({error}); correct it there") from None
+    tasks = found.get("tasks") if isinstance(found, dict) else None
+    if not isinstance(tasks, list) or not tasks or set(found) - {"tasks", "comment"}:
+        raise UserError(f'{path}: give an object {{"tasks": [a task, ...]}}, with a "comment" if you like')
+    entries = [_entry(path, number, given, shared) for number, given in enumerate(tasks, 1)]
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: two tasks have the name {name!r}; give each its own")
+    weighted = [entry.weight is not None for entry in entries]
+    if any(weighted) and not all(weighted):
+        name = names[weighted.index(False)]
+        raise UserError(f"{path}: {name} has no weight and others have: give every task one, or none")
+    return entries
+
+
+def _entry(path, number, given, shared):
+    where = f"{path}, task {number}"
+    if not isinstance(given, dict):
+        raise UserError(f'{where}: give an object such as {{"name": ..., "task": ..., "train_set": ...}}')
+    for key in ("name", "task", "train_set"):
+        if not isinstance(given.get(key), str):
+            raise UserError(f'{where}: "{key}" is missing or no text; add it')
+    name, task = given["name"], given["task"]
+    where = f"{where} ({name})"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or any(word in name for word in TAKEN) or "step_" in name:
+        raise UserError(
+            f'{where}: "name" must be letters, digits, _ and -, and hold none of step_, {", ".join(TAKEN)}; rename it'
+        )
+    if task not in TASKS:
+        raise UserError(f"{where}: task {task!r} is unknown: give one of {', '.join(TASKS)}")
+    weight = given.get("weight")
+    if weight is not None and (
+        isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf
+    ):
+        raise UserError(f'{where}: "weight" must be a number above 0, not {weight!r}')
+    group = flags_of(task).task
+    own = {entry.name: entry for entry in (fields(group) if group else ())}
+    values = {key: value for key, value in given.items() if key not in ("name", "task", "weight")}
+    for key in values:
+        if key not in own and key not in OF_A_TASK:
+            raise UserError(f'{where}: "{key}" is no flag of the task {task} or its files: leave it out')
+        if key in own and own[key].metadata.get("facts", {}).get("tunes"):
+            raise UserError(f"{where}: {key} is for a run of the task alone: leave it out")
+    for key in FILES:
+        if values.get(key):
+            values[key] = ",".join(_place(path, part) for part in split(values[key]))
+    tests = len(split(values.get("test_set")))
+    if tests and "test_save" not in values:
+        ends = [f"{name}_test.tsv" if tests == 1 else f"{name}_test_{number}.tsv" for number in range(1, tests + 1)]
+        values["test_save"] = ",".join(str(Path(shared["checkpoints"]) / end) for end in ends)
+    try:
+        args = from_keywords({**shared, **values}, group)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return Entry(name, task, None if weight is None else float(weight), args)
+
+
+def _place(path, name):
+    beside = Path(path).parent / name
+    return str(beside) if not Path(name).exists() and beside.exists() else name

@@ -1,0 +1,1 @@
+"""Classification by a word that a masked language model puts into a template."""
