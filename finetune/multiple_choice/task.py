@@ -44,6 +44,7 @@ class MultipleChoice(FinetuneTask):
 
     name = "multiple_choice"
     head_prefix = ("choice_out",)
+    pools_cls = True
     flags = MultipleChoiceFlags
     label_kind = "choice"
     num_labels = 1
