@@ -31,6 +31,7 @@ from reader.tables.opening import open_table
 from reader.task_reader import BatchReader, TaskReader
 
 if TYPE_CHECKING:
+    from reader.row_encoder import LabelRule
     from reader.tokenizer import Tokenizer
 
 
@@ -337,13 +338,28 @@ class FinetuneTask(Model):
         raise NotImplementedError
 
     @classmethod
+    def gold_label(cls, row: Mapping[str, str], rule: LabelRule, spec: ModelSpec) -> Any:
+        """The label of a row that is predicted. Raises ValueError: it cannot be read.
+
+        Args:
+            row: column -> text.
+            rule: of the task's ``label_kind``.
+        """
+        return rule.read(row["label"])
+
+    @classmethod
+    def scored_outputs(cls, outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What ``score_rows`` needs of an example's outputs: arrays of the same shape for every example."""
+        return outputs
+
+    @classmethod
     def score_rows(
         cls, outputs: Mapping[str, np.ndarray], labels: np.ndarray, qids: np.ndarray | None, spec: ModelSpec
     ) -> Mapping[str, float] | None:
         """The scores of an evaluation for rows that were predicted, by name; None: the task has none.
 
         Args:
-            outputs: name -> array [rows, ...] of ``answer_outputs``.
+            outputs: name -> array [rows, ...] of ``scored_outputs``.
             labels: [rows], as ``label_kind`` says; of sets [rows, num_labels].
             qids: int64 [rows], or None where the file has none.
         """

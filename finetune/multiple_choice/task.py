@@ -27,6 +27,7 @@ from propeller.errors import UserError
 from propeller.metrics import Metric
 from propeller.train.model import Input, RunMode
 from reader.choices import COLUMNS, ChoiceReader, Choices
+from reader.row_encoder import LabelRule
 from reader.survey import is_placeholder, label_fields
 from reader.tables.form import PLAIN, TableForm
 from reader.tables.opening import open_table
@@ -88,10 +89,14 @@ class MultipleChoice(FinetuneTask):
         return {"scores": ChoiceAccuracy([self.logits(predictions, label), label["labels"]])}
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
+    def check_settings(cls, spec: ModelSpec) -> None:
         separator = spec.settings.choice_separator
         if not separator or set(separator) & set("\t\r\n"):
             raise UserError(f"--choice_separator {separator!r}: give a text of one character or more without a tab")
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        cls.check_settings(spec)
         if spec.num_labels != 1:
             raise UserError(
                 f"--num_labels {spec.num_labels}: multiple choice has one score per option, and each row says how many "
@@ -147,6 +152,22 @@ class MultipleChoice(FinetuneTask):
             "choice": options[best],
             "probabilities": probs.tolist(),
         }
+
+    @classmethod
+    def gold_label(cls, row: Mapping[str, str], rule: LabelRule, spec: ModelSpec) -> int:
+        choices = choices_of(spec)
+        return choices.read(row["label"], choices.options(row["choices"]))
+
+    @classmethod
+    def scored_outputs(cls, outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """``best``, the number of the likeliest option."""
+        return {"best": np.asarray(metrics.best_class(probabilities(outputs["scores"].ravel())))}
+
+    @classmethod
+    def score_rows(
+        cls, outputs: Mapping[str, np.ndarray], labels: np.ndarray, qids: np.ndarray | None, spec: ModelSpec
+    ) -> Mapping[str, float]:
+        return {"acc": float((outputs["best"] == labels.ravel()).mean())}
 
     @classmethod
     def answers_changed(

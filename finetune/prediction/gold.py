@@ -107,7 +107,7 @@ class RowGold(Gold):
         self.rows += 1
         sure = not is_placeholder(word, self.spec.label_map or ())
         try:
-            label = self.rule.read(word)
+            label = self.task.gold_label(row, self.rule, self.spec)
         except ValueError as problem:
             if sure:
                 self.refuse(self.table.layout.where(number), problem)
@@ -116,7 +116,7 @@ class RowGold(Gold):
         if QID in row:
             self._qids.append(int(row[QID]))
         self._labels.append(label)
-        for name, array in outputs.items():
+        for name, array in self.task.scored_outputs(outputs).items():
             if name not in self._outputs:
                 self._outputs[name] = np.empty((self.table.num_rows, *array.shape), array.dtype)
             self._outputs[name][self.read] = array

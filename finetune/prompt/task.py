@@ -108,8 +108,18 @@ class PromptClassifier(FinetuneTask):
         return {"scores": Collected([probs, label["labels"]], metrics.simple_accuracy)}
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
+    def score_rows(
+        cls, outputs: Mapping[str, np.ndarray], labels: np.ndarray, qids: np.ndarray | None, spec: ModelSpec
+    ) -> Mapping[str, float]:
+        return metrics.simple_accuracy(outputs["scores"], labels)
+
+    @classmethod
+    def check_settings(cls, spec: ModelSpec) -> None:
         check_template(spec.settings.template)
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        cls.check_settings(spec)
         if spec.num_labels < 2:
             raise UserError(f"--num_labels must be at least 2 for classification, not {spec.num_labels}")
 

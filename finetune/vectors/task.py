@@ -132,8 +132,8 @@ class SentenceVectors(FinetuneTask):
         return {"scores": Collected([hits], lambda hits: {"acc": float(hits.mean())})}
 
     @classmethod
-    def check(cls, spec: ModelSpec) -> None:
-        """Raise UserError for settings that do not go together, and for vectors of a teacher of another size."""
+    def check_settings(cls, spec: ModelSpec) -> None:
+        """Raise UserError for settings that do not go together."""
         given = spec.settings
         for name, objectives in ONLY.items():
             default = SentenceVectorFlags.__dataclass_fields__[name].default
@@ -147,6 +147,10 @@ class SentenceVectors(FinetuneTask):
             raise UserError(f"--temperature must be above 0, not {given.temperature:g}")
         if not 0 < given.largest_score < math.inf:
             raise UserError(f"--largest_score must be above 0, not {given.largest_score:g}")
+
+    @classmethod
+    def check(cls, spec: ModelSpec) -> None:
+        cls.check_settings(spec)
         if spec.label_map is not None or spec.num_labels != 1:
             raise UserError("--label_map_config and --num_labels are for classes: leave them out, a score is a number")
 

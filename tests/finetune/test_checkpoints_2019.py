@@ -186,7 +186,7 @@ def test_embeddings_without_a_pooler(case, small, place, tmp_path):
               "inference_model": tmp_path / "saved" / "step_10_inference_model"}  # fmt: skip
     again = embed(small, place / "rows.tsv", tmp_path / "again", **bundle)
     np.testing.assert_allclose(again.vectors, found.vectors, atol=1e-6)
-    with pytest.raises(UserError, match=r"gives mean, max, first: give one of these --pooling"):
+    with pytest.raises(UserError, match=r"has mean, max, first: give one of these"):
         embed(small, place / "rows.tsv", tmp_path / "no", pooling="cls", **bundle)
 
 

@@ -36,6 +36,7 @@ ITEMS = {
     "prompt": TEXTS,
     "multiple_choice": [(text, TEXTS[:2]) for text in TEXTS] + [(text, "was it", TEXTS[2:5]) for text in TEXTS[:3]],
     "embed": TEXTS + PAIRS,
+    "sentence_vectors": TEXTS,
 }
 
 for package in ("paddle2onnx", *OTHERS):

@@ -156,7 +156,8 @@ def test_the_loss_is_the_cross_entropy_over_a_rows_own_options():
 
 def test_flags_that_mean_nothing_are_refused(task):
     given = {"ernie_config_path": str(task / "model" / "ernie_config.json"), "for_cn": False,
-             "vocab_path": str(task / "model" / "vocab.txt"), "train_set": str(task / "train.tsv")}  # fmt: skip
+             "vocab_path": str(task / "model" / "vocab.txt"), "train_set": str(task / "train.tsv"),
+             "max_seq_len": 32}  # fmt: skip
     for changes, message in (
         ({"num_labels": 3}, "--num_labels 3: multiple choice has one score per option"),
         ({"choice_separator": ""}, "--choice_separator ''"),
@@ -182,7 +183,7 @@ def run(task, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_it_learns_and_its_answers_agree(run, task, tmp_path):
+def test_it_learns_and_its_answers_agree(run, task, tmp_path, capsys):
     """Training's prediction file, batch prediction and the Python API say the same; the accuracy is the log's."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert max(record["acc"] for record in records if record["event"] == "dev") > 0.9
@@ -208,7 +209,9 @@ def test_it_learns_and_its_answers_agree(run, task, tmp_path):
             batch_size=2,
         ),
     )
+    assert f"scores of {len(gold)} labelled rows: acc: {logged['acc']:f}" in capsys.readouterr().err
     found = [json.loads(line) for line in out.read_text(encoding="utf8").splitlines()]
+    assert [int(line["gold_label"]) for line in found] == [each["label"] for each in gold]
     items = [(row["text_a"], row["text_b"], row["choices"]) for row in gold]
     answers = finetune.load(run / "last", use_cuda="false")(items, batch_size=5)
     for row, line, answer in zip(rows, found, answers):

@@ -214,7 +214,7 @@ def records(folder):
 
 
 @pytest.mark.slow
-def test_it_learns_from_few_rows_and_answers_agree(task, tmp_path):
+def test_it_learns_from_few_rows_and_answers_agree(task, tmp_path, capsys):
     run = train(task, tmp_path / "run", label_words=LONGER, epoch=25, skip_steps=10)
     assert max(record["acc"] for record in records(run) if record["event"] == "dev") > 0.9
     stored = json.loads((run / "best" / "checkpoint.json").read_text())
@@ -223,8 +223,10 @@ def test_it_learns_from_few_rows_and_answers_agree(task, tmp_path):
     prediction.main("python -m finetune.prediction", (), words(
         init_checkpoint=run / "best", predict_set=task / "data" / "test.tsv", output=out, batch_size=3,
         save_inference_model_path=tmp_path / "saved"))  # fmt: skip
+    said = capsys.readouterr().err
     header, rows = table(out.read_text(encoding="utf8"))
-    assert header == ["text_a", "label", "prob_0", "prob_1"]
+    assert header == ["gold_label", "text_a", "label", "prob_0", "prob_1"]
+    rows = [row[1:] for row in rows]
     predictor = finetune.load(run / "best", use_cuda="false")
     for place in (run / "best", tmp_path / "saved"):
         predictor = finetune.load(place, use_cuda="false")
@@ -233,6 +235,7 @@ def test_it_learns_from_few_rows_and_answers_agree(task, tmp_path):
             np.testing.assert_allclose(list(answer["probabilities"].values()), list(map(float, row[2:])), atol=1e-5)
     test = next(record for record in records(run) if record["event"] == "test" and record["step"] == stored["step"])
     gold = [line.split("\t")[0] for line in (task / "data" / "test.tsv").read_text().splitlines()[1:]]
+    assert f"scores of {len(gold)} labelled rows: acc: {test['acc']:f}" in said
     assert test["acc"] == pytest.approx(np.mean([row[1] == label for row, label in zip(rows, gold)]))
 
 
@@ -248,7 +251,7 @@ def test_without_training(task, tmp_path):
         task="prompt", init_checkpoint=task / "model", template=TEMPLATE, label_words=WORDS, for_cn="false",
         max_seq_len=24, label_map_config=task / "labels.json", predict_set=task / "data" / "test.tsv", output=out,
         save_inference_model_path=tmp_path / "saved"))  # fmt: skip
-    for row, other in zip(table(out.read_text(encoding="utf8"))[1], wanted):
+    for (_, *row), other in zip(table(out.read_text(encoding="utf8"))[1], wanted):
         assert row[:2] == other[:2]
         np.testing.assert_allclose(list(map(float, row[2:])), list(map(float, other[2:])), atol=1e-5)
     answers = finetune.load(tmp_path / "saved", use_cuda="false")([row[0] for row in wanted])
