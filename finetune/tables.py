@@ -17,12 +17,12 @@ class TableFlags:
 
     format: str = flag(
         AUTO,
-        "auto: as the file's name ends (.csv, .jsonl, .ndjson, .json, .parquet), TSV otherwise; txt: a text per line, "
-        "without a header",
+        "auto: by the ending of the file's name (.csv, .jsonl, .ndjson, .json, .parquet, .pq; .txt to predict, embed "
+        "and search), else TSV; txt: one text per line, without a header",
         choices=(AUTO, *FORMATS),
     )
     text_column: str | None = flag(
-        None, "the column that is text_a [the one of this name]; columns nobody names are left out then", metavar="NAME"
+        None, "the column to read as text_a [the one of this name]; columns that no flag names are then left out", metavar="NAME"
     )
     text_pair_column: str | None = flag(
         None, "the column that is text_b, the second text of a pair [the one of this name]", metavar="NAME"

@@ -42,8 +42,8 @@ def settled(record: Mapping[str, Any], has_pooler: bool, otherwise: str, source:
         return Pooling(CLS)
     if otherwise == CLS:
         log.warning(
-            "%s: pooling %s, as in 2019: the model does not say that this vector was trained, and then it is nearly "
-            "alike for all texts; --pooling %s says more", source, CLS, MEAN)  # fmt: skip
+            "%s: pooling %s, as in 2019: the model's record does not name the vector that was trained; an untrained %s "
+            "is nearly the same for all texts; --pooling %s is the better start", source, CLS, CLS, MEAN)  # fmt: skip
     else:
         log.info("%s: pooling %s: the model does not say which vector was trained", source, otherwise)
     return Pooling(otherwise)

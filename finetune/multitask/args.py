@@ -72,7 +72,7 @@ def parse(prog: str, argv: Sequence[str]) -> ManyArgs:
         UserError: a flag or the list is wrong; flags that do not go together.
     """
     parser = build_parser(prog, "Fine-tune one encoder on several tasks.", MultitaskArgs)
-    parser.usage = f"{prog} --tasks PATH --ernie_config_path PATH --vocab_path PATH [flags]"
+    parser.usage = f"{prog} --tasks PATH (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
     values = read_flags(parser, argv)
     known = {entry.name: entry for group in GROUPS.values() for entry in fields(group)}
     shared = {name: value for name, value in values.items() if name in known and value is not MISSING}

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from finetune.search.args import GRAPH_FROM, BuildFlags, parse_build
@@ -19,7 +20,7 @@ from propeller import runtime
 from propeller.errors import UserError
 from propeller.service.engines import AUTO
 from reader.row_file import RowFile
-from reader.tables.form import PLAIN, TableForm
+from reader.tables.form import PLAIN, SKIP, TableForm
 from reader.tables.opening import open_table
 
 log = logging.getLogger("ernie.finetune")
@@ -32,7 +33,7 @@ def start(argv: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
     flags, tables = parse_build(argv)
     log_setup.setup(None, bar=False)
-    build(flags, tables.form())
+    build(flags, replace(tables.form(), others=SKIP))
     return 0
 
 

@@ -28,7 +28,7 @@ TEXTS = ["the film was good", "a very dull story"]
         ({"task": "regression"}, True, "mean", Pooling("cls"), "the task regression trained the pooled"),
         ({"task": "sequence_label"}, True, "mean", Pooling("mean"), "does not say which vector was trained"),
         ({}, True, "mean", Pooling("mean"), "does not say which vector was trained"),
-        ({}, True, "cls", Pooling("cls"), "nearly alike for all texts; --pooling mean says more"),
+        ({}, True, "cls", Pooling("cls"), "cls is nearly the same for all texts; --pooling mean is the better start"),
         ({"task": "classify"}, False, "cls", Pooling("mean"), "the weights have no pooled"),
     ],
     ids=["stored", "classify", "labels", "regression", "tags", "python", "script", "no_pooler"],

@@ -221,6 +221,21 @@ def test_a_file_of_questions(made, tmp_path):
     assert all(texts[int(row[3]) - 1] == row[4] for row in rows)
 
 
+def test_texts_without_a_header_and_among_other_columns(made, tmp_path):
+    """A .txt of texts, and a CSV whose other columns no flag names, as embeddings take them."""
+    texts = texts_in(made / "texts.tsv")
+    lines, table = tmp_path / "texts.txt", tmp_path / "texts.csv"
+    lines.write_text("\n".join(texts) + "\n", encoding="utf8")
+    table.write_text("id,text_a\n" + "".join(f'{n},"{text}"\n' for n, text in enumerate(texts)), encoding="utf8")
+    wanted = SearchIndex.open(made / "index").results(np.eye(1, 32, dtype="float32"), 3)
+    for path in (lines, table):
+        index = SearchIndex.open(build(made / "bundle", path, tmp_path / f"index_{path.suffix[1:]}"))
+        assert index.results(np.eye(1, 32, dtype="float32"), 3) == wanted
+    main(["query", "--search_index", str(made / "index"), "--query_set", str(lines), "--top", "1",
+          "--output", str(tmp_path / "found.tsv"), "--use_cuda", "false"])  # fmt: skip
+    assert [line.split("\t")[0] for line in texts_in(tmp_path / "found.tsv")] == texts
+
+
 def test_every_flag_of_build_changes_the_index(made, model, tmp_path):
     one = json.loads((made / "index/index.json").read_text())
     vectors = np.load(made / "index/vectors.npy")
