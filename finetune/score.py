@@ -16,10 +16,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import FlagParser, add_flags, flag, read_flags
+from reader.tables.form import ENDINGS
 from reader.tagging.tags import SCHEMES
 
 TASKS = ("auto", "classify", "multi_label_classification", "regression", "sequence_label", "mrc")
@@ -134,7 +136,14 @@ def kind_of(reference: str) -> str:
         return "regression" if is_regression(read_labels(reference, lines)) else "classify"
     if first.text.lstrip().startswith("["):
         return "mrc"
-    if "label" not in columns_of(lines):
+    columns = columns_of(lines)
+    if "label" not in columns:
+        if ENDINGS.get(Path(reference).suffix.lower()):  # a table by its name, not tokens with tags
+            raise UserError(
+                f"{at(reference, first.number)}: column 'label' is missing (there: {', '.join(columns)}): rename the "
+                "column of the labels, or convert the file: python script/convert_table.py FILE NEW.tsv --columns "
+                "text_a=NAME label=NAME"
+            )
         if len(first.text.split()) > 1 and all(len(line.text.split()) != 1 for line in lines[:LOOKED_AT]):
             return "sequence_label"
         raise UserError(

@@ -346,6 +346,15 @@ def test_a_reference_that_is_none_is_named(write):
         scored(write("p", "0"), reference)
 
 
+def test_a_table_whose_label_has_another_name_is_named(tmp_path):
+    """Not taken for tokens with tags, whose message would name the predictions."""
+    reference, predictions = tmp_path / "visits.csv", tmp_path / "p.tsv"
+    reference.write_text("id,remark,mood\n1,good food,happy\n2,cold soup,unhappy\n", encoding="utf8")
+    predictions.write_text("text_a\tlabel\ngood food\thappy\ncold soup\thappy\n", encoding="utf8")
+    with pytest.raises(UserError, match=r"visits\.csv, line \d: column 'label' is missing \(there: id, remark, mood\)"):
+        scored(predictions, reference)
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
