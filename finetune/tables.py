@@ -22,7 +22,9 @@ class TableFlags:
         choices=(AUTO, *FORMATS),
     )
     text_column: str | None = flag(
-        None, "the column to read as text_a [the one of this name]; columns that no flag names are then left out", metavar="NAME"
+        None,
+        "the column to read as text_a [the one of this name]; columns that no flag names are then left out",
+        metavar="NAME",
     )
     text_pair_column: str | None = flag(
         None, "the column that is text_b, the second text of a pair [the one of this name]", metavar="NAME"

@@ -27,7 +27,7 @@ from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.train import distribution, program
-from propeller.train.args import explain_difference, flag_names, times_of
+from propeller.train.args import explain_difference, flag_names, log_path, times_of
 from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar
 from propeller.train.journal import Journal
@@ -47,7 +47,9 @@ def start(args: ManyArgs) -> int:
     """Run the command with its flags; returns its exit status."""
     ranks = distribution.start()
     bar = runtime.on_terminal() and ranks.size == 1
-    log_setup.setup(args.entries[0].args.run.log_file if ranks.first else None, bar=bar)
+    flags = args.entries[0].args.run
+    file = log_path(flags.log_file, flags.checkpoints)
+    log_setup.setup(file if ranks.first else None, bar=bar, everything=flags.verbose, hold=flags.log_file == "auto")
     run(args, ranks, bar)
     return 0
 
@@ -95,7 +97,9 @@ class Multitask:
             evaluations = [entry for task in self.tasks.values() for entry in task.evaluations()]
             counts = self._counts({name: reader.num_examples for name, reader in readers.items()})
             known, former = self._record(readers)
-            if saver.claim(known, run.overwrite, explain=self._explain, former=former) == "finished":
+            status = saver.claim(known, run.overwrite, explain=self._explain, former=former)
+            log_setup.write_held()
+            if status == "finished":
                 log.info("this run is finished: a checkpoint of each task is in %s/NAME/best", run.checkpoints)
                 return self._result()
             total = sum(counts.values())

@@ -5,6 +5,7 @@ python -m pytest tests/finetune/test_multitask.py -m slow    # the runs
 """
 
 import json
+import logging
 import subprocess
 import sys
 
@@ -13,11 +14,13 @@ import pytest
 
 import finetune
 from ernie.checkpoint import read_params
+from finetune.multitask import runner as multitask
 from finetune.multitask.args import parse, read_list
 from finetune.multitask.main import main
 from finetune.multitask.mixture import Endless, shares, step_order
 from finetune.prediction import main as prediction
 from finetune.spec import stored_task
+from propeller import log as log_setup
 from propeller.errors import UserError
 from reader.pretraining.mixture import Mixture
 from reader.task_reader import TaskReader
@@ -129,6 +132,24 @@ def test_the_mixture_goes_on_where_it_was(folder):
 
 
 # ---------------------------------------------------------------- a run
+
+
+@pytest.mark.parametrize(("given_file", "wanted"), [(None, "out/train.log"), ("own.log", "own.log"), ("off", None)],
+                         ids=["auto", "own", "off"])  # fmt: skip
+def test_where_the_log_goes(given_file, wanted, folder, tmp_path, monkeypatch):
+    def run(*_):
+        logging.getLogger("ernie.finetune").info("trained")
+        log_setup.write_held()
+
+    monkeypatch.setattr(multitask, "run", run)
+    monkeypatch.chdir(folder)  # where "auto" was once a file
+    before = set(folder.rglob("*"))
+    own = {} if given_file is None else {"log_file": given_file if given_file == "off" else tmp_path / given_file}
+    main("python -m finetune multitask", given(folder, tmp_path / "out", **own))
+    assert set(folder.rglob("*")) == before
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert found == ([tmp_path / wanted] if wanted else [])
+    assert all("trained" in path.read_text() for path in found)
 
 
 @pytest.fixture(scope="module")
