@@ -111,7 +111,14 @@ def report(costs: Costs, sizes: list[float], tflops: float, use: float) -> str:
         "a pass of the reader, hours at least",
     ]
     training = ["network", "text", "tokens a second of a machine", "machine days", f"machines for {days}", "ranks fed"]
-    estimated = ["network", "text", "tokens a second, estimated", "days of one", f"how many for {days}", "ranks fed"]
+    estimated = [
+        "network",
+        "text",
+        "tokens a second of a GPU, estimated",
+        "days of one",
+        f"how many for {days}",
+        "ranks fed",
+    ]
     return "\n\n".join(
         [
             table(data, costs.data_rows(sizes)),
