@@ -221,10 +221,10 @@ def match_params(
     lost = [name for name in wanting if not heads_optional or is_encoder_name(name)]
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-        raise UserError(
-            f"{source}: {lost[0]} (shape {list(wanted[lost[0]])}){more} missing: "
-            "give a complete params directory and the ernie_config.json that belongs to it"
-        )
+        remedy = "give a complete params directory and the ernie_config.json that belongs to it"
+        if all(name.startswith("mask_lm_") for name in lost):
+            remedy = "give a model with the head that fills masks, or pre-train this one further with train.py"
+        raise UserError(f"{source}: {lost[0]} (shape {list(wanted[lost[0]])}){more} missing: {remedy}")
     chosen = {}
     for name in report.loaded:
         value = found[name]

@@ -183,7 +183,7 @@ def score_classes(
     scores: dict[str, Any] = {"acc": float(np.mean(truth == guess))}
     notes: list[str] = []
     if words and not label_map and len(words) <= 2:
-        notes.append("f1 is left out: which of two words is class 1, --label_map_config says")
+        notes.append("f1 is left out: give --label_map_config to say which of the two words is class 1")
     else:
         scores.update(_f1(truth, guess, len(label_map or ())))
     scores["matthews_corrcoef"] = _matthews_corrcoef(truth, guess)

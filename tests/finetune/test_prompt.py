@@ -300,7 +300,9 @@ def test_two_processes_make_the_run_of_one(task, tmp_path):
 
 def test_a_model_without_the_head_is_refused(task, tmp_path):
     bare = make_model(tmp_path / "bare", num_hidden_layers=1)
-    with pytest.raises(UserError, match="mask_lm_.* missing"):
+    with pytest.raises(
+        UserError, match="mask_lm_.* missing: give a model with the head that fills masks, or pre-train"
+    ):
         train(task, tmp_path / "run", init_pretraining_params=bare / "params")
 
 
