@@ -90,7 +90,7 @@ def test_words_with_and_without_a_label_map(write):
     scores, notes = scored(words, reference)
     assert scores["acc"] == pytest.approx(2 / 3)
     assert "f1" not in scores
-    assert "--label_map_config says" in notes[0]
+    assert "give --label_map_config" in notes[0]
     label_map = write("map.json", json.dumps({"pos": 1, "neg": 0}))
     for predictions in (words, write("numbers", "0", "1.0", "0")):
         scores, notes = scored(predictions, reference, label_map_config=label_map)
