@@ -48,9 +48,10 @@ def task_of(program):
 @pytest.mark.parametrize("number", range(len(COMMANDS)), ids=PROGRAMS)
 def test_the_program_takes_the_command(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "MODEL" / "params").mkdir(parents=True)
-    for name in ("ernie_config.json", "vocab.txt"):
-        (tmp_path / "MODEL" / name).touch()
+    for model in (tmp_path / "MODEL", tmp_path / "output/topics/best"):
+        (model / "params").mkdir(parents=True)
+        for name in ("ernie_config.json", "vocab.txt"):
+            (model / name).touch()
     python, program, *given = shlex.split(COMMANDS[number])
     assert python == "python"
     if program == "-m":
