@@ -64,6 +64,19 @@ def test_the_page_knows_every_task(task):
     assert "taskOf(info)" in FILES["page.js"]
 
 
+def test_every_name_of_an_entry_is_there():
+    """Fields and examples are functions of what the model says; a name that nothing defines leaves an empty page."""
+    entries = FILES["tasks.js"].partition("const TASKS = {")[2]
+    assert not re.search(r"\b(?:fields|examples): *\[", entries)
+    known = re.findall(r"\b(?:function|const) (\w+)", FILES["tasks.js"])
+    known += re.search(r"import \{(.*?)\}", FILES["tasks.js"])[1].replace(" ", "").split(",")
+    exported = re.findall(r"export (?:function|const) (\w+)", FILES["examples.js"])
+    used = re.findall(r"(?:\b(?:fields|payload|show|examples): |\.\.\.)([A-Za-z]\w*)\b(?! *=>)", entries)
+    assert len(used) > 20
+    assert set(used) <= set(known)
+    assert {name for name in known if name.endswith("For")} <= set(exported)
+
+
 def test_the_server_finds_the_page():
     """Types that browsers take under nosniff; the page itself at /."""
     files = static_files(PAGE)
@@ -213,6 +226,28 @@ def test_scores(browser, serve):
         open_page(browser, server.url)
         (found,) = ask(browser, text="a very good film", other="dull")["predictions"]
         assert texts(browser, ".verdict") == [f"{found['score']:.3f}"]
+        check_page(browser, server.url)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_options_in_the_order_of_their_probability(browser, serve):
+    with serve("multiple_choice") as server:
+        open_page(browser, server.url)
+        (found,) = ask(browser, text="a very good film", other="the cast ?", choices="dull\nfine")["predictions"]
+        assert texts(browser, ".verdict") == [f"{found['choice']}{100 * max(found['probabilities']):.1f} %"]
+        assert len(texts(browser, ".bars li")) == 2
+        check_page(browser, server.url)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_template_says_how_many_texts_there_are(browser, serve):
+    with serve("prompt") as server:
+        open_page(browser, server.url)
+        (found,) = ask(browser, text="a very good film")["predictions"]
+        assert texts(browser, ".verdict")[0].startswith(found["label"])
+        assert texts(browser, "textarea") == [""]
         check_page(browser, server.url)
 
 
