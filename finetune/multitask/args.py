@@ -23,6 +23,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ernie.model_folder import look_into
 from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
 from finetune.training.args import GROUPS, Args, build_parser, from_keywords
@@ -72,7 +73,7 @@ def parse(prog: str, argv: Sequence[str]) -> ManyArgs:
         UserError: a flag or the list is wrong; flags that do not go together.
     """
     parser = build_parser(prog, "Fine-tune one encoder on several tasks.", MultitaskArgs)
-    parser.usage = f"{prog} --tasks PATH --ernie_config_path PATH --vocab_path PATH [flags]"
+    parser.usage = f"{prog} --tasks PATH (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
     values = read_flags(parser, argv)
     known = {entry.name: entry for group in GROUPS.values() for entry in fields(group)}
     shared = {name: value for name, value in values.items() if name in known and value is not MISSING}
@@ -80,6 +81,8 @@ def parse(prog: str, argv: Sequence[str]) -> ManyArgs:
         if shared.get(name) not in (None, ""):
             raise UserError(f"--{name} is of one task: give it in {values['tasks']}")
     _check_shared(shared)
+    if shared["model"]:  # of a fine-tuned checkpoint, too, the encoder alone: heads are new
+        shared.update(look_into(shared["model"]).filled(shared, "init_pretraining_params"))
     return ManyArgs(values["tasks"], read_list(values["tasks"], shared))
 
 

@@ -20,6 +20,7 @@ from finetune.multitask.log_lines import TaskLines
 from finetune.multitask.mixture import Endless, shares, step_order
 from finetune.multitask.task_run import BETWEEN, SCORE, TaskRun
 from finetune.training.fingerprint import fingerprint, former_record
+from finetune.training.log_lines import log_arguments
 from finetune.training.result import RunResult, result_of
 from finetune.training.schedule import make_optimizer
 from finetune.training.settled import settle_run, text_files
@@ -27,7 +28,7 @@ from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.train import distribution, program
-from propeller.train.args import explain_difference, flag_names, times_of
+from propeller.train.args import explain_difference, flag_names, log_path, times_of
 from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar
 from propeller.train.journal import Journal
@@ -47,7 +48,9 @@ def start(args: ManyArgs) -> int:
     """Run the command with its flags; returns its exit status."""
     ranks = distribution.start()
     bar = runtime.on_terminal() and ranks.size == 1
-    log_setup.setup(args.entries[0].args.run.log_file if ranks.first else None, bar=bar)
+    flags = args.entries[0].args.run
+    file, hold = log_path(flags.log_file, flags.checkpoints), flags.log_file == "auto"
+    log_setup.setup(file if ranks.first else None, bar=bar, everything=flags.verbose, hold=hold)
     run(args, ranks, bar)
     return 0
 
@@ -64,10 +67,15 @@ def run(args: ManyArgs, ranks: distribution.Ranks | None = None, bar: bool = Fal
     entries = [entry._replace(args=entry.args._replace(ranks=ranks)) for entry in args.entries]
     tasks = {}
     for entry in entries:
+        if not task_class(entry.task).trains:
+            raise UserError(f"{args.path}, task {entry.name}: {entry.task} has nothing to train: take it out")
         try:
             tasks[entry.name] = TaskRun(entry, settle_run(task_class(entry.task), entry.args), bar)
         except UserError as error:
             raise UserError(f"{args.path}, task {entry.name}: {error}") from None
+        log.info("task %s: %s", entry.name, entry.task)
+        log_arguments(tasks[entry.name].args, entry.args)
+    next(iter(tasks.values())).config.print_config()
     return Multitask(tasks, bar).train()
 
 
@@ -95,7 +103,9 @@ class Multitask:
             evaluations = [entry for task in self.tasks.values() for entry in task.evaluations()]
             counts = self._counts({name: reader.num_examples for name, reader in readers.items()})
             known, former = self._record(readers)
-            if saver.claim(known, run.overwrite, explain=self._explain, former=former) == "finished":
+            status = saver.claim(known, run.overwrite, explain=self._explain, former=former)
+            log_setup.write_held()
+            if status == "finished":
                 log.info("this run is finished: a checkpoint of each task is in %s/NAME/best", run.checkpoints)
                 return self._result()
             total = sum(counts.values())
