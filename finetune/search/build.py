@@ -5,6 +5,7 @@ start(argv)
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
@@ -19,7 +20,7 @@ from propeller import runtime
 from propeller.errors import UserError
 from propeller.service.engines import AUTO
 from reader.row_file import RowFile
-from reader.tables.form import PLAIN, TableForm
+from reader.tables.form import PLAIN, SKIP, TableForm
 from reader.tables.opening import open_table
 
 log = logging.getLogger("ernie.finetune")
@@ -49,7 +50,7 @@ def build(flags: BuildFlags, form: TableForm = PLAIN) -> Path:
     """
     if os.path.lexists(flags.search_index) and not flags.overwrite:
         raise UserError(f"{flags.search_index}: is there already: give another --search_index, or --overwrite")
-    table = open_table(flags.data_set, form=form)
+    table = open_table(flags.data_set, form=dataclasses.replace(form, others=SKIP))
     kind = kind_of(flags.kind, table.num_rows)
     for _ in texts_of(table):  # every row is read before the first vector is made
         pass

@@ -6,6 +6,7 @@ with Searcher("index") as searcher:
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.files import atomic_text
+from reader.tables.form import SKIP
 from reader.tables.opening import open_table
 
 COLUMNS = ("question", "rank", "score", "row", "text")
@@ -72,7 +74,8 @@ def start(argv: Sequence[str]) -> int:
     flags, tables, questions = parse_query(argv)
     log_setup.setup(None, bar=False)
     if flags.query_set:
-        questions = list(texts_of(open_table(flags.query_set, form=tables.form())))
+        form = dataclasses.replace(tables.form(), others=SKIP)
+        questions = list(texts_of(open_table(flags.query_set, form=form)))
     with Searcher(flags.search_index, flags.model, use_cuda=flags.use_cuda, engine=flags.engine) as searcher:
         found = searcher(questions, flags.top, flags.batch_size, flags.effort)
     if flags.output:

@@ -58,7 +58,8 @@ def parts(folder, weights, config="ernie_config.json", vocab="vocab.txt", params
 def expected(program, name, folder):
     """flag -> path that a program takes from a directory."""
     if program == "predict":
-        return {"init_checkpoint": folder / "params" if name == "released" else folder}
+        beside = {"vocab_path": folder / "../vocab.txt"} if name == "step_3" else {}
+        return {"init_checkpoint": folder / "params" if name == "released" else folder, **beside}
     if name == "released":
         of_encoder = "init_checkpoint" if program in ("evaluate", "fill") else "init_pretraining_params"
         return parts(folder, of_encoder)
