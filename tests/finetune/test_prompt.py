@@ -263,6 +263,10 @@ def test_without_training(task, tmp_path):
     (run / "step_3" / "checkpoint.json").write_text(json.dumps(record))
     (run / "run.json").touch()
     shutil.copy(task / "model" / "vocab.txt", run)
+    given.update(init_checkpoint=None, ernie_config_path=None, vocab_path=None, test_save=tmp_path / "again.tsv")
+    model = ["--model", str(run / "step_3")]
+    main("x", "prompt", [*flags(task / "model", task / "data", tmp_path / "unused", **{**FAST, **given}), *model])
+    assert (tmp_path / "again.tsv").read_bytes() == (tmp_path / "zero.tsv").read_bytes()
     lines = tmp_path / "lines.txt"
     lines.write_text("".join(f"{row[0]}\n" for row in wanted), encoding="utf8")
     for model in (task / "model", run / "step_3"):
