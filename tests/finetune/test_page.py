@@ -9,6 +9,7 @@ import re
 import pytest
 
 from finetune import TASKS, task_class
+from finetune.search.__main__ import main as search
 from finetune.serving.handler import PAGE
 from propeller.service.app import static_files
 from propeller.service.limits import Limits
@@ -304,6 +305,36 @@ def test_similarity_of_texts(browser, serve):
         assert texts(browser, ".bars .number") == [f"{value:.3f}" for value in sorted(found, reverse=True)]
         assert '"pooling":"max"' in texts(browser, "#curl")[0]
         check_not_markup(browser)
+        check_page(browser, server.url)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_the_search_box_shows_the_nearest_texts(browser, model, tmp_path):
+    bundle = make_bundle(tmp_path / "embed", model, "embed")
+    rows = tmp_path / "texts.txt"
+    rows.write_text(f"a very good film\ndull\n{MARKUP}\n", encoding="utf8")
+    given = ["--model", str(bundle), "--data_set", str(rows), "--search_index", str(tmp_path / "index")]
+    search(["build", *given, "--use_cuda", "false"])
+    options = {"search_index": str(tmp_path / "index")}
+    server = InferenceServer(bundle, handlers="finetune.serving", use_cuda="false", handler_options=options)
+    with server.listen(0, wait=False) as served:
+        open_page(browser, served.url)
+        (found,) = ask(browser, text="a very good film")["results"]
+        shown = texts(browser, ".bars li .bar-head > :first-child")
+        assert shown == [each["text"] for each in found]
+        assert shown[0] == "a very good film"
+        assert texts(browser, "select, #examples button") == []
+        check_not_markup(browser)
+        assert browser.console() == []
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_vectors_of_a_model_that_was_trained_for_them(browser, serve):
+    with serve("sentence_vectors") as server:
+        open_page(browser, server.url)
+        assert ask(browser, text="a very good film", other="a very good film")["similarity"] == pytest.approx([1])
         check_page(browser, server.url)
 
 
