@@ -66,6 +66,11 @@ class Found(NamedTuple):
         """Whether it is a checkpoint of this project, not a model's directory."""
         return self.parts.get(PARAMS) == self.folder
 
+    @property
+    def holds_vocab(self) -> bool:
+        """Whether its vocabulary lies in it; that of a checkpoint of pre-training lies in the directory of the run."""
+        return Path(self.parts.get(VOCAB, self.folder)).parent != Path(self.folder).parent
+
     def filled(self, values: Mapping[str, Any], weights: str) -> dict[str, Any]:
         """Those of network, vocabulary and weights that no flag names, as flags.
 

@@ -118,7 +118,7 @@ class ErnieClient(ServiceClient):
             asked = [{"question": one, "context": other} for one, other in _pairs(texts_a, texts_b)]
             return self._in_parts("questions", asked, "predictions")
         texts = _texts(texts_a) if texts_b is None else _pairs(texts_a, texts_b)
-        if self.task != "embed":
+        if "poolings" not in self.info["model"]:  # those of vectors have them, whatever the task
             return self._in_parts("texts", texts, "predictions")
         vectors = self._in_parts("texts", texts, "embeddings", "truncated")
         return [{"embedding": vector, "truncated": truncated} for vector, truncated in vectors]

@@ -63,7 +63,7 @@ class FinetuneTask(Model):
         label_kind: how the label column is read, see ``reader.row_encoder.LabelRule``.
         num_labels: the number of classes where neither a flag, the model nor a label map says it.
         tags_tokens: whether a row has a label for each of its tokens.
-        more_columns: columns of training files beside those of every task.
+        more_columns: columns of its files beside those of every task.
         trains: whether there is something to train.
         pools_cls: whether the head stands on the pooled [CLS], which is then the vector of a text that was trained.
         needs_head: whether the weights that training begins with must have the task's head.
@@ -260,7 +260,7 @@ class FinetuneTask(Model):
     @classmethod
     def is_labelled(cls, path: str, spec: ModelSpec, form: TableForm = PLAIN) -> bool:
         """Whether a test file, stored in a form, has labels to score against; placeholders (-1, nothing) are none."""
-        fields = label_fields(open_table(path, form=form))
+        fields = label_fields(open_table(path, known=(*KNOWN_COLUMNS, *cls.more_columns), form=form))
         return any(not is_placeholder(word, spec.label_map or ()) for word in fields)
 
     @classmethod

@@ -78,10 +78,17 @@ def correlations(model: Predictor, pairs: ScoredPairs, flags: StsFlags) -> dict[
     """``spearmanr`` and ``pearson`` of the cosines of a model's vectors with the scores."""
     from finetune.metrics import pearson_and_spearman
 
-    vectors = model.embed([*pairs.first, *pairs.second], pooling=flags.pooling, batch_size=flags.batch_size)
+    texts = [*pairs.first, *pairs.second]
+    # A whitening is of vectors of any length; to cosines theirs makes no difference.
+    vectors = model.embed(texts, pooling=flags.pooling, normalize=False, batch_size=flags.batch_size)
     if flags.whitening:
-        whitening = Whitening.load(flags.whitening)
-        pooling = flags.pooling or str(model.describe()["pooling"])
+        whitening, described = Whitening.load(flags.whitening), model.describe()
+        pooling = flags.pooling or described.get("pooling")
+        if pooling is None:
+            raise UserError(
+                f"--whitening with a model of the task {described['task']!r}: give --pooling, that of the vectors that "
+                "it was made of"
+            )
         whitening.check(flags.whitening, vectors.shape[1], pooling)
         vectors = whitening.apply(vectors)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -126,7 +126,7 @@ class Whitening:
         if layer is not None and of_layer != layer:
             raise UserError(f"{path}: was made of vectors of layer {of_layer}, not {layer}: give --layer {of_layer}")
         if self.facts.get("normalize", False):
-            raise UserError(f"{path}: was made of vectors of length 1: make it of vectors without --normalize")
+            raise UserError(f"{path}: was made of vectors of length 1: make it of vectors with --normalize false")
 
 
 def moments(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

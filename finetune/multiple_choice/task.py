@@ -49,6 +49,7 @@ class MultipleChoice(FinetuneTask):
     flags = MultipleChoiceFlags
     label_kind = "choice"
     num_labels = 1
+    more_columns = ("choices",)
     answer_outputs = ("scores",)
     handler = "finetune.multiple_choice.handler:ChoiceHandler"
     loss_flags = ("rdrop_alpha", "fgm_epsilon")

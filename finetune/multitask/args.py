@@ -23,6 +23,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ernie.model_folder import look_into
 from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
 from finetune.training.args import GROUPS, Args, build_parser, from_keywords
@@ -80,6 +81,8 @@ def parse(prog: str, argv: Sequence[str]) -> ManyArgs:
         if shared.get(name) not in (None, ""):
             raise UserError(f"--{name} is of one task: give it in {values['tasks']}")
     _check_shared(shared)
+    if shared["model"]:  # of a fine-tuned checkpoint, too, the encoder alone: heads are new
+        shared.update(look_into(shared["model"]).filled(shared, "init_pretraining_params"))
     return ManyArgs(values["tasks"], read_list(values["tasks"], shared))
 
 

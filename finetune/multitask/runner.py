@@ -20,6 +20,7 @@ from finetune.multitask.log_lines import TaskLines
 from finetune.multitask.mixture import Endless, shares, step_order
 from finetune.multitask.task_run import BETWEEN, SCORE, TaskRun
 from finetune.training.fingerprint import fingerprint, former_record
+from finetune.training.log_lines import log_arguments
 from finetune.training.result import RunResult, result_of
 from finetune.training.schedule import make_optimizer
 from finetune.training.settled import settle_run, text_files
@@ -48,8 +49,8 @@ def start(args: ManyArgs) -> int:
     ranks = distribution.start()
     bar = runtime.on_terminal() and ranks.size == 1
     flags = args.entries[0].args.run
-    file = log_path(flags.log_file, flags.checkpoints)
-    log_setup.setup(file if ranks.first else None, bar=bar, everything=flags.verbose, hold=flags.log_file == "auto")
+    file, hold = log_path(flags.log_file, flags.checkpoints), flags.log_file == "auto"
+    log_setup.setup(file if ranks.first else None, bar=bar, everything=flags.verbose, hold=hold)
     run(args, ranks, bar)
     return 0
 
@@ -66,10 +67,15 @@ def run(args: ManyArgs, ranks: distribution.Ranks | None = None, bar: bool = Fal
     entries = [entry._replace(args=entry.args._replace(ranks=ranks)) for entry in args.entries]
     tasks = {}
     for entry in entries:
+        if not task_class(entry.task).trains:
+            raise UserError(f"{args.path}, task {entry.name}: {entry.task} has nothing to train: take it out")
         try:
             tasks[entry.name] = TaskRun(entry, settle_run(task_class(entry.task), entry.args), bar)
         except UserError as error:
             raise UserError(f"{args.path}, task {entry.name}: {error}") from None
+        log.info("task %s: %s", entry.name, entry.task)
+        log_arguments(tasks[entry.name].args, entry.args)
+    next(iter(tasks.values())).config.print_config()
     return Multitask(tasks, bar).train()
 
 

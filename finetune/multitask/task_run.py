@@ -20,6 +20,7 @@ from ernie.layers import renamed
 from finetune.multitask.args import Entry
 from finetune.multitask.mixture import FOREVER
 from finetune.task import FinetuneTask
+from finetune.training.reading import facts_of_rows
 from finetune.training.runner import Finetuner
 from finetune.training.schedule import num_steps
 from finetune.training.settled import RunModel, text_files, with_settled_flags
@@ -47,6 +48,7 @@ class TaskRun(Finetuner):
     def __init__(self, entry: Entry, model: RunModel, bar: bool = False) -> None:
         super().__init__(model, with_settled_flags(entry.args, model), bar)
         self.name, self.weight, self.settled = entry.name, entry.weight, model
+        self.facts: dict[str, bool] = {}  # of the rows of the training file, for the record
         if self.task.make_encoder is not FinetuneTask.make_encoder:
             raise UserError(f"task {entry.name}: {entry.task} has no ERNIE encoder to share: train it alone")
 
@@ -54,6 +56,7 @@ class TaskRun(Finetuner):
         """The reader of the training file, which never ends. Raises UserError: see ``check_file``."""
         reader = self._reader(self.args.data.train_set, training=True)
         reader.epochs = FOREVER
+        self.facts = facts_of_rows(self.task, reader)
         survey = self._surveys[self.args.data.train_set, True, True]
         self.spec = with_balanced_weights(self.spec, self.task, self.args, self.tokenizer, survey)
         self._check_tests()
@@ -100,7 +103,8 @@ class TaskRun(Finetuner):
         """
         own = {name.removeprefix(f"{self.name}{BETWEEN}"): array for name, array in arrays.items()}
         files = text_files(self.vocab_path, self.tokenizer)
-        saver = Saver(folder, write_variable, read_variable, keep=0, meta=self.spec.record(), files=files)
+        meta = {**self.spec.record(), **self.facts}
+        saver = Saver(folder, write_variable, read_variable, keep=0, meta=meta, files=files)
         saver.clear()
         saver.save(step, own, {}, {"step": step}, logging.DEBUG)
         saver.link("best", step)

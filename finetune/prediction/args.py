@@ -189,7 +189,10 @@ def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
         return {**values, "inference_model": values["model"]}
     filled = found.filled(values, "init_checkpoint")
     # What the weights say of themselves is found with them; a flag would be compared with it.
-    return {**values, **(filled if values["init_checkpoint"] else {"init_checkpoint": filled["init_checkpoint"]})}
+    if not values["init_checkpoint"]:
+        names = ("init_checkpoint", *(() if found.holds_vocab else ("vocab_path",)))
+        filled = {name: filled[name] for name in names if name in filled}
+    return {**values, **filled}
 
 
 def is_of_prediction(entry: Field) -> bool:

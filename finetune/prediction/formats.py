@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from reader.row_file import LIST_PART, RowFile
 from reader.tables.form import bare_name, is_copied
-from reader.tables.json_table import JOINT
+from reader.tables.json_table import JOINT, LISTS
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
@@ -75,13 +75,13 @@ class CopiedColumns:
         """The value of a field, for JSON."""
         if is_copied(name):
             return json.loads(text)
-        if name == LABEL and any(mark in text for mark in LISTED):
+        if name in LISTS and any(mark in text for mark in LISTED):
             return [part for mark in LISTED if mark in text for part in text.split(mark) if part]
         return int(text) if name == "qid" else text
 
     def cell(self, name: str, text: str, separator: str = ",") -> str:
         """A field as a cell of a TSV; the parts of a list of labels have the separator between them."""
-        value = self.value(name, text) if is_copied(name) or name == LABEL else text
+        value = self.value(name, text) if is_copied(name) or name in LISTS else text
         if value is None:
             return ""
         if name == LABEL and isinstance(value, list):
@@ -102,7 +102,7 @@ class TableFormat:
         spec: its ``ModelSpec``.
         columns: names of the input's columns.
         copy_columns: whether they are copied.
-        keep_label: whether the label of the input is, too.
+        keep_label: whether the label of the input is, too, and what else the task reads.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class TableFormat:
         keep_label: bool = False,
     ) -> None:
         self.task, self.spec, self._begun = task, spec, False
-        known = (*COPIED, LABEL) if keep_label else COPIED
+        known = (*COPIED, *task.more_columns, LABEL) if keep_label else COPIED
         self.copied = CopiedColumns(columns if copy_columns else (), known)
 
     def line(self, row: Mapping[str, str], decoded: Mapping[str, Any]) -> str:

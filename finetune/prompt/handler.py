@@ -29,6 +29,10 @@ class PromptHandler(TextHandler):
         task: Any = model.task
         self.prompt = task.prompt(model.spec, self.tokenizer)
 
+    def describe(self) -> dict[str, Any]:
+        """With ``pairs`` as the template says."""
+        return {**super().describe(), "pairs": self.prompt.has_pair}
+
     def parse(self, payload: Any, limits: Limits) -> ParsedRequest:
         payload, _ = self.asks_logits(payload)
         pairs = checks.texts_or_pairs(payload, limits)

@@ -5,6 +5,7 @@ start(argv)
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
@@ -50,7 +51,7 @@ def build(flags: BuildFlags, form: TableForm = PLAIN) -> Path:
     """
     if os.path.lexists(flags.search_index) and not flags.overwrite:
         raise UserError(f"{flags.search_index}: is there already: give another --search_index, or --overwrite")
-    table = open_table(flags.data_set, form=form)
+    table = open_table(flags.data_set, form=dataclasses.replace(form, others=SKIP))
     kind = kind_of(flags.kind, table.num_rows)
     for _ in texts_of(table):  # every row is read before the first vector is made
         pass

@@ -6,9 +6,9 @@ with Searcher("index") as searcher:
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,8 @@ def start(argv: Sequence[str]) -> int:
     flags, tables, questions = parse_query(argv)
     log_setup.setup(None, bar=False)
     if flags.query_set:
-        questions = list(texts_of(open_table(flags.query_set, form=replace(tables.form(), others=SKIP))))
+        form = dataclasses.replace(tables.form(), others=SKIP)
+        questions = list(texts_of(open_table(flags.query_set, form=form)))
     with Searcher(flags.search_index, flags.model, use_cuda=flags.use_cuda, engine=flags.engine) as searcher:
         found = searcher(questions, flags.top, flags.batch_size, flags.effort)
     if flags.output:

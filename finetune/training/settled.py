@@ -35,6 +35,14 @@ TEXT = ("tokenizer", "do_lower_case", "for_cn")  # of the encoder, whatever head
 HEAD = ("num_labels", "label_map")
 # Flags of how a run goes that it may have begun without: what they are in a new one.
 RUN = {"eval_strategy": "both", "head_dropout": 0.1}
+# What a checkpoint has to share with a run, and what to do where it does not.
+REMEDIES = {
+    "task": "run the script of that task, with its flag (--multi_label, --crf) if it has one",
+    "label_map": "give its --label_map_config",
+    "num_labels": "give its --num_labels",
+    "tokenizer": "give its --tokenizer",
+    "tokenizer_fingerprint": "give its --vocab_path, --do_lower_case and --for_cn",
+}
 
 
 class RunModel(NamedTuple):
@@ -64,6 +72,8 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     begun = recorded_run(run.checkpoints) if run.do_train and not run.overwrite else None
     # The defaults of 2019 where the run began with them, before weights could say otherwise.
     kept = {name: DEFAULTS[name] for name in TEXT if begun and begun.flags.get(f"--{name}") == DEFAULTS[name]}
+    if given.init_checkpoint:  # before its labels are taken for this task's
+        _check_same(given.init_checkpoint, "task", _record_of(given.init_checkpoint), task.name)
     stored = {**_stored(given), **kept}
     values = settle(given, stored, DEFAULTS)
     spec = ModelSpec(
@@ -180,32 +190,37 @@ def text_files(vocab_path: str, tokenizer: Any) -> dict[str, str]:
     return files
 
 
+def _record_of(folder):
+    """What ``checkpoint.json`` says, {} where there is none (2019).
+
+    One of pre-training is of no task of ours, and nobody chose the ``for_cn`` that is in its fingerprint.
+    """
+    stored = read_record(folder) if (Path(folder) / RECORD).is_file() else {}
+    left_out = ("task", "tokenizer_fingerprint") if "tasks" in stored else ()
+    return {name: value for name, value in stored.items() if name not in left_out}
+
+
+def _check_same(folder, key, stored, ours):
+    if key in stored and stored[key] != ours:
+        raise UserError(
+            f"{folder}: the checkpoint's {key} is {stored[key]!r}, this run's {ours!r}: {REMEDIES[key]}, or take the "
+            "encoder alone with --init_pretraining_params"
+        )
+
+
 def check_checkpoint(folder: str | Path, spec: ModelSpec) -> dict[str, Any]:
     """What ``checkpoint.json`` says, {} where there is none (2019); it must be of this task, labels and vocabulary.
 
     Raises:
         UserError: it is of another; both sides are named.
     """
-    if not (Path(folder) / RECORD).is_file():
-        return {}
-    stored, ours = read_record(folder), spec.record()
-    remedies = {
-        "task": "run the script of that task, with its flag (--multi_label, --crf) if it has one",
-        "label_map": "give its --label_map_config",
-        "num_labels": "give its --num_labels",
-        "tokenizer": "give its --tokenizer",
-        "tokenizer_fingerprint": "give its --vocab_path, --do_lower_case and --for_cn",
-    }
-    for key, remedy in remedies.items():
-        if key in stored and stored[key] != ours[key]:
-            raise UserError(
-                f"{folder}: the checkpoint's {key} is {stored[key]!r}, this run's {ours[key]!r}: {remedy}, "
-                "or take the encoder alone with --init_pretraining_params"
-            )
+    stored, ours = _record_of(folder), spec.record()
+    for key in REMEDIES:
+        _check_same(folder, key, stored, ours[key])
     before, now = stored.get("flags", {}), ours.get("flags", {})
     for name in sorted(before.keys() & now.keys()):
         if before[name] != now[name]:
             log.info("%s was made with --%s %s, now %s", folder, name, before[name], now[name])
-    if stored["max_seq_len"] != spec.max_seq_len:
+    if stored.get("max_seq_len", spec.max_seq_len) != spec.max_seq_len:
         log.info("%s was trained with --max_seq_len %d, now %d", folder, stored["max_seq_len"], spec.max_seq_len)
     return stored

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,8 @@ from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
 from propeller.train.model import Input, RunMode
 from reader.several import COLUMNS, NEGATIVE, SeveralTextsReader
-from reader.tables.opening import open_table
+from reader.tables.form import LINES, SKIP
+from reader.tables.opening import holds_lines, open_table
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
@@ -177,6 +179,8 @@ class SentenceVectors(FinetuneTask):
         given = spec.settings
         texts, vectors, kind = 2, None, "float" if reading.labelled else None
         if reading.training:
+            if TEXTS[given.objective] == 1 and holds_lines(path, replace(reading.form, others=SKIP)):
+                reading = replace(reading, form=replace(reading.form, format=LINES))
             cls._check_columns(path, given, reading)
             texts, kind = TEXTS[given.objective], "float" if given.objective == COSINE else None
             if given.objective == TEACHER:

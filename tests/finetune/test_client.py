@@ -68,8 +68,9 @@ def test_scores(served):
     np.testing.assert_allclose(found, [each["score"] for each in wanted], atol=2e-5)
 
 
-def test_embeddings(served):
-    client, answer = served("embed")
+@pytest.mark.parametrize("task", ["embed", "sentence_vectors"])
+def test_embeddings(task, served):
+    client, answer = served(task)
     found = client(TEXTS)
     assert (found.dtype, found.shape) == (np.float32, (21, 32))
     np.testing.assert_allclose(found, answer({"texts": TEXTS})["embeddings"], atol=2e-5)

@@ -334,6 +334,9 @@ def test_names_of_copied_columns():
         "text_a", "id", "input_id_2", "input_prob_a", "input_text", "input_input_text", "gold_label"
     ]  # fmt: skip
     assert CopiedColumns.value("label", "a\x03b\x03") == ["a", "b"]
+    assert CopiedColumns.value("choices", "a\x03b\x03") == ["a", "b"]
+    assert CopiedColumns.value("choices", "a|b") == "a|b"
+    assert columns.cell("choices", "a\x03b\x03") == '["a", "b"]'
     assert CopiedColumns.value("+id", "17") == 17
     assert columns.cell("label", "a\x03b\x03", ";") == "a;b"
     assert columns.cell("+id", "null") == ""

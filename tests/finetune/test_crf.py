@@ -199,7 +199,8 @@ def test_every_way_gives_the_same_tags(run, place, tmp_path):
           save_inference_model_path=tmp_path / "saved")  # fmt: skip
     of_run = [line.split("\t") for line in saved.read_text(encoding="utf8").splitlines()]
     header, rows = table((tmp_path / "out.tsv").read_text(encoding="utf8"))
-    assert header == ["text_a", "tags", "probabilities", "entities"]
+    assert header == ["text_a", "gold_label", "tags", "probabilities", "entities"]
+    rows = [[row[0], *row[2:]] for row in rows]
     assert [[row[0], row[1], row[3]] for row in rows] == [[row[0], row[1], row[3]] for row in of_run]
     folder = next((tmp_path / "saved").iterdir())
     handler, model = open_handler(folder), InferenceModel.open(folder, use_cuda="false")

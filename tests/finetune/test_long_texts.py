@@ -187,7 +187,8 @@ def test_every_way_gives_the_same_answers(run, place, tmp_path):
           output=tmp_path / "out.tsv", save_inference_model_path=tmp_path / "saved")  # fmt: skip
     header, rows = table((tmp_path / "out.tsv").read_text(encoding="utf8"))
     texts = [text for _, text in long_sentences(10, 3)]
-    assert header == ["text_a", "label", "prob_0", "prob_1"]
+    assert header == ["gold_label", "text_a", "label", "prob_0", "prob_1"]
+    rows = [row[1:] for row in rows]
     assert [row[0] for row in rows] == texts
     folder = next((tmp_path / "saved").iterdir())
     handler, model = open_handler(folder), InferenceModel.open(folder, use_cuda="false")

@@ -6,6 +6,7 @@ import pytest
 
 from ernie.config import ErnieConfig
 from ernie.model_folder import look_into
+from finetune.classification.classifier import Classifier
 from finetune.embedding.args import parse as embedding_flags
 from finetune.prediction import main as prediction
 from finetune.prediction.args import parse as prediction_flags
@@ -13,6 +14,7 @@ from finetune.training.args import from_keywords
 from finetune.training.args import parse as training_flags
 from finetune.training.main import main
 from finetune.training.result import result_of
+from finetune.training.settled import settle_run
 from pretrain.training.args import parse as pretraining_flags
 from propeller.errors import UserError
 from tests.helpers.predicting import TASKS, words
@@ -58,7 +60,8 @@ def parts(folder, weights, config="ernie_config.json", vocab="vocab.txt", params
 def expected(program, name, folder):
     """flag -> path that a program takes from a directory."""
     if program == "predict":
-        return {"init_checkpoint": folder / "params" if name == "released" else folder}
+        beside = {"vocab_path": folder / "../vocab.txt"} if name == "step_3" else {}
+        return {"init_checkpoint": folder / "params" if name == "released" else folder, **beside}
     if name == "released":
         of_encoder = "init_checkpoint" if program in ("evaluate", "fill") else "init_pretraining_params"
         return parts(folder, of_encoder)
@@ -124,6 +127,16 @@ def test_an_inference_model_predicts_and_trains_nothing(places):
 def test_its_params_mean_the_directory_around_them(places):
     folder = places["released"]
     assert look_into(str(folder / "params")).parts == look_into(str(folder)).parts
+
+
+def test_a_checkpoint_of_another_task_is_told_before_its_labels_are_taken(places):
+    record = {"task": "sentence_vectors", "num_labels": 1, "ernie_config": CONFIG}
+    (places["best"] / "checkpoint.json").write_text(json.dumps(record))
+    args = from_keywords({"model": places["best"], "train_set": "t"}, Classifier.flags)
+    with pytest.raises(
+        UserError, match="task is 'sentence_vectors', this run's 'classify': .*encoder alone with --init_pretraining"
+    ):
+        settle_run(Classifier, args)
 
 
 def test_keywords_take_it_too(places):

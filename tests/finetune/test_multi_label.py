@@ -201,14 +201,14 @@ def test_every_way_gives_the_same_sets(run, task, bundle, tmp_path):
     infer("infer_classifyer.py", inference_model=saved, predict_set=task / "test.tsv", output=tmp_path / "out.jsonl",
           output_format="jsonl")  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf8").splitlines()]
-    _, rows = table(out.read_text(encoding="utf8"))
+    header, rows = table(out.read_text(encoding="utf8"))
     handler, model = open_handler(saved), InferenceModel.open(saved, use_cuda="false")
     served = respond(handler, model.predictor, {"texts": texts}, Limits())["predictions"]
     local = finetune.load(run / "best", use_cuda="false", threads=1)(texts)
     assert handler.describe()["labels"] == list(LABELS)
-    assert set(lines[0]) == {"text_a", "labels", "probabilities"}
+    assert set(lines[0]) == {"text_a", "gold_label", "labels", "probabilities"}
     for row, line, answer, own in zip(rows, lines, served, local):
-        assert row[1] == ",".join(line["labels"])
+        assert row[header.index("label")] == ",".join(line["labels"])
         assert line["labels"] == answer["labels"] == own["labels"]
         assert answer["truncated"] is False
         assert list(line["probabilities"].values()) == pytest.approx(list(own["probabilities"].values()), abs=1e-5)
@@ -219,8 +219,8 @@ def test_a_threshold_that_is_given_wins(bundle, task, tmp_path):
     saved, _ = bundle
     given = {"inference_model": saved, "predict_set": task / "test.tsv", "output": tmp_path / "out.tsv"}
     infer("infer_classifyer.py", **given, threshold="0.000001", label_separator="|")
-    _, rows = table((tmp_path / "out.tsv").read_text(encoding="utf8"))
-    assert {row[1] for row in rows} == {"cast|plot|sound"}
+    header, rows = table((tmp_path / "out.tsv").read_text(encoding="utf8"))
+    assert {row[header.index("label")] for row in rows} == {"cast|plot|sound"}
     _, error = infer("infer_classifyer.py", 2, **given, threshold="0.5,0.5")
     assert "--threshold 0.5,0.5: has 2 numbers for 3 labels" in error
 

@@ -212,6 +212,12 @@ def test_it_learns_and_its_answers_agree(run, task, tmp_path, capsys):
     assert f"scores of {len(gold)} labelled rows: acc: {logged['acc']:f}" in capsys.readouterr().err
     found = [json.loads(line) for line in out.read_text(encoding="utf8").splitlines()]
     assert [int(line["gold_label"]) for line in found] == [each["label"] for each in gold]
+    assert [line["choices"] for line in found] == [each["choices"] for each in gold]
+    prediction.main("python -m finetune.prediction", (), words(
+        model=run / "last", predict_set=task / "test.tsv", output=tmp_path / "out.tsv"))  # fmt: skip
+    header, copied = table((tmp_path / "out.tsv").read_text(encoding="utf8"))
+    assert header == ["text_a", "text_b", "choices", "gold_label", "label", "choice", "probabilities"]
+    assert [row[2].split("|") for row in copied] == [each["choices"] for each in gold]
     items = [(row["text_a"], row["text_b"], row["choices"]) for row in gold]
     answers = finetune.load(run / "last", use_cuda="false")(items, batch_size=5)
     for row, line, answer in zip(rows, found, answers):
@@ -219,6 +225,13 @@ def test_it_learns_and_its_answers_agree(run, task, tmp_path, capsys):
         assert answer["label"] == line["label"]
         np.testing.assert_allclose(json.loads(row[4]), line["probabilities"], atol=1e-5)
         np.testing.assert_allclose(answer["probabilities"], line["probabilities"], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_lines_of_text_have_no_options(run, tmp_path):
+    (tmp_path / "lines.txt").write_text("a good film\n", encoding="utf8")
+    with pytest.raises(UserError, match="lines.txt, line 1: column 'choices' is missing"):
+        prediction.main("x", (), words(model=run / "last", predict_set=tmp_path / "lines.txt"))
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import finetune
-from ernie.checkpoint import read_params
+from ernie.checkpoint import read_params, write_variable
 from finetune.multitask import runner as multitask
 from finetune.multitask.args import parse, read_list
 from finetune.multitask.main import main
@@ -26,7 +26,7 @@ from reader.pretraining.mixture import Mixture
 from reader.task_reader import TaskReader
 from tests.helpers.common import ROOT
 from tests.helpers.predicting import words
-from tests.helpers.tiny import flags, make_data, make_model, sentences, write_tsv
+from tests.helpers.tiny import VOCABULARY, flags, make_data, make_model, sentences, write_tsv
 from tokenization import build_tokenizer
 
 RUN = {"learning_rate": 4e-3, "warmup_proportion": 0, "epoch": 25, "batch_size": 8, "validation_steps": 30,
@@ -169,6 +169,7 @@ def test_every_task_is_learnt_and_has_a_checkpoint(run, folder, tmp_path):
     assert sum(r["score"] for r in dev if r["step"] == step) == pytest.approx(best)
     assert all(r["acc"] > 0.9 for r in dev if r["step"] == step and r["task"] != "tags")
     predictors = {name: finetune.load(run / name / "best", use_cuda="false") for name in ("one", "two", "tags")}
+    assert [predictors[name].describe().get("pairs") for name in ("one", "tags")] == [False, None]
     answers = {name: predictor(["the film was good", "a bad cast"]) for name, predictor in predictors.items()}
     assert [answer["label"] for answer in answers["one"]] == ["1", "0"]
     assert [answer["label"] for answer in answers["two"]] == ["no", "yes"]
@@ -198,6 +199,60 @@ def test_the_same_command_says_that_it_is_finished(run, folder, caplog):
             ask(run / "best")
     with pytest.raises(UserError, match="holds another run"):
         main("python -m finetune multitask", given(folder, run, learning_rate=1e-3))
+
+
+@pytest.mark.slow
+def test_the_log_lies_with_the_run(run):
+    lines = (run / "train.log").read_text(encoding="utf8")
+    for told in ("\ttask one: classify", "max_seq_len: 24", "flags: ", "hidden_act: gelu", "steps of each task: "):
+        assert told in lines
+    assert not (ROOT / "auto").exists()
+
+
+def test_no_log_is_left_of_a_run_that_never_began(folder, tmp_path):
+    with pytest.raises(UserError, match="max_position_embeddings"):
+        main("x", given(folder, tmp_path / "out", max_seq_len=4000))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_directory_gives_the_encoder_to_every_kind_of_task(run, folder, tmp_path):
+    """--model, a fine-tuned checkpoint too; options, templates and sentence vectors beside classes."""
+    random, data = np.random.RandomState(6), folder / "data"
+    prompted = make_model(tmp_path / "model", num_hidden_layers=1)
+    for name, shape in {"trans_fc.w_0": (32, 32), "trans_fc.b_0": 32, "trans_layer_norm_scale": 32,
+                        "trans_layer_norm_bias": 32, "out_fc.b_0": len(VOCABULARY)}.items():  # fmt: skip
+        write_variable(prompted / "params" / f"mask_lm_{name}", random.randn(*np.atleast_1d(shape)).astype("float32"))
+    rows = [(number % 2, text, "good|bad") for number, (_, text) in enumerate(sentences(16, 4))]
+    write_tsv(data / "choices.tsv", rows, ("label", "text_a", "choices"))
+    write_tsv(data / "near.tsv", [(number % 5, "good film", text) for number, (_, text, _) in enumerate(rows)],
+              ("label", "text_a", "text_b"))  # fmt: skip
+    of_choices, of_texts = ({"train_set": str(data / name), "dev_set": str(data / name)}
+                            for name in ("choices.tsv", "train.tsv"))  # fmt: skip
+    tasks = [
+        {"name": "options", "task": "multiple_choice", **of_choices},
+        {"name": "words", "task": "prompt", **of_texts, "label_words": "0=bad,1=good"},
+        {"name": "near", "task": "sentence_vectors", "train_set": str(data / "train.tsv"),
+         "dev_set": str(data / "near.tsv"), "pooling": "max"},
+        {"name": "one", "task": "classify", **of_texts},
+    ]  # fmt: skip
+    write_list(folder / "kinds.json", tasks)
+    parts = {"ernie_config_path": None, "vocab_path": None, "init_pretraining_params": None, "max_steps": 8}
+    out = tmp_path / "kinds"
+    assert main("x", [*given(folder, out, "kinds.json", **parts), "--model", str(prompted)]) == 0
+    wanted = {"options": (False, "cls"), "words": (False, "mean"), "near": (None, "max"), "one": (False, "cls")}
+    for name, (pairs, pooling) in wanted.items():
+        with finetune.load(out / name / "best", use_cuda="false") as predictor:
+            assert predictor.describe().get("pairs") in (pairs, None)
+            vector = predictor.embed(["a good film"])
+            assert np.array_equal(vector, predictor.embed(["a good film"], pooling=pooling))
+    write_list(folder / "again.json", tasks[3:])
+    parts.update(max_steps=1, learning_rate=1e-9)
+    model = ["--model", str(run / "one" / "best")]
+    assert main("x", [*given(folder, tmp_path / "again", "again.json", **parts), *model]) == 0
+    one, other = (read_params(tmp_path / "again" / "last"), read_params(run / "one" / "best"))
+    assert np.allclose(one["word_embedding"], other["word_embedding"], atol=1e-6)
+    assert not np.allclose(one["one@_cls_out_w"], other["_cls_out_w"], atol=1e-6)
 
 
 @pytest.mark.slow
@@ -291,6 +346,13 @@ def test_no_list(text, tmp_path):
         read_list(str(path), {})
     with pytest.raises(UserError, match="cannot be read"):
         read_list(str(tmp_path / "no.json"), {})
+
+
+def test_what_has_nothing_to_train_is_refused(folder, tmp_path):
+    tasks = [{**entries()[0], "task": "embed", "train_set": str(folder / "data" / "train.tsv")}]
+    path = write_list(tmp_path / "tasks.json", tasks)
+    with pytest.raises(UserError, match="task one: embed has nothing to train: take it out"):
+        main("x", [*given(folder, tmp_path / "out"), "--tasks", str(path)])
 
 
 def test_networks_of_their_own_are_refused(folder, tmp_path):

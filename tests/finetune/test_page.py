@@ -9,6 +9,7 @@ import re
 import pytest
 
 from finetune import TASKS, task_class
+from finetune.search.__main__ import main as search
 from finetune.serving.handler import PAGE
 from propeller.service.app import static_files
 from propeller.service.limits import Limits
@@ -62,6 +63,19 @@ def test_the_page_knows_every_task(task):
     if task_class(task).__module__.count(".") > 1:
         assert f"\n  {task}: {{\n" in FILES["tasks.js"]
     assert "taskOf(info)" in FILES["page.js"]
+
+
+def test_every_name_of_an_entry_is_there():
+    """Fields and examples are functions of what the model says; a name that nothing defines leaves an empty page."""
+    entries = FILES["tasks.js"].partition("const TASKS = {")[2]
+    assert not re.search(r"\b(?:fields|examples): *\[", entries)
+    known = re.findall(r"\b(?:function|const) (\w+)", FILES["tasks.js"])
+    known += re.search(r"import \{(.*?)\}", FILES["tasks.js"])[1].replace(" ", "").split(",")
+    exported = re.findall(r"export (?:function|const) (\w+)", FILES["examples.js"])
+    used = re.findall(r"(?:\b(?:fields|payload|show|examples): |\.\.\.)([A-Za-z]\w*)\b(?! *=>)", entries)
+    assert len(used) > 20
+    assert set(used) <= set(known)
+    assert {name for name in known if name.endswith("For")} <= set(exported)
 
 
 def test_the_server_finds_the_page():
@@ -218,6 +232,28 @@ def test_scores(browser, serve):
 
 @needs_chromium
 @pytest.mark.slow
+def test_options_in_the_order_of_their_probability(browser, serve):
+    with serve("multiple_choice") as server:
+        open_page(browser, server.url)
+        (found,) = ask(browser, text="a very good film", other="the cast ?", choices="dull\nfine")["predictions"]
+        assert texts(browser, ".verdict") == [f"{found['choice']}{100 * max(found['probabilities']):.1f} %"]
+        assert len(texts(browser, ".bars li")) == 2
+        check_page(browser, server.url)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_template_says_how_many_texts_there_are(browser, serve):
+    with serve("prompt") as server:
+        open_page(browser, server.url)
+        (found,) = ask(browser, text="a very good film")["predictions"]
+        assert texts(browser, ".verdict")[0].startswith(found["label"])
+        assert texts(browser, "textarea") == [""]
+        check_page(browser, server.url)
+
+
+@needs_chromium
+@pytest.mark.slow
 def test_entities_highlighted_where_they_stand(browser, serve):
     """Also behind characters beyond U+FFFF; a text that looks like markup stays text."""
     with serve("sequence_label") as server:
@@ -269,6 +305,36 @@ def test_similarity_of_texts(browser, serve):
         assert texts(browser, ".bars .number") == [f"{value:.3f}" for value in sorted(found, reverse=True)]
         assert '"pooling":"max"' in texts(browser, "#curl")[0]
         check_not_markup(browser)
+        check_page(browser, server.url)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_the_search_box_shows_the_nearest_texts(browser, model, tmp_path):
+    bundle = make_bundle(tmp_path / "embed", model, "embed")
+    rows = tmp_path / "texts.txt"
+    rows.write_text(f"a very good film\ndull\n{MARKUP}\n", encoding="utf8")
+    given = ["--model", str(bundle), "--data_set", str(rows), "--search_index", str(tmp_path / "index")]
+    search(["build", *given, "--use_cuda", "false"])
+    options = {"search_index": str(tmp_path / "index")}
+    server = InferenceServer(bundle, handlers="finetune.serving", use_cuda="false", handler_options=options)
+    with server.listen(0, wait=False) as served:
+        open_page(browser, served.url)
+        (found,) = ask(browser, text="a very good film")["results"]
+        shown = texts(browser, ".bars li .bar-head > :first-child")
+        assert shown == [each["text"] for each in found]
+        assert shown[0] == "a very good film"
+        assert texts(browser, "select, #examples button") == []
+        check_not_markup(browser)
+        assert browser.console() == []
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_vectors_of_a_model_that_was_trained_for_them(browser, serve):
+    with serve("sentence_vectors") as server:
+        open_page(browser, server.url)
+        assert ask(browser, text="a very good film", other="a very good film")["similarity"] == pytest.approx([1])
         check_page(browser, server.url)
 
 

@@ -5,6 +5,7 @@ python -m pytest tests/finetune/test_prompt.py -m slow    # the runs
 """
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -256,6 +257,23 @@ def test_without_training(task, tmp_path):
         np.testing.assert_allclose(list(map(float, row[2:])), list(map(float, other[2:])), atol=1e-5)
     answers = finetune.load(tmp_path / "saved", use_cuda="false")([row[0] for row in wanted])
     assert [answer["label"] for answer in answers] == [row[1] for row in wanted]
+    run = tmp_path / "pretraining"
+    shutil.copytree(task / "model" / "params", run / "step_3")
+    record = {"task": "knowledge_masking", "tasks": {}, "ernie_config": {**CONFIG, "num_hidden_layers": 1}}
+    (run / "step_3" / "checkpoint.json").write_text(json.dumps(record))
+    (run / "run.json").touch()
+    shutil.copy(task / "model" / "vocab.txt", run)
+    given.update(init_checkpoint=None, ernie_config_path=None, vocab_path=None, test_save=tmp_path / "again.tsv")
+    model = ["--model", str(run / "step_3")]
+    main("x", "prompt", [*flags(task / "model", task / "data", tmp_path / "unused", **{**FAST, **given}), *model])
+    assert (tmp_path / "again.tsv").read_bytes() == (tmp_path / "zero.tsv").read_bytes()
+    lines = tmp_path / "lines.txt"
+    lines.write_text("".join(f"{row[0]}\n" for row in wanted), encoding="utf8")
+    for model in (task / "model", run / "step_3"):
+        prediction.main("python -m finetune.prediction", (), words(
+            task="prompt", model=model, template=TEMPLATE, label_words=WORDS, for_cn="false", max_seq_len=24,
+            label_map_config=task / "labels.json", predict_set=lines, output=out))  # fmt: skip
+        assert [row[:2] for row in table(out.read_text(encoding="utf8"))[1]] == [row[:2] for row in wanted]
 
 
 @pytest.mark.slow

@@ -236,6 +236,21 @@ def test_texts_without_a_header_and_among_other_columns(made, tmp_path):
     assert [line.split("\t")[0] for line in texts_in(tmp_path / "found.tsv")] == texts
 
 
+def test_columns_that_are_not_read_and_lines_of_text(made, tmp_path):
+    """As for predictions and embeddings: an id is no obstacle, a .txt has a text per line."""
+    texts = texts_in(made / "texts.tsv")[:6]
+    write_tsv(tmp_path / "ids.tsv", list(enumerate(texts)), ("id", "text_a"))
+    (tmp_path / "lines.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf8")
+    for name in ("ids.tsv", "lines.txt"):
+        index = SearchIndex.open(build(made / "bundle", tmp_path / name, tmp_path / f"{name}-index"))
+        assert [index.text(row) for row in range(index.rows)] == texts
+    (tmp_path / "questions.txt").write_text("good film\ndull\n", encoding="utf8")
+    main(["query", "--search_index", str(tmp_path / "ids.tsv-index"), "--query_set", str(tmp_path / "questions.txt"),
+          "--top", "1", "--output", str(tmp_path / "found.tsv"), "--use_cuda", "false"])  # fmt: skip
+    rows = (tmp_path / "found.tsv").read_text(encoding="utf8").splitlines()[1:]
+    assert [row.split("\t")[0] for row in rows] == ["good film", "dull"]
+
+
 def test_every_flag_of_build_changes_the_index(made, model, tmp_path):
     one = json.loads((made / "index/index.json").read_text())
     vectors = np.load(made / "index/vectors.npy")

@@ -217,6 +217,19 @@ def test_a_run_that_died_ends_with_the_same_weights(objective, model, texts, tmp
     assert not np.array_equal(one["word_embedding"], read_params(model / "params")["word_embedding"])
 
 
+@pytest.mark.parametrize("objective", ["simcse", "teacher"])
+def test_a_file_of_sentences_trains_beside_a_table_for_evaluation(objective, model, texts, tmp_path):
+    """A .txt without a header, as for embeddings; the dev set is a TSV all the same."""
+    lines = tmp_path / "texts.txt"
+    lines.write_text("".join(f"{row[0]}\n" for row in rows_of(texts / "texts.tsv")), encoding="utf8")
+    found = []
+    for name, path in (("tsv", texts / "texts.tsv"), ("txt", lines)):
+        train(model, texts, tmp_path / name, objective, train_set=path, max_steps=2, skip_steps=1)
+        found.append([(record["event"], record["loss"]) for record in
+                      [*records(tmp_path / name, "train"), *records(tmp_path / name, "dev")]])  # fmt: skip
+    assert found[0] == found[1]
+
+
 @pytest.fixture(scope="module")
 def run(model, texts, tmp_path_factory):
     """A run of pairs with a pooling of its own."""

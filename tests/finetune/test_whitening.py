@@ -4,14 +4,17 @@ python -m pytest tests/finetune/test_whitening.py
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import finetune
+from ernie.facts import write_facts
 from finetune.embedding.main import main as encode
 from finetune.embedding.resize import main as resize
+from finetune.embedding.sts import ScoredPairs, StsFlags, correlations
 from finetune.embedding.sts import main as sts
 from finetune.embedding.vector_files import open_vectors
 from finetune.embedding.whiten import main as whiten
@@ -121,6 +124,26 @@ def test_an_inference_model_stores_the_whitening(model, texts, made, tmp_path, c
     assert stored != printed(model, "--pooling", "mean")
 
 
+def test_a_model_whose_vectors_have_length_1(model, texts, made, tmp_path, capsys):
+    """A whitening is of vectors that have not, and the way there is named."""
+    own = shutil.copytree(model, tmp_path / "own")
+    write_facts(own, {"pooling": "mean", "normalize": True, "for_cn": False, "max_seq_len": 24})
+    encode("e", words(own, texts / "texts.tsv", tmp_path / "unit", max_seq_len=None))
+    whiten([str(tmp_path / "unit"), "--output", str(tmp_path / "unit.npz"), "--dimensions", "4"])
+    of_dev = [str(texts / "dev.tsv"), "--use_cuda", "false"]
+    with pytest.raises(UserError, match=r"vectors of length 1: make it of vectors with --normalize false"):
+        sts([str(own), *of_dev, "--whitening", str(tmp_path / "unit.npz")])
+    encode("e", words(own, texts / "texts.tsv", tmp_path / "free", max_seq_len=None, normalize="false"))
+    whiten([str(tmp_path / "free"), "--output", str(tmp_path / "free.npz"), "--dimensions", "4"])
+    np.testing.assert_allclose(Whitening.load(tmp_path / "free.npz").mean, Whitening.load(made / "whitening.npz").mean,
+                               atol=1e-5)  # fmt: skip
+    capsys.readouterr()
+    sts([str(own), *of_dev, "--whitening", str(tmp_path / "free.npz")])
+    found = capsys.readouterr().out
+    sts([str(model), *of_dev, "--pooling", "mean", "--whitening", str(made / "whitening.npz")])
+    assert capsys.readouterr().out == found
+
+
 def test_sts_prints_the_correlations_of_scipy(model, texts, capsys):
     sts([str(model), str(texts / "dev.tsv"), "--pooling", "max", "--use_cuda", "false"])
     rows = [line.split("\t") for line in (texts / "dev.tsv").read_text().splitlines()[1:]]
@@ -150,6 +173,19 @@ def test_mistakes_are_one_line(model, texts, made, tmp_path):
     for call, message in cases:
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_a_model_of_another_task_does_not_say_its_pooling(made):
+    class Classifier:
+        def embed(self, texts, **options):
+            return np.ones((len(texts), 32), "float32")
+
+        def describe(self):
+            return {"task": "classify"}
+
+    flags = StsFlags(whitening=str(made / "whitening.npz"))
+    with pytest.raises(UserError, match="a model of the task 'classify': give --pooling"):
+        correlations(Classifier(), ScoredPairs(["a", "b"], ["b", "a"], np.array([1.0, 2.0])), flags)
 
 
 @pytest.mark.parametrize(("dimensions", "kept"), [(6, 1.0), (9, 1.0), (5, 0.9)])

@@ -104,6 +104,19 @@ const COMPARED = {
   ],
 };
 
+const CHOSEN = {
+  en: [
+    ["The lamp in the hall went out, and so did the radio.", "Why?", "It was raining.\nThe power had failed.\nThe radio was new."],
+    ["She put on her boots and took an umbrella.", "What will she do?", "go to sleep\ngo for a walk\nwash the dishes"],
+    ["The soup boiled over.", "What happened then?", "The stove got wet.\nThe window broke."],
+  ],
+  zh: [
+    ["女：这件衣服多少钱？男：打完折一百二。", "他们最可能在哪儿？", "商店\n医院\n学校\n车站"],
+    ["她穿上雨靴，拿了一把伞。", "她要做什么？", "睡觉\n出门散步\n洗碗"],
+    ["汤溢出来了。", "后来怎么样？", "炉子湿了。\n窗户破了。"],
+  ],
+};
+
 const MOST = 5, FEWEST = 3;
 
 // Those whose word the model knows; and, where they are fewer than three, as many that suit any model.
@@ -135,3 +148,5 @@ export function taggedFor(info) {
 export const askedFor = (info) => inLanguage(ASKED, info).map(([question, context]) => ({ question, context }));
 
 export const comparedFor = (info) => inLanguage(COMPARED, info).map(([text, other]) => ({ text, other }));
+
+export const chosenFor = (info) => inLanguage(CHOSEN, info).map(([text, other, choices]) => ({ text, other, choices }));

@@ -1,6 +1,6 @@
 // What each task asks for and how its answer is shown. Texts only ever become text nodes, never markup.
 
-import { askedFor, comparedFor, scoredFor, taggedFor, textsFor } from "./examples.js";
+import { askedFor, chosenFor, comparedFor, scoredFor, taggedFor, textsFor } from "./examples.js";
 
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -200,11 +200,7 @@ const TASKS = {
   prompt: {
     title: "Text classification by a word",
     about: "The label whose word fits best where the text's template has a blank.",
-    fields: PAIR, payload: pairPayload, show: showLabels,
-    examples: [
-      { text: "A warm, funny and beautifully acted film that stays with you for days." },
-      { text: "酒店位置很好，房间干净，前台的服务也很热情。" },
-    ],
+    ...ofTexts, show: showLabels,
   },
   multi_label_classification: {
     title: "Labels of a text",
@@ -244,17 +240,13 @@ const TASKS = {
   multiple_choice: {
     title: "Multiple choice",
     about: "The likeliest of several options, and how probable each one is.",
-    fields: [
+    fields: () => [
       { name: "text", label: "Text", rows: 4, required: true },
       { name: "other", label: "Question", hint: "if the model was trained with one", rows: 1 },
       { name: "choices", label: "Options", hint: "one per line, two or more", rows: 4, required: true },
     ],
     payload: ({ text, other, choices }) => ({ text_a: text, ...(other.trim() && { text_b: other }), choices: lines(choices) }),
-    show: showChoice,
-    examples: [
-      { text: "The lamp in the hall went out, and so did the radio.", other: "Why?", choices: "It was raining.\nThe power had failed.\nThe radio was new." },
-      { text: "女：这件衣服多少钱？男：打完折一百二。", other: "他们最可能在哪儿？", choices: "商店\n医院\n学校\n车站" },
-    ],
+    show: showChoice, examples: chosenFor,
   },
   mrc: {
     title: "Reading comprehension",
