@@ -103,7 +103,18 @@ def assert_near_file(found, expected):
         assert ours.dtype == theirs.dtype
         np.testing.assert_allclose(ours, theirs, atol=TOLERANCE, rtol=0)
     else:
-        assert_near(found.read_text(encoding="utf8"), expected.read_text(encoding="utf8"), found.name)
+        assert_near(without_gold(found), expected.read_text(encoding="utf8"), found.name)
+
+
+def without_gold(path):
+    """The text of a file without the column that keeps labels, which version 0.1 left out."""
+    text = path.read_text(encoding="utf8")
+    header = text.partition("\n")[0].split("\t")
+    if "gold_label" not in header:
+        return text
+    place = header.index("gold_label")
+    rows = [line.split("\t") for line in text.splitlines()]
+    return "".join("\t".join(row[:place] + row[place + 1 :]) + "\n" for row in rows)
 
 
 @pytest.mark.slow

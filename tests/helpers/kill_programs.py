@@ -268,6 +268,8 @@ def picture(folder):
             found[name] = f"link to {path.readlink()}"
         elif path.is_dir():
             found[name] = "directory"
+        elif path.name == "train.log":
+            found[name] = "lines with times"
         elif path.name == "metrics.jsonl":
             records = map(json.loads, path.read_text().splitlines())
             found[name] = [{key: value for key, value in record.items() if key not in TIMES} for record in records]
