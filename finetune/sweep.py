@@ -64,7 +64,8 @@ def main(argv: Sequence[str]) -> int:
     from propeller import log as log_setup
     from propeller.train.args import log_path
 
-    log_setup.setup(log_path(given.get("log_file"), given["checkpoints"]), bar=False)
+    file = log_path(given.get("log_file"), given["checkpoints"])
+    log_setup.setup(file, bar=False, everything=bool(given.get("verbose")))
     print(sweep.run())
     return 0
 

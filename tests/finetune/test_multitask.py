@@ -289,6 +289,7 @@ def test_two_processes_make_the_run_of_one(folder, tmp_path):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
         found.append([record for record in records(tmp_path / name) if record["event"] == "dev"])
+        assert (tmp_path / name / "train.log").read_text(encoding="utf8").count("\tfinished; a checkpoint") == 1
     assert len(found[0]) == len(found[1]) == 2
     for one, other in zip(*found):
         assert one["task"] == other["task"]

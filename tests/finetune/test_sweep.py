@@ -4,6 +4,7 @@ python -m pytest tests/finetune/test_sweep.py
 """
 
 import json
+import logging
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from finetune.search_space import Choice, Range, read_space
 from finetune.sweep import main
 from finetune.training import runner
 from propeller.errors import UserError
+from propeller.flags import log_values
 from propeller.train.trainer import Learner
 from tests.helpers.common import ROOT
 from tests.helpers.tiny import flags
@@ -91,6 +93,19 @@ def test_without_optuna_it_says_what_to_install(model, data, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match="needs optuna: python -m pip install -r requirements-sweep.txt"):
         main(words_of(model, data, tmp_path, SPACE))
+
+
+@pytest.mark.parametrize("verbose", ["false", "true"])
+def test_verbose_shows_every_flag_of_a_trial(verbose, model, data, tmp_path, monkeypatch, capsys):
+    def run(self):
+        log_values(logging.getLogger("ernie.test"), {"epoch": 3})
+        return "best"
+
+    monkeypatch.setattr("finetune.sweep.Sweep.run", run)
+    main(words_of(model, data, tmp_path, SPACE, verbose=verbose))
+    assert ("epoch: 3" in capsys.readouterr().err) is (verbose == "true")
+    (path,) = tmp_path.rglob("train.log")
+    assert "epoch: 3" in path.read_text(encoding="utf8")
 
 
 def test_help_and_a_wrong_task():
