@@ -264,14 +264,19 @@ def test_an_interrupted_run_ends_as_a_whole_one(folder, tmp_path):
     tasks[2].update(weight=1, fgm_epsilon=0.3)
     write_list(folder / "weighted.json", tasks)
     common = {"epoch": 1, "save_steps": 3, "validation_steps": 100, "skip_steps": 1, "gradient_accumulation_steps": 2}
-    main("x", given(folder, tmp_path / "whole", "weighted.json", **common))
+
+    def run(name, code):
+        """In a process of its own, as every run is: threads and libraries are then the same in all three."""
+        command = [sys.executable, "-c", code, *given(folder, tmp_path / name, "weighted.json", **common)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    start = "import sys\nfrom finetune.multitask.main import main\nmain('x', sys.argv[1:])\n"
     stop = ("import sys\nfrom propeller.train import hooks\nfrom finetune.multitask.main import main\n"
             "def after(self, learner, state):\n    if state.step == 4: learner.ask_to_stop('SIGTERM')\n"
             "hooks.ProgressBar.after_step = after\nmain('x', sys.argv[1:])\n")  # fmt: skip
-    command = [sys.executable, "-c", stop, *given(folder, tmp_path / "parts", "weighted.json", **common)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 143, done.stderr[-2000:]
-    main("x", given(folder, tmp_path / "parts", "weighted.json", **common))
+    for name, code, status in (("whole", start, 0), ("parts", stop, 143), ("parts", start, 0)):
+        done = run(name, code)
+        assert done.returncode == status, done.stderr[-2000:]
     one, other = (read_params(tmp_path / name / "last") for name in ("whole", "parts"))
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[name], other[name]) for name in one)
