@@ -31,6 +31,12 @@ class Score(NamedTuple):
     names: tuple[str, ...]
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, float32 [..., classes]."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
 def best_class(probs: ArrayLike) -> np.ndarray:
     """The class of each row: the first of those whose probability is the highest, or below it by ``TIE`` at most.
 

@@ -224,7 +224,7 @@ class FinetuneTask(Model):
             token_cache_dir=reading.token_cache_dir,
             max_seq_len=spec.max_seq_len,
             task_id=spec.task_id,
-            **cls.reader_options(spec, reading),
+            **cls.reader_options(spec, reading, tokenizer),
             **reading.batching(),
         )
 
@@ -234,7 +234,7 @@ class FinetuneTask(Model):
         return TaskReader
 
     @classmethod
-    def reader_options(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
+    def reader_options(cls, spec: ModelSpec, reading: Reading, tokenizer: Tokenizer) -> dict[str, Any]:
         """Further arguments of the ``TaskReader`` of a file, by name."""
         return {}
 
@@ -324,8 +324,9 @@ class FinetuneTask(Model):
         """
         rows = table_rows(reader.table)
         for predicted, batch in outputs:
-            for number in range(len(batch["src_ids"])):
-                yield {name: array[number] for name, array in predicted.items()}, next(rows)
+            found = cls.by_example(predicted, batch, reader)
+            for number in range(len(next(iter(found.values())))):
+                yield {name: array[number] for name, array in found.items()}, next(rows)
 
     @classmethod
     def decode(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import paddle.nn.functional as F
 from ernie.layers import Linear
 from finetune import metrics, task_class
 from finetune.classification.flags import ClassificationFlags
-from finetune.classification.windows import InWindows, check_windows, softmax
+from finetune.classification.windows import InWindows, check_windows
 from finetune.losses import divergence, mean_class_loss
 from finetune.task import ENCODER_INPUTS, FinetuneTask, with_qid
 from propeller.errors import UserError
@@ -71,7 +71,7 @@ class Classifier(InWindows):
 
     @classmethod
     def outputs_of(cls, logits: np.ndarray) -> dict[str, np.ndarray]:
-        return {"logits": logits, "probs": softmax(logits)}
+        return {"logits": logits, "probs": metrics.softmax(logits)}
 
     def metrics(self, predictions: dict[str, Any], label: dict[str, Any]) -> dict[str, Metric]:
         """Accuracy while training, as the log has it; the chosen metric in evaluation."""

@@ -25,6 +25,7 @@ from propeller.train.model import Input
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec, Reading
+    from reader.tokenizer import Tokenizer
 
 
 class MultiLabel(Classifier):
@@ -103,8 +104,8 @@ class MultiLabel(Classifier):
         thresholds_of(spec)
 
     @classmethod
-    def reader_options(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
-        options = super().reader_options(spec, reading)
+    def reader_options(cls, spec: ModelSpec, reading: Reading, tokenizer: Tokenizer) -> dict[str, Any]:
+        options = super().reader_options(spec, reading, tokenizer)
         return {**options, "label_separator": spec.settings.label_separator}
 
     @classmethod

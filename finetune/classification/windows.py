@@ -8,13 +8,12 @@ gives logits of windows, which ``by_example`` pools.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
-from finetune.prediction.formats import table_rows
 from finetune.task import FinetuneTask
 from propeller.errors import UserError
 from propeller.train.model import Input, RunMode
@@ -24,6 +23,7 @@ from reader.windows import WindowReader, Windows, pool
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
+    from reader.tokenizer import Tokenizer
 
 FLAGS = ("window_stride", "window_pooling", "max_windows")
 NOTHING = -10000.0  # below every logit
@@ -99,9 +99,9 @@ class InWindows(FinetuneTask):
         return WindowReader if windows_of(spec) else TaskReader
 
     @classmethod
-    def reader_options(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
+    def reader_options(cls, spec: ModelSpec, reading: Reading, tokenizer: Tokenizer) -> dict[str, Any]:
         windows = windows_of(spec)
-        return {**super().reader_options(spec, reading), **({"windows": windows} if windows else {})}
+        return {**super().reader_options(spec, reading, tokenizer), **({"windows": windows} if windows else {})}
 
     @classmethod
     def by_example(
@@ -111,23 +111,6 @@ class InWindows(FinetuneTask):
             return outputs
         counts = batch["window_counts"].ravel()
         return cls.outputs_of(pool(outputs["logits"], counts, reader.windows_of_texts.pooling))
-
-    @classmethod
-    def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-        if not isinstance(reader, WindowReader):
-            yield from super().examples(outputs, reader)
-            return
-        rows = table_rows(reader.table)
-        for predicted, batch in outputs:
-            found = cls.by_example(predicted, batch, reader)
-            for number in range(len(batch["window_counts"])):
-                yield {name: array[number] for name, array in found.items()}, next(rows)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, float32 [..., classes]."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

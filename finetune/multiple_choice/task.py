@@ -10,7 +10,7 @@ of its options (Radford et al. 2018, section 3.3). The network that predicts giv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from ernie.modeling import Linear
 from finetune import metrics
 from finetune.losses import divergence
 from finetune.multiple_choice.flags import MultipleChoiceFlags
-from finetune.prediction.formats import table_rows
 from finetune.task import ENCODER_INPUTS, FinetuneTask
 from propeller.errors import UserError
 from propeller.metrics import Metric
@@ -36,6 +35,7 @@ from reader.task_reader import TaskReader
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
+    from reader.tokenizer import Tokenizer
 
 NOTHING = -10000.0  # below every score
 
@@ -114,7 +114,7 @@ class MultipleChoice(FinetuneTask):
         return ChoiceReader
 
     @classmethod
-    def reader_options(cls, spec: ModelSpec, reading: Reading) -> dict[str, Any]:
+    def reader_options(cls, spec: ModelSpec, reading: Reading, tokenizer: Tokenizer) -> dict[str, Any]:
         return {"choices": choices_of(spec)}
 
     @classmethod
@@ -130,13 +130,6 @@ class MultipleChoice(FinetuneTask):
         return {"scores": np.where(batch["choice_mask"] > 0, scores, -np.inf)}
 
     @classmethod
-    def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-        rows = table_rows(reader.table)
-        for predicted, batch in outputs:
-            for scores in cls.by_example(predicted, batch, reader)["scores"]:
-                yield {"scores": scores}, next(rows)
-
-    @classmethod
     def decode(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> dict[str, Any]:
         """``label`` as the file's labels are, ``choice``, its text, and ``probabilities``, a list.
 
@@ -146,7 +139,7 @@ class MultipleChoice(FinetuneTask):
         """
         choices, given = choices_of(spec), row["choices"]
         options = choices.options(given) if isinstance(given, str) else list(given)
-        probs = probabilities(outputs["scores"].ravel()[: len(options)])
+        probs = metrics.softmax(outputs["scores"].ravel()[: len(options)])
         best = int(metrics.best_class(probs))
         return {
             "label": choices.written(best, options),
@@ -162,7 +155,7 @@ class MultipleChoice(FinetuneTask):
     @classmethod
     def scored_outputs(cls, outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """``best``, the number of the likeliest option."""
-        return {"best": np.asarray(metrics.best_class(probabilities(outputs["scores"].ravel())))}
+        return {"best": np.asarray(metrics.best_class(metrics.softmax(outputs["scores"].ravel())))}
 
     @classmethod
     def score_rows(
@@ -205,17 +198,11 @@ class ChoiceAccuracy(Metric):
 
     def update(self, arrays: Sequence[np.ndarray]) -> None:
         scores, labels = arrays
-        self._right += int((metrics.best_class(probabilities(scores)) == labels.ravel()).sum())
+        self._right += int((metrics.best_class(metrics.softmax(scores)) == labels.ravel()).sum())
         self._all += len(labels)
 
     def eval(self) -> dict[str, float]:
         return {"acc": self._right / self._all} if self._all else {}
-
-
-def probabilities(scores: np.ndarray) -> np.ndarray:
-    """The softmax over the last axis, float32 [..., options]."""
-    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def choices_of(spec: ModelSpec) -> Choices:

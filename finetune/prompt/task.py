@@ -11,7 +11,7 @@ pieces there is. The head is that of pre-training: a model without it is refused
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,6 @@ import paddle.nn.functional as F
 from ernie.modeling import MaskedLMHead
 from finetune import metrics
 from finetune.losses import divergence, mean_class_loss
-from finetune.prediction.formats import table_rows
 from finetune.prompt.flags import PromptFlags
 from finetune.prompt.words import Verbalizer
 from finetune.task import ENCODER_INPUTS, FinetuneTask
@@ -34,7 +33,6 @@ from reader.task_reader import TaskReader
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
-    from reader.task_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 
@@ -111,7 +109,7 @@ class PromptClassifier(FinetuneTask):
     def score_rows(
         cls, outputs: Mapping[str, np.ndarray], labels: np.ndarray, qids: np.ndarray | None, spec: ModelSpec
     ) -> Mapping[str, float]:
-        return metrics.simple_accuracy(outputs["scores"], labels)
+        return metrics.simple_accuracy(metrics.softmax(outputs["scores"]), labels)
 
     @classmethod
     def check_settings(cls, spec: ModelSpec) -> None:
@@ -139,20 +137,8 @@ class PromptClassifier(FinetuneTask):
         return Prompt.of(spec.settings.template, tokenizer, Verbalizer.stored(spec).counts)
 
     @classmethod
-    def open_reader(cls, path: str, tokenizer: Tokenizer, spec: ModelSpec, reading: Reading) -> BatchReader:
-        """A ``PromptReader``."""
-        return PromptReader(
-            path,
-            tokenizer,
-            prompt=cls.prompt(spec, tokenizer),
-            label_map=None if spec.label_map is None else dict(spec.label_map),
-            num_labels=spec.num_labels,
-            label_kind=cls.label_kind if reading.labelled else None,
-            token_cache_dir=reading.token_cache_dir,
-            max_seq_len=spec.max_seq_len,
-            task_id=spec.task_id,
-            **reading.batching(),
-        )
+    def reader_options(cls, spec: ModelSpec, reading: Reading, tokenizer: Tokenizer) -> dict[str, Any]:
+        return {"prompt": cls.prompt(spec, tokenizer)}
 
     @classmethod
     def reader_class(cls, spec: ModelSpec) -> type[TaskReader]:
@@ -166,16 +152,9 @@ class PromptClassifier(FinetuneTask):
         return {"scores": batch["prompt_rows"] @ outputs["scores"]}
 
     @classmethod
-    def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-        rows = table_rows(reader.table)
-        for predicted, batch in outputs:
-            for scores in cls.by_example(predicted, batch, reader)["scores"]:
-                yield {"scores": scores}, next(rows)
-
-    @classmethod
     def decode(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> dict[str, Any]:
         """``label``, ``label_id``, the probability of each label; of equal ones the first (``metrics.best_class``)."""
-        probs = probabilities(outputs["scores"])
+        probs = metrics.softmax(outputs["scores"])
         best, labels = int(metrics.best_class(probs)), spec.labels
         return {"label": labels[best], "label_id": best, "probabilities": dict(zip(labels, probs.tolist()))}
 
@@ -188,7 +167,7 @@ class PromptClassifier(FinetuneTask):
         spec: ModelSpec,
     ) -> np.ndarray:
         """1 for a row that gets another label."""
-        one, other = (metrics.best_class(probabilities(outputs["scores"])) for outputs in (exact, rough))
+        one, other = (metrics.best_class(metrics.softmax(outputs["scores"])) for outputs in (exact, rough))
         return (one != other).astype(float)
 
     @classmethod
@@ -202,9 +181,3 @@ class PromptClassifier(FinetuneTask):
     @classmethod
     def training_line(cls, record: Mapping[str, Any]) -> str:
         return f"{super().training_line(record)}, ave acc: {record['acc']:f}"
-
-
-def probabilities(scores: np.ndarray) -> np.ndarray:
-    """The softmax over the last axis, float32 [..., labels]."""
-    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)

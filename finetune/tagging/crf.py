@@ -17,6 +17,8 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from finetune.metrics import softmax
+
 NOTHING = -10000.0  # the logarithm of what counts as 0
 TINY = 1e-30
 
@@ -102,9 +104,7 @@ def marginals(logits: np.ndarray, transitions: np.ndarray) -> np.ndarray:
         forward.append(_log_sum(forward[-1][:, None] + transitions, 0) + row)
     for row in logits[:0:-1]:
         backward.append(_log_sum(transitions + (row + backward[-1]), 1))
-    scores = np.array(forward) + np.array(backward[::-1])
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    return softmax(np.array(forward) + np.array(backward[::-1]))
 
 
 def _log_sum(values, axis):

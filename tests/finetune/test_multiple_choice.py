@@ -14,7 +14,8 @@ import pytest
 
 import finetune
 from finetune.client import ErnieClient
-from finetune.multiple_choice.task import MultipleChoice, choices_of, probabilities
+from finetune.metrics import softmax
+from finetune.multiple_choice.task import MultipleChoice, choices_of
 from finetune.prediction import main as prediction
 from finetune.score import ScoreArgs, score_file
 from finetune.serving.handler import open_handler
@@ -147,8 +148,8 @@ def test_the_loss_is_the_cross_entropy_over_a_rows_own_options():
               -np.log(np.exp(2.0) / (np.exp(2.0) + np.exp(0.0) + np.exp(0.3)))]  # fmt: skip
     assert float(MultipleChoice.loss(model, predictions, tensors)) == pytest.approx(np.mean(wanted), rel=1e-5)
     other = {"scores": paddle.to_tensor(scores[::-1].reshape(-1, 1).copy())}
-    p, q = (probabilities(s[2:]) for s in (scores, scores[::-1]))
-    one, two = (probabilities(s[:2]) for s in (scores, scores[::-1]))
+    p, q = (softmax(s[2:]) for s in (scores, scores[::-1]))
+    one, two = (softmax(s[:2]) for s in (scores, scores[::-1]))
     kl = [((a - b) * (np.log(a) - np.log(b))).sum() / 2 for a, b in ((one, two), (p, q))]
     found = float(MultipleChoice.divergence(model, predictions, other, tensors))
     assert found == pytest.approx(np.mean(kl), rel=1e-4)

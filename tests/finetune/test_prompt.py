@@ -354,3 +354,12 @@ def test_flags_of_the_task_are_settled(task):
     model = settle_run(PromptClassifier, from_keywords({**given, "label_words": WORDS}, PromptClassifier.flags))
     assert model.spec.record()["label_pieces"] == [[10], [5]]
     assert model.spec.record()["flags"]["label_words"] == WORDS
+
+
+def test_labels_that_are_as_good_as_equal_are_scored_as_they_are_written():
+    """Log-probabilities may be further apart than the probabilities that predictions are chosen by."""
+    scores = np.array([[-9.0, -9.0 + 3e-6]], "float32").astype("float64")
+    spec = ModelSpec(label_map={"no": 0, "yes": 1}, num_labels=2)
+    label = PromptClassifier.decode({"scores": scores[0]}, {}, spec)["label_id"]
+    assert label == 0
+    assert PromptClassifier.score_rows({"scores": scores}, np.array([label]), None, spec) == {"acc": 1.0}
