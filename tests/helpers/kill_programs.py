@@ -18,7 +18,7 @@ from propeller.errors import exit_on_user_error
 from tests.helpers import build_data as build_flags
 from tests.helpers.embedding import words as embed_flags
 from tests.helpers.embedding import write_rows
-from tests.helpers.killing import KILLED, die_before
+from tests.helpers.killing import KILLED, die_before, fork
 from tests.helpers.predicting import words
 from tests.helpers.pretrain_text import DOCUMENTS, write_text, write_vocab
 from tests.helpers.pretraining import make_shards, pretrain_flags
@@ -173,7 +173,7 @@ class Programs:
                 (place / RUN / "tuned_inference_model").mkdir(parents=True)
                 (place / RUN / "tuned_inference_model" / "older").touch()
         said, counted = self.folder / f"{name}.log", self.folder / f"{name}.count"
-        child = os.fork()
+        child = fork()
         if child == 0:
             _child(lambda: KINDS[kind](self.inputs), place, number, said, counted)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

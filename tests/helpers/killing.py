@@ -1,6 +1,7 @@
 """Processes that are gone, without a word, before a certain one of their file operations."""
 
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
@@ -60,9 +61,22 @@ def _after(first, function):
     return called
 
 
+def fork():
+    """``os.fork``, with the garbage collector off in the child.
+
+    What the collector would free there may be Paddle's executors, which wait for threads that a fork does not copy.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    child = os.fork()
+    if child and collecting:
+        gc.enable()
+    return child
+
+
 def killed_before(number, run):
     """Run in a child that is gone before its file operation of that number; whether it was."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         with contextlib.suppress(BaseException):
             die_before(number)

@@ -1,6 +1,7 @@
 """A process that dies before any one of its file operations: the same run again ends as an undisturbed one."""
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -16,13 +17,23 @@ from propeller.train.checkpointing import Checkpointer
 from propeller.train.distribution import Ranks
 from propeller.train.saver import Saver
 from propeller.train.state import TrainState
-from tests.helpers.killing import killed_before
+from tests.helpers.killing import fork, killed_before
 
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch):
     """A killed process loses nothing that the system has: only a power cut does."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def test_a_child_frees_nothing_that_the_parent_made():
+    """Paddle's executors wait for their threads when they go, and a child has none."""
+    assert gc.isenabled()
+    child = fork()
+    if child == 0:
+        os._exit(gc.isenabled())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert gc.isenabled()
 
 
 STEPS, BEST, KEEP = 4, (1, 4), 1

@@ -13,6 +13,7 @@ from propeller.errors import exit_on_user_error
 from propeller.files import temporary_directory
 from propeller.signals import ended_by_signals
 from tests.helpers.common import ROOT
+from tests.helpers.killing import fork
 from tests.helpers.service_toys import wait_until
 
 PROGRAM = """
@@ -107,7 +108,7 @@ def test_handlers_are_put_back():
 
 def test_a_forked_process_ends_as_any_other():
     with ended_by_signals():
-        child = os.fork()
+        child = fork()
         if child == 0:
             try:
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -20,6 +20,7 @@ from reader.task_reader import ReaderPosition, TaskReader
 from reader.workers import ReaderWorkerError
 from tests.fixtures.reader_toy import ToyTokenizer
 from tests.helpers.common import GOLDEN
+from tests.helpers.killing import fork
 
 RECORDED = GOLDEN / "2_readers"
 CASES = [
@@ -354,7 +355,7 @@ class TestTokenCache:
 
     def test_what_a_killed_process_left_goes_and_what_another_fills_stays(self, tmp_path):
         path, cache = rows_file(tmp_path / "rows.tsv", [1] * 5000), tmp_path / "cache"
-        child = os.fork()
+        child = fork()
         if child == 0:
             batches = reader_of(path, token_cache_dir=str(cache)).batches()
             next(batches)
