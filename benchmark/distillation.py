@@ -1,7 +1,7 @@
 """Students beside their teacher: accuracy alone and distilled, rows a second from text to label, MB.
 
     python benchmark/distillation.py                              # film reviews, all students, seeds 1 to 5
-    python benchmark/distillation.py --parts films --students bow transformer --seeds 1 2 --minutes 20
+    python benchmark/distillation.py --parts films --students bow transformer_2 --seeds 1 2 --minutes 20
     python benchmark/distillation.py --parts chnsenticorp --model MODEL      # needs ../shared/data/zh, or --data FOLDER
 
 films: the quickstart's film reviews. The teacher is MiniLM, fine-tuned on the first --labelled rows; it labels the
@@ -9,8 +9,9 @@ other rows and --copies augmented copies of all. chnsenticorp: --model fine-tune
 jieba. Students of one kind alone and distilled have the same network, rows with labels and learning rate; alone, they
 begin with what the model knew before it was fine-tuned, and pass over the rows until they know them by heart. A seed
 sets weights, order and dropout. Accuracy is that of the last checkpoint on the dev set, which nothing is chosen by.
-Speed is batch prediction of a file, read and written, by the time it takes of one core. At the end the first kind of
-student learns from a server of the teacher, and what it waits for it is told.
+Speed is batch prediction of a file, read and written, by the time it takes of one core. The students of two and of four
+Transformer layers are scored and timed with 8-bit products, the teacher and the others with 32-bit ones. At the end the
+first kind of student learns from a server of the teacher, and what it waits for it is told.
 
 Teacher, labels, word vectors and every student are made once and kept in --work; a student takes half a minute of a
 core or less. Run it again after --minutes, and it goes on.
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmark.parts.common import RESULTS, Bench, arguments, say  # noqa: E402
-from benchmark.parts.distillation_part import Part  # noqa: E402
+from benchmark.parts.distillation_part import KINDS, Part  # noqa: E402
 from benchmark.parts.online_teacher import report_online  # noqa: E402
 from propeller.errors import exit_on_user_error  # noqa: E402
 
@@ -38,7 +39,7 @@ WORK = ROOT / "output" / "distillation_benchmark"
 SPEED_ROUNDS = 3
 TEACHER_ROWS = 20  # the teacher reads a twentieth of the rows that a student's speed is taken of
 KEEPS = ((0.97, 20.0), (0.99, 3.0))  # of the teacher's accuracy, at so many times its rows a second
-STUDENTS = ("bow", "cnn", "bilstm", "transformer")
+STUDENTS = ("bow", "cnn", "bilstm", "transformer_2", "transformer_4")
 
 
 def standard_error(values):
@@ -87,7 +88,11 @@ def measure_speed(bench, part, args, found, bundles):
     known = {name: "teacher" if name == "teacher" else f"{name} {part.digest(name, True)}" for name in folders}
     candidates = {
         known[name]: (
-            lambda folder=folder, name=name: part.speed(folder, few if name == "teacher" else args.speed_rows)
+            lambda folder=folder, name=name: (
+                part.speed(folder, few)
+                if name == "teacher"
+                else part.speed(folder, args.speed_rows, KINDS[name].precision)
+            )
         )
         for name, folder in folders.items()
     }
@@ -101,7 +106,7 @@ WIDTHS = (16, 16, 16, 12, 10, 8, 8)
 
 def line(name, *cells):
     """A line of the table."""
-    return f"{name:<12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))
+    return f"{name:<14}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))
 
 
 def report(name, teacher, found, speeds, sizes, args):

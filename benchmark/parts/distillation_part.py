@@ -32,7 +32,8 @@ AT_THE_END = {"eval_strategy": "steps", "validation_steps": 0, "save_strategy": 
 class Kind:
     """A student. shape: as in ``config/student``; vector_size: of its word vectors, which the teacher makes;
     whole_words: its vocabulary, else the teacher's pieces; layers, inner: the teacher's layers it has, their width;
-    epochs: passes over the rows with labels, distilled and alone."""
+    epochs: passes over the rows with labels, distilled and alone; ratio: the teacher's batches for each labelled one,
+    0 for what the command says; precision: that of its inference model, which is what is scored and timed."""
 
     shape: dict
     vector_size: int = 128
@@ -42,13 +43,16 @@ class Kind:
     learning_rate: float = 1e-3
     epochs: tuple[int, int] = (10, 10)
     batch_size: int = 32
+    ratio: int = 0
+    precision: str = "fp32"
 
 
 KINDS = {
     "bow": Kind({"network": "bow", "hidden_dropout_prob": 0.5}),
     "cnn": Kind({"network": "cnn", "windows": [1, 2, 3], "filters": 100, "hidden_dropout_prob": 0.5}, epochs=(8, 10)),
     "bilstm": Kind({"network": "bilstm", "lstm_size": 64, "hidden_dropout_prob": 0.5}, epochs=(6, 10)),
-    "transformer": Kind({}, layers="0,1,5", inner=640, learning_rate=2e-4, epochs=(4, 8)),
+    "transformer_2": Kind({}, layers="0,5", inner=256, learning_rate=3e-4, epochs=(6, 8), ratio=8, precision="int8"),
+    "transformer_4": Kind({}, layers="0,1,3,5", inner=768, learning_rate=2e-4, epochs=(4, 6), precision="int8"),
 }
 
 
@@ -171,17 +175,25 @@ class Part:
         write(self.folder / "remainder.tsv", ["text_a", *rest])
         shutil.copyfile(source / "dev.tsv", self.folder / "dev.tsv")
 
-    def _export(self, checkpoint, folder):
+    def _export(self, checkpoint, folder, precision="fp32"):
+        """Write the inference model. 8-bit products may change what they will: the student is scored with them."""
+        int8 = flags(precision=precision, calibration_set=self.folder / "train.tsv", max_loss=1)
         run("finetune.prediction", *flags(init_checkpoint=checkpoint, do_prediction="false", use_cuda="false",
-                                          save_inference_model_path=folder))  # fmt: skip
+                                          save_inference_model_path=folder),
+            *(int8 if precision == "int8" else []))  # fmt: skip
 
     @staticmethod
-    def _size(folder):
-        return {"mb": next(folder.glob("*/model.pdiparams")).stat().st_size / 1e6}
+    def _size(folder, precision="fp32"):
+        name = "model.int8.onnx" if precision == "int8" else "model.pdiparams"
+        return {"mb": next(folder.glob(f"*/{name}")).stat().st_size / 1e6}
+
+    def ratio(self, name):
+        """The teacher's batches for each labelled one."""
+        return KINDS[name].ratio or self.args.ratio
 
     def digest(self, name, distilled):
         """What tells the settings of a student from others."""
-        taught = [self.args.ratio, self.args.temperature, self.unlabelled.name] if distilled else []
+        taught = [self.ratio(name), self.args.temperature, self.unlabelled.name] if distilled else []
         return digest([asdict(KINDS[name]), taught])
 
     def _run_of(self, name, seed, distilled):
@@ -191,19 +203,32 @@ class Part:
     def student(self, name, seed, distilled):
         """Train one; its accuracy, and the seconds that took."""
         kind, folder = KINDS[name], self._run_of(name, seed, distilled)
-        taught = {"unlabelled_set": self.unlabelled, "unlabelled_ratio": self.args.ratio,
+        taught = {"unlabelled_set": self.unlabelled, "unlabelled_ratio": self.ratio(name),
                   "temperature": self.args.temperature} if distilled else {}  # fmt: skip
         begun = time.monotonic()
         words = flags(checkpoints=folder, epoch=kind.epochs[not distilled], **taught)
         run(*self._command(name, kind, seed, distilled), *words)
-        return {"accuracy": last_accuracy(folder), "seconds": round(time.monotonic() - begun, 1)}
+        accuracy = last_accuracy(folder)
+        if kind.precision != "fp32":
+            accuracy = self._accuracy(self.bundle(name, seed, distilled)["bundle"], kind.precision)
+        return {"accuracy": accuracy, "seconds": round(time.monotonic() - begun, 1)}
 
-    def bundle(self, name, seed):
-        """The folder of the inference model of a distilled student, and its size."""
-        folder = self._run_of(name, seed, True)
+    def _accuracy(self, folder, precision):
+        """Of an inference model on the dev set."""
+        output = Path(folder) / "dev_out.tsv"
+        run("finetune.prediction", *flags(inference_model=next(Path(folder).glob("*_inference_model")),
+                                          predict_set=self.folder / "dev.tsv", output=output, precision=precision,
+                                          use_cuda="false"))  # fmt: skip
+        head, *rows = (line.split("\t") for line in output.read_text(encoding="utf8").splitlines())
+        gold, label = head.index("gold_label"), head.index("label")
+        return sum(row[gold] == row[label] for row in rows) / len(rows)
+
+    def bundle(self, name, seed, distilled=True):
+        """The folder of the inference model of a student, and its size."""
+        folder, precision = self._run_of(name, seed, distilled), KINDS[name].precision
         if not (folder / "bundle").is_dir():
-            self._export(folder / "last", folder / "bundle")
-        return {"bundle": str(folder / "bundle"), **self._size(folder / "bundle")}
+            self._export(folder / "last", folder / "bundle", precision)
+        return {"bundle": str(folder / "bundle"), **self._size(folder / "bundle", precision)}
 
     def _command(self, name, kind, seed, distilled):
         """The words that train a student, but for its folder, its epochs and its teacher."""
@@ -221,10 +246,10 @@ class Part:
     def online(self, name):
         """What a student waits for a teacher that is asked while it learns, see ``measure_online``."""
         kind = KINDS[name]
-        batches = -(-self.args.labelled // kind.batch_size) * self.args.ratio
+        batches = -(-self.args.labelled // kind.batch_size) * self.ratio(name)
         rows = min(batches * kind.batch_size, count(self.unlabelled))
         words = self._command(name, kind, 1, True)
-        return measure_online(self, run, [*words, *flags(unlabelled_ratio=self.args.ratio)], rows)
+        return measure_online(self, run, [*words, *flags(unlabelled_ratio=self.ratio(name))], rows)
 
     def _start(self, kind, distilled):
         """What a student begins with: its share of the teacher, alone that of the model before it was fine-tuned."""
@@ -246,7 +271,7 @@ class Part:
         write(self.folder / f"{name}.json", [json.dumps({**kind.shape, "embedding_size": kind.vector_size})])
         return self.folder / f"{name}.json"
 
-    def speed(self, folder, rows):
+    def speed(self, folder, rows, precision="fp32"):
         """Rows a second of batch prediction from a file to a file, on one core, see ``text_to_label.py``."""
         source = (self.folder / "dev.tsv").read_text(encoding="utf8").splitlines()
         column = source[0].split("\t").index("text_a")
@@ -254,7 +279,8 @@ class Part:
         path = self.folder / f"speed-{rows}.tsv"
         write(path, ["text_a", *(texts * -(-rows // len(texts)))[:rows]])
         script = ROOT / "benchmark" / "parts" / "text_to_label.py"
-        words = [sys.executable, script, next(folder.iterdir()), path, self.folder / "speed_out.tsv"]
+        model = next(folder.glob("*_inference_model"))
+        words = [sys.executable, script, model, path, self.folder / "speed_out.tsv", precision]
         done = subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(f"{script.name}: {done.stderr.strip().splitlines()[-1]}")

@@ -4,7 +4,7 @@
 # second on one core, MB. Hours on two idle cores; run again, it goes on where it was.
 #
 #     sh distill/script/demo_films.sh
-#     ROWS=300 sh distill/script/demo_films.sh --students bow transformer       # a few minutes
+#     ROWS=300 sh distill/script/demo_films.sh --students bow transformer_2     # a few minutes
 . "$(dirname -- "$0")/demo_common.sh"
 begin "$@"
 fetch encoder "$output/quickstart/model"

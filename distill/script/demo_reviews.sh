@@ -1,6 +1,7 @@
 #!/bin/sh
-# Chinese reviews of books, hotels and things: a small encoder with random weights is trained on 9,000 of them and is the
-# teacher; students learn from copies of them too. Ends with a table as that of demo_films.sh. No ChnSentiCorp figure may
+# Chinese reviews of books, hotels and things: a small encoder is trained on 9,000 of them and is the teacher; students
+# learn from copies of them too. The encoder is output/zh_encoder/model where sh script/zh_task/pretrain.sh --full has made
+# it, else one with random weights. Ends with a table as that of demo_films.sh. No ChnSentiCorp figure may
 # come from this: its data have most of that set in them.
 #
 #     sh distill/script/demo_reviews.sh
@@ -9,8 +10,14 @@
 begin "$@"
 "$VENV/bin/python" -c 'import jieba' 2>/dev/null ||
     pip_install jieba "$(sed -n 's/^\(jieba[^ ]*\).*/\1/p' "$ROOT/requirements-pretrain.txt")"
-fetch random-encoder "$output/demo/random-encoder"
+model=$output/demo/random-encoder
+if [ -f "$output/zh_encoder/model/ernie_config.json" ]; then
+    model=$output/zh_encoder/model
+    say "the teacher starts from $model"
+else
+    fetch random-encoder "$model"
+fi
 fetch reviews "$work/data"
 # shellcheck disable=SC2046  # these are words
-demonstrate chnsenticorp --model "$output/demo/random-encoder" --data "$work/data" --labelled 9000 --copies 2 \
+demonstrate chnsenticorp --model "$model" --data "$work/data" --labelled 9000 --copies 2 \
     --ratio 1 --teacher_epochs 2 --teacher_rate 3e-4 $(bounded 9000 2) "$@"

@@ -115,7 +115,7 @@ def test_help_shows_the_command():
     assert "python benchmark/distillation.py" in done.stdout
     named = re.findall(r"--\w+", "".join((SCRIPTS / name).read_text() for name in (*DEMOS, "demo_common.sh")))
     assert len(set(named)) > 10
-    assert set(named) - {"--help", "--out", "--cache"} <= set(re.findall(r"--\w+", done.stdout))
+    assert set(named) - {"--help", "--out", "--cache", "--full"} <= set(re.findall(r"--\w+", done.stdout))
 
 
 @pytest.mark.parametrize("name", DEMOS)
@@ -132,15 +132,26 @@ def test_help_of_a_demonstration_installs_nothing(name, tmp_path):
     assert "ROWS=few: give a number of rows" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "part"), [("demo_films.sh", "films"), ("demo_reviews.sh", "chnsenticorp")])
-def test_a_demonstration_measures_with_its_sizes(name, part, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "part", "encoder"),
+    [
+        ("demo_films.sh", "films", None),
+        ("demo_reviews.sh", "chnsenticorp", None),
+        ("demo_reviews.sh", "chnsenticorp", "zh_encoder/model"),
+    ],
+)
+def test_a_demonstration_measures_with_its_sizes(name, part, encoder, tmp_path):
     """ROWS bounds it, and the user's own flags come last."""
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     executable(venv / "bin" / "python", 'case "$*" in -c*) exit 0 ;; esac; printf "%s\\n" "$*"')
-    stamp = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-gpu.txt").read_text()
-    known = subprocess.run(["cksum"], input=stamp, capture_output=True, text=True, check=True).stdout.strip()
-    (venv / "installed_requirements").write_text(f"{known} cpu\n")
+    for wanted in ("requirements", "requirements-onnx"):
+        stamp = (ROOT / f"{wanted}.txt").read_text() + (ROOT / "requirements-gpu.txt").read_text()
+        known = subprocess.run(["cksum"], input=stamp, capture_output=True, text=True, check=True).stdout.strip()
+        (venv / f"installed_{wanted}").write_text(f"{known} cpu\n")
+    if encoder is not None:
+        (tmp_path / "out" / encoder).mkdir(parents=True)
+        (tmp_path / "out" / encoder / "ernie_config.json").write_text("{}")
     env = clean_environment(VENV=venv, ROWS=50, OUTPUT=tmp_path / "out")
     done = shell(["sh", str(SCRIPTS / name), "--students", "bow"], env=env)
     assert done.returncode == 0, done.stderr
@@ -156,13 +167,16 @@ def test_a_demonstration_measures_with_its_sizes(name, part, tmp_path):
         work,
     )
     assert given["--data"] == f"{work}/data"
+    start = encoder or {"films": "quickstart/model", "chnsenticorp": "demo/random-encoder"}[part]
+    assert given["--model"] == str(tmp_path / "out" / start)
     assert given["--teacher_epochs"] == {"films": "80", "chnsenticorp": "180"}[part]
 
 
 @pytest.mark.slow
 def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
     """Every step by the real commands; started again, nothing is measured anew."""
-    pytest.importorskip("jieba")
+    for package in ("jieba", "onnxruntime", "onnx", "ml_dtypes"):
+        pytest.importorskip(package)
     rows = [(1, "酒店的位置很好"), (0, "房间实在太差"), (1, "服务非常热情"), (0, "电池很快坏了")] * 5
     for name in ("train", "dev"):
         held = [(label, text + ("！" if name == "dev" else "")) for label, text in rows]
@@ -171,7 +185,7 @@ def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
     model = make_model(tmp_path / "model", characters(tmp_path / "data"), max_position_embeddings=128)
     given = {
         "parts": ["chnsenticorp"],
-        "students": ["bow", "transformer"],
+        "students": ["bow", "transformer_2"],
         "seeds": [1, 2],
         "minutes": 20,
         "again": False,
@@ -181,10 +195,12 @@ def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
                "unlabelled": 30, "speed_rows": 40, "show": False, "label_precision": "fp32"}  # fmt: skip
     args = Namespace(**given, **places, **numbers)
     monkeypatch.setitem(distillation_part.KINDS, "bow", Kind({"network": "bow"}, vector_size=8))
-    monkeypatch.setitem(distillation_part.KINDS, "transformer", Kind({}, layers="1", inner=16, epochs=(1, 1)))
+    small = Kind({}, layers="1", inner=16, epochs=(1, 1), ratio=2, precision="int8")
+    monkeypatch.setitem(distillation_part.KINDS, "transformer_2", small)
     assert distillation.main(args) in (0, 1)
     first = capsys.readouterr().out
-    assert "transformer" in first
+    assert "transformer_2" in first
+    assert list(tmp_path.glob("work/*/transformer_2-1-*/bundle/*/model.int8.onnx"))
     assert "not better" in first or "reached" in first
     assert "chnsenticorp, a teacher that is asked while the student learns" in first
     assert "for 30 rows" in first
