@@ -248,12 +248,21 @@ def load_params(
         (dict of name -> float32 array, LoadReport).
 
     Raises:
-        UserError: as ``scan_params`` and ``match_params``; a file of one of our checkpoints is not what was written.
+        UserError: as ``scan_params`` and ``match_params``; a file of one of our checkpoints is not what was written; a
+            weight is not finite.
     """
     names, leftovers = list_params(directory)
     found, report = match_params(scan_params(directory, names), wanted, heads_optional, directory, leftovers, unused)
     verify_checkpoint(Path(directory), parameters_only=True)
-    return {name: to_float32(variable.read()) for name, variable in found.items()}, report
+    arrays = {name: to_float32(variable.read()) for name, variable in found.items()}
+    for name, array in arrays.items():
+        # It need not show in the outputs: relu of NaN is 0 in Paddle 3.3.1, and in OpenVINO 2026.4.1.
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{directory}: {name} holds NaN or infinity, so what the network computes means nothing: give an "
+                "earlier checkpoint, or copy the weights again from their source"
+            )
+    return arrays, report
 
 
 def check_vocab(

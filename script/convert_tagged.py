@@ -54,7 +54,10 @@ def arguments():
 
 
 def read(paths, strip, column=1):
-    """{path: its sentences}. Raises UserError: nothing in a file, or numbers for its tokens or after its characters."""
+    """{path: its sentences}.
+
+    Raises UserError: nothing in a file, texts or numbers for its tokens, or numbers after its characters.
+    """
     found = {}
     for path in paths:
         if not path.is_file():
@@ -65,6 +68,12 @@ def read(paths, strip, column=1):
             raise UserError(f"{path}: no line has a token and a tag; give a file with both, one token per line")
         if column == 1 and tagged_text.counted(sentences):
             raise UserError(f"{path}: its first column numbers the tokens; give --token_column 2, or where they stand")
+        text = tagged_text.unsplit(sentences)
+        if text is not None:
+            raise UserError(
+                f"{path}: its tokens are whole texts ({text[: tagged_text.LONGEST_WORD]}...) with one tag each, as in "
+                "label-studio's export in CoNLL's form: export JSON there and convert that, or give a token per line"
+            )
         if strip:
             sentences = [each._replace(tokens=tagged_text.without_numbers(each.tokens)) for each in sentences]
         elif strip is None and tagged_text.numbered(sentences):

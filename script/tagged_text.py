@@ -26,6 +26,8 @@ BEFORE = re.compile(r"([BIMELSUbimelsu])[-_](.+)")
 AFTER = re.compile(r"(.+)[-_]([BIMELSU])")
 NUMBERED = re.compile(r"(.)(\d+)")  # weibo's characters, each with its place in its word
 MANY = 0.9
+CHINESE = re.compile(r"[\u3400-\u9fff]")
+LONGEST_WORD = 10  # Chinese characters; a longer token is taken for a text
 # scheme -> (prefixes of a beginning, an inner, a last and a single token)
 WRITTEN = {"IOB": "BIIB", "IOBES": "BIES", "IOE": "IIEE", "IO": "IIII"}
 
@@ -116,6 +118,20 @@ def numbered(found: Iterable[TaggedSentence]) -> bool:
     tokens = [token for sentence in found for token in sentence.tokens]
     alike = sum(bool(match := NUMBERED.fullmatch(token)) and ord(match[1]) >= 0x2E80 for token in tokens)
     return bool(tokens) and alike >= MANY * len(tokens)
+
+
+def unsplit(found: Iterable[TaggedSentence]) -> str | None:
+    """The longest of tokens that are texts, if most Chinese characters stand in such ones; else None.
+
+    label-studio's export in CoNLL's form is such a file (``findings/label_studio_chinese_conll.sh``).
+    """
+    longest, inside, everywhere = "", 0, 0
+    for token in (token for sentence in found for token in sentence.tokens):
+        size = len(CHINESE.findall(token))
+        everywhere += size
+        if size > LONGEST_WORD:
+            inside, longest = inside + size, max(longest, token, key=len)
+    return longest if inside > everywhere / 2 else None
 
 
 def without_numbers(tokens: Sequence[str]) -> list[str]:

@@ -13,11 +13,16 @@ A folder has
     vectors.npy     float32 [rows, dimensions], of length 1
     texts.bin       the texts, UTF-8, end to end; text_ends.npy says where each ends, int64 [rows]
     index.faiss     of kind hnsw: the graph (Malkov & Yashunin 2018, arXiv 1603.09320), by faiss
+    next_same.npy   of kind hnsw, where texts repeat: for each row the next one of the same text, or -1, int64 [rows]
+
+A graph holds every text once. Copies of a vector are linked with each other only, and a search that meets them finds
+nothing else: with 1,000 copies among 5,000 vectors faiss 1.15.1 missed the nearest text of every fourth question.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +37,7 @@ from propeller.files import atomic_directory
 
 FORMAT = 1
 MANIFEST, VECTORS, TEXTS, ENDS, GRAPH = "index.json", "vectors.npy", "texts.bin", "text_ends.npy", "index.faiss"
+SAME = "next_same.npy"
 EXACT, HNSW = KINDS = ("exact", "hnsw")
 BLOCK = 1 << 16  # rows that are compared together
 CHUNK = 1 << 14  # rows that enter a graph together
@@ -82,24 +88,47 @@ class NewIndex:
         self.vectors.finish(self.rows)
         np.save(self.folder / ENDS, np.array(self.ends, np.int64), allow_pickle=False)
         self.texts.close()
-        graph = {}
+        graph, names = {}, [VECTORS, TEXTS, ENDS]
         if kind == HNSW:
             graph = {"links": links, "effort": effort}
-            self._make_graph(links, effort)
-        names = [VECTORS, TEXTS, ENDS, *([GRAPH] if kind == HNSW else [])]
+            names += self._make_graph(links, effort)
         sizes = {name: (self.folder / name).stat().st_size for name in names}
         about = {"format": FORMAT, "kind": kind, "rows": self.rows, "dimensions": self.dimensions, **graph, **facts}
         text = json.dumps({**about, "files": sizes}, ensure_ascii=False, indent=1)
         (self.folder / MANIFEST).write_text(text + "\n", encoding="utf8")
 
     def _make_graph(self, links, effort):
+        """Write the graph of all texts that differ; returns the names of the files."""
         faiss = load_faiss()
         graph = faiss.IndexHNSWFlat(self.dimensions, links, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = effort
         vectors = np.load(self.folder / VECTORS, mmap_mode="r", allow_pickle=False)
-        for begin in range(0, self.rows, CHUNK):
-            graph.add(np.ascontiguousarray(vectors[begin : begin + CHUNK]))
-        faiss.write_index(graph, str(self.folder / GRAPH))
+        first, following = self._same()
+        numbered = faiss.IndexIDMap(graph)
+        for begin in range(0, len(first), CHUNK):
+            rows = first[begin : begin + CHUNK]
+            numbered.add_with_ids(np.ascontiguousarray(vectors[rows]), rows)
+        if len(first) == self.rows:
+            faiss.write_index(graph, str(self.folder / GRAPH))
+            return [GRAPH]
+        faiss.write_index(numbered, str(self.folder / GRAPH))
+        np.save(self.folder / SAME, following, allow_pickle=False)
+        return [GRAPH, SAME]
+
+    def _same(self):
+        """(the first row of each text, for every row the next one with its text, or -1), int64."""
+        last: dict[bytes, int] = {}
+        first: list[int] = []
+        following = np.full(self.rows, -1, np.int64)
+        with open(self.folder / TEXTS, "rb") as file:
+            for row, (begin, end) in enumerate(zip([0, *self.ends], self.ends)):
+                key = hashlib.blake2b(file.read(end - begin), digest_size=16).digest()
+                if key in last:
+                    following[last[key]] = row
+                else:
+                    first.append(row)
+                last[key] = row
+        return np.array(first, np.int64), following
 
     def close(self) -> None:
         """Close the files; safe to call again."""
@@ -142,6 +171,7 @@ class SearchIndex:
         self.vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         self.ends = np.load(folder / ENDS, mmap_mode="r", allow_pickle=False)
         self.graph: Any = None
+        self.following: Any = None  # see next_same.npy
         if self.kind == HNSW:
             faiss = load_faiss()
             if faiss is None:
@@ -150,6 +180,8 @@ class SearchIndex:
                     f"--kind {EXACT}"
                 )
             self.graph = faiss.read_index(str(folder / GRAPH))
+            if SAME in about["files"]:
+                self.following = np.load(folder / SAME, mmap_mode="r", allow_pickle=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> SearchIndex:
@@ -174,6 +206,8 @@ class SearchIndex:
             found = cls(folder, about)
             if found.vectors.shape != (found.rows, found.dimensions) or len(found.ends) != found.rows:
                 raise ValueError("arrays of another shape")
+            if found.following is not None and found.following.shape != (found.rows,):
+                raise ValueError(f"{SAME} of another shape")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise UserError(f"{folder}: the index is damaged ({error}): build it again") from None
         return found
@@ -195,8 +229,23 @@ class SearchIndex:
         if self.graph is None:
             return self._compare(vectors, top)
         settings = load_faiss().SearchParametersHNSW(efSearch=max(effort, top))
-        scores, rows = self.graph.search(vectors, top, params=settings)
-        return _in_order(scores, rows.astype(np.int64), top)
+        if self.following is None:
+            scores, rows = self.graph.search(vectors, top, params=settings)
+            return _in_order(scores, rows.astype(np.int64), top)
+        scores, rows = self.graph.search(vectors, min(top, self.graph.ntotal), params=settings)
+        return self._with_same(scores, rows, top)
+
+    def _with_same(self, scores, rows, top):
+        """What a graph found of texts that differ, with the rows that have the same text."""
+        all_scores = np.full((len(rows), top), np.finfo(np.float32).min, np.float32)
+        all_rows = np.full((len(rows), top), -1, np.int64)
+        for question, found in enumerate(rows.tolist()):
+            place = 0
+            for score, row in zip(scores[question], found):
+                while row >= 0 and place < top:
+                    all_scores[question, place], all_rows[question, place] = score, row
+                    row, place = int(self.following[row]), place + 1
+        return _in_order(all_scores, all_rows, top)
 
     def _compare(self, vectors, top):
         """Compare with every text, a block of them at a time."""

@@ -24,6 +24,8 @@ from propeller.data.padding import padded
 from propeller.errors import UserError
 
 _LENGTH = struct.Struct("<i")
+# Paddle 3.3.1 takes uint16 for the bits of bfloat16, so that 5 becomes 5e-40, and has no uint32.
+_WIDER = {"uint16": "int32", "uint32": "int64"}
 
 
 class Dataset:
@@ -237,8 +239,9 @@ class Dataset:
 
     @property
     def data_types(self) -> list:
-        """Per column the name of its dtype; may be set."""
-        return self._types if self._types is not None else self._infer()[1]
+        """Per column the name of its dtype, of uint16 and uint32 that of the next wider integers; may be set."""
+        types = self._types if self._types is not None else self._infer()[1]
+        return [_WIDER.get(kind, kind) for kind in types]
 
     @data_types.setter
     def data_types(self, types: list) -> None:

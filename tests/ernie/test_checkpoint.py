@@ -358,6 +358,18 @@ def test_load_checks_all_before_it_reads_any(tmp_path, arrays, monkeypatch):
         load_params(tmp_path / "params", {"word_embedding": (5, 5)})
 
 
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_a_weight_that_is_not_finite(number, tmp_path, arrays):
+    """It may not show in the outputs: relu of NaN is 0 in Paddle."""
+    spoilt = {name: array.copy() for name, array in arrays.items()}
+    spoilt["word_embedding"][1, 2] = number
+    write_params(tmp_path / "params", spoilt)
+    with pytest.raises(UserError, match="params: word_embedding holds NaN or infinity.*: give an earlier checkpoint"):
+        load_params(tmp_path / "params", {"word_embedding": (5, 4)})
+    others = {name: array.shape for name, array in arrays.items() if name != "word_embedding"}
+    assert set(load_params(tmp_path / "params", others)[0]) == set(others)
+
+
 def test_a_file_cut_between_header_and_data(tmp_path, arrays):
     write_params(tmp_path / "params", arrays)
     variable = read_header(tmp_path / "params" / "_cls_out_w")

@@ -152,6 +152,19 @@ def test_shapes_and_types_are_inferred_or_set_and_no_element_is_lost():
         numbers(0).data_shapes  # noqa: B018
 
 
+@pytest.mark.parametrize(("kind", "wider"), [("uint16", "int32"), ("uint32", "int64")])
+def test_unsigned_ids_reach_the_network_as_they_are(kind, wider):
+    """Paddle takes uint16 for the bits of bfloat16."""
+    largest = int(np.iinfo(kind).max)
+    ds = Dataset.from_list([np.array([5, largest], kind), np.array([7], kind)]).padded_batch(2)
+    assert ds.data_types == [wider]
+    ((feed,),) = (each.values() for each in ds.start())
+    assert feed.dtype == wider
+    assert feed.tolist() == [[5, largest], [7, 0]]
+    ds.data_types = [kind]
+    assert ds.data_types == [wider]
+
+
 def test_equal_are_those_of_one_name_and_form():
     assert numbers(3) == numbers(7)
     other = numbers()

@@ -23,6 +23,7 @@ Anna NNP I-NP I-PER
 Berzina NNP I-NP I-PER
 """
 LABEL_STUDIO = "-DOCSTART- -X- O\n灯 -X- _ B-LOC\n塔 -X- _ I-LOC\n在 -X- _ O\n\n他 -X- _ O\n"
+UNSPLIT = "-DOCSTART- -X- O\n张三和李四在北京工作，住在上海。 -X- _ B-PER\n\nAnn -X- _ B-PER\nworks -X- _ O\n"
 WEIBO = "周0\tO\n六0\tO\n\n老0\tB-PER.NOM\n赵1\tI-PER.NOM\n在0\tO\n"
 RESUME = "赵 B-NAME\n小 M-NAME\n明 E-NAME\n任 O\n校 B-TITLE\n长 E-TITLE\n赵 S-NAME\n"
 
@@ -47,6 +48,15 @@ def test_an_export_of_label_studio(tmp_path):
     rows, mapping = convert(tmp_path, LABEL_STUDIO)
     assert rows == ["灯 塔 在\tB-LOC I-LOC O", "他\tO"]
     assert mapping == {"B-LOC": 0, "I-LOC": 1, "O": 2}
+
+
+def test_chinese_that_label_studio_did_not_split_is_refused(tmp_path):
+    """Its export in CoNLL's form has a token for each Chinese sentence, and one tag for all entities in it."""
+    (tmp_path / "a.conll").write_text(UNSPLIT, encoding="utf-8")
+    with pytest.raises(UserError, match=r"a\.conll: .* whole texts \(张三和李四在北京工作\.\.\.\).*: export JSON"):
+        convert_tagged.main([str(tmp_path / "a.conll"), str(tmp_path / "a.tsv")])
+    words = "中国科学院计算技术研究所 B-ORG\n昨天 O\n发布 O\n了 O\n关于 O\n全国 O\n人民 O\n的 O\n规划 O\n文件 O\n"
+    assert len(convert(tmp_path, words)[0]) == 1, "a long name among words is no text"
 
 
 def test_numbers_after_characters_are_asked_about(tmp_path):
