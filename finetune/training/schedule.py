@@ -73,7 +73,7 @@ def make_optimizer(args: Args, steps: int, config: Any) -> AdamW | Averaged:
 def log_plan(args: Args, task: type[FinetuneTask], spec: ModelSpec, config: Any, place: Any, num_examples: int) -> None:
     """The log lines of 2019 on the length of a run, and the one on its memory.
 
-    The steps are those that the run will make; of batches counted in tokens the formula's, since none knows them before.
+    The steps are those that the run will make. Of batches counted in tokens they are an estimate by the 2019 formula.
     """
     train, steps = args.train, num_steps(args, spec, num_examples)
     made = num_steps(args, spec, num_examples, whole=True)
