@@ -155,8 +155,10 @@ def main(args):
     return 0 if (args.show or all(good)) and not bench.out_of_time else 1
 
 
-if __name__ == "__main__":
+def build_parser(prog=None):
+    """The flags; ``prog`` is the name in their messages, None the program's own."""
     parser = arguments(__doc__)
+    parser.prog = prog or parser.prog
     parser.add_argument("--parts", nargs="+", default=["films"], choices=("films", "chnsenticorp"), help="[films]")
     parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=STUDENTS, help="[all]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="[1 2 3 4 5]")
@@ -174,4 +176,8 @@ if __name__ == "__main__":
     parser.add_argument("--work", default=str(WORK), help="folder of data and models [output/distillation_benchmark]")
     parser.add_argument("--results", default=str(RESULTS), help="folder of the stored figures [benchmark/results]")
     parser.add_argument("--show", action="store_true", help="end with status 0 whatever the figures are")
-    exit_on_user_error(main, parser.parse_args())
+    return parser
+
+
+if __name__ == "__main__":
+    exit_on_user_error(main, build_parser().parse_args())

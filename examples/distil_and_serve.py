@@ -29,7 +29,7 @@ if __name__ == "__main__":
         epoch=5 * args.epoch, checkpoints=str(args.out / "student"), **common,
     )  # fmt: skip
     print(f"accuracy: teacher {teacher.scores['acc']:.3f}, student {student.scores['acc']:.3f}")
-    python("-m", "finetune.prediction", "--init_checkpoint", student.folder / "best", "--do_prediction", "false",
+    python("-m", "finetune.prediction", "--model", student.folder / "best", "--do_prediction", "false",
            "--save_inference_model_path", served, "--overwrite", "true")  # fmt: skip
     from propeller.service import InferenceServer  # here, not above: the server's processes import this file too
 

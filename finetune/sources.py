@@ -11,13 +11,14 @@ from typing import Any
 from ernie.checkpoint import has_pooler
 from ernie.config import ErnieConfig
 from ernie.convert import to_params
+from ernie.model_folder import RUN
 from ernie.pooling import MEAN, Pooling
 from finetune import TASKS, task_class
 from finetune.embedding.pooled import TRAINED_TASK
 from finetune.embedding.pooling import settled
 from finetune.prediction.args import ModelArgs
 from finetune.prediction.export import Checkpoint
-from finetune.prediction.source import open_checkpoint
+from finetune.prediction.source import PARAMS, open_checkpoint
 from finetune.spec import CONFIG, RECORD, VOCAB, check_is_of_one, read_record
 from propeller.bundle import MANIFEST, holds_bundle
 from propeller.errors import UserError
@@ -72,11 +73,15 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling
         raise UserError(f"{folder}: no such directory; give a checkpoint, an inference model or a model directory")
     if holds_bundle(folder):
         return None
+    if folder.name == PARAMS and (folder.parent / CONFIG).is_file() and not (folder / RECORD).is_file():
+        folder = folder.parent  # as --model takes it
     if (folder / "config.json").is_file() and not (folder / CONFIG).is_file():
         temporary = Scratch("ernie-load-")
         to_params("hf", folder, temporary.path / "model", init_pooler=True)
         return Weights(_checkpoint(temporary.path / "model" / "params", task, vocab_path, folder, pooling), temporary)
-    params = folder / "params"
+    params = folder / PARAMS
+    if (folder / RUN).is_file() and not params.is_dir():
+        raise UserError(f"{folder}: the directory of a run: give a checkpoint in it, as {folder / 'best'}")
     if not any((place / name).is_file() for place in (folder, params) for name in (RECORD, CONFIG)):
         raise UserError(
             f"{folder}: holds no checkpoint ({RECORD}), inference model ({MANIFEST}), Hugging Face model (config.json) "

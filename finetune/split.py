@@ -152,10 +152,10 @@ def split_file(path: str, args: SplitArgs) -> dict[str, Path]:
     counts = np.bincount(parts, minlength=len(PARTS)).tolist()
     for name, size, count in zip(PARTS[1:], sizes, counts[1:]):
         if size and not count:
-            raise UserError(
-                f"--{name} {getattr(args, name):g}: too few of the {table.num_rows} rows, in which texts are there "
-                "several times: give more"
-            )
+            given = f"--{name} {getattr(args, name):g}: too few of the {table.num_rows} rows"
+            if rows.names and len(rows.names) * 2 > table.num_rows:
+                raise UserError(f"{given}, of which one of each label stays in train: give --stratify false")
+            raise UserError(f"{given}, in which texts are there several times: give more")
     if not counts[0]:
         raise UserError(f"{path}: nothing is left to train on: its rows have one text")
     folder = Path(args.output_dir or Path(path).with_suffix(""))

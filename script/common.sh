@@ -267,7 +267,7 @@ $NAME: done, seeds $(seeds), in $OUTPUT/$NAME/
   of each: best/ and last/ are checkpoints, train.log the log, metrics.jsonl every figure, curves.png the curves
 next, label new rows with the best checkpoint of seed $first ($new is like the test set; labels may be missing):
 EOF
-    printf '    %s\n' "$(quoted "$PYTHON_FOUND" "$ROOT/$infer" --init_checkpoint "$checkpoints/best" \
+    printf '    %s\n' "$(quoted "$PYTHON_FOUND" "$ROOT/$infer" --model "$checkpoints/best" \
         --use_cuda "$USE_CUDA" --predict_set "$new" --output "$to")"
 }
 

@@ -80,6 +80,7 @@ continued() {
     done
     [ -f "$ROOT/$RECIPE" ] || die 2 "RECIPE=$RECIPE: not in $ROOT; name one as script/en_glue/ernie_base/SST-2/task.sh"
     PYTHON_FOUND=$(project_python) || exit $?
+    [ "$DRY_RUN" = 1 ] || check_flags "$PROGRAM" "$@"
     PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} && export PYTHONPATH
     VOCAB=$MODEL_PATH/vocab.txt CONFIG_PATH=$MODEL_PATH/ernie_config.json
     [ "$DRY_RUN" = 1 ] || mkdir -p "$WORK"

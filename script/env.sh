@@ -63,6 +63,13 @@ project_python() {
     fi
 }
 
+# check_flags PROGRAM FLAGS...: a wrong flag of the user's ends it here, before anything is made or installed.
+check_flags() {
+    python=${PYTHON_FOUND:-$VENV/bin/python}
+    [ -x "$python" ] || command -v "$python" >/dev/null || python=$(system_python) || exit $?
+    "$python" "$ROOT/script/demo/check_flags.py" "sh $0" "$@" || exit $?
+}
+
 # make_venv: makes $VENV once; an environment that was left half made is made anew.
 make_venv() {
     if [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -c 'import pip' 2>/dev/null; then

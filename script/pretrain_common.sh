@@ -137,20 +137,26 @@ given() {
     [ -n "$(last_value "$wanted" "$@")" ]
 }
 
-# demo_start PREFIX: Python with what the demonstration needs, VOCAB, CONFIG_PATH of the small model
-# PREFIX_LANGUAGE.json, with as many embeddings as MODEL_PATH's vocabulary has pieces if that is larger.
+# demo_start PREFIX FLAGS...: the user's flags checked, Python with what the demonstration needs, VOCAB, CONFIG_PATH of the
+# small model PREFIX_LANGUAGE.json, with as many embeddings as MODEL_PATH's vocabulary has pieces if that is larger.
 demo_start() {
+    prefix=$1
+    shift
+    if [ "$DRY_RUN" != 1 ]; then
+        [ -z "${PYTHON:-}" ] || PYTHON_FOUND=$(project_python) || exit $?
+        check_flags "$PROGRAM" "$@"
+    fi
     if [ "$DRY_RUN" != 1 ] && [ -z "${PYTHON:-}" ]; then
         make_venv
         install_requirements requirements.txt
         install_requirements requirements-pretrain.txt
     fi
     PYTHON_FOUND=$(project_python) || exit $?
-    VOCAB=$DEMO/vocab.txt CONFIG_PATH=$ROOT/config/$1_$LANGUAGE.json GPUS=1
+    VOCAB=$DEMO/vocab.txt CONFIG_PATH=$ROOT/config/${prefix}_$LANGUAGE.json GPUS=1
     [ -n "$MODEL_PATH" ] && [ -f "$MODEL_PATH/vocab.txt" ] || return 0
     VOCAB=$MODEL_PATH/vocab.txt pieces=$(grep -c '' "$MODEL_PATH/vocab.txt")
     [ "$pieces" -gt "$(sed -n 's/.*"vocab_size": *\([0-9]*\).*/\1/p' "$CONFIG_PATH")" ] || return 0
-    larger=$DEMO/$1_$pieces.json
+    larger=$DEMO/${prefix}_$pieces.json
     if [ "$DRY_RUN" != 1 ]; then
         mkdir -p "$DEMO"
         sed "s/\"vocab_size\": *[0-9]*/\"vocab_size\": $pieces/" "$CONFIG_PATH" >"$larger.new"
@@ -161,7 +167,7 @@ demo_start() {
 
 # demonstrate FLAGS...: the small model on the text of the package registry, with the user's flags; then the end.
 demonstrate() {
-    demo_start ernie_mini
+    demo_start ernie_mini "$@"
     [ "$DRY_RUN" = 1 ] || demo_data
     SENTENCES=$ROOT/script/demo/masks_$LANGUAGE.txt
     # A shard is news or reviews: all of them are shuffled together.

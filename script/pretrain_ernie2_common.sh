@@ -52,7 +52,7 @@ build_tasks() (
 
 # demonstrate_tasks FLAGS...: the small model on the text of the package registry, with the user's flags; then the end.
 demonstrate_tasks() {
-    demo_start ernie2_mini
+    demo_start ernie2_mini "$@"
     if [ "$DRY_RUN" != 1 ]; then
         demo_text
         case $LANGUAGE in

@@ -21,7 +21,7 @@ full_encoder() {
         esac
     done
     case "$minutes" in *[!0-9]* | 0*) die 2 "--minutes $minutes: give a whole number of minutes from 1" ;; esac
-    demo_start ernie_mini
+    demo_start ernie_mini "$@"
     VOCAB=$FULL/vocab.txt CONFIG_PATH=$NETWORK DEMO=$FULL SENTENCES=
     [ "$DRY_RUN" = 1 ] || full_data
     [ -z "$minutes" ] || PYTHON_FOUND=$(bounded_python "$minutes")

@@ -11,6 +11,7 @@ set -eu
 ROOT=$(cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$ROOT/script/env.sh"
 ! help_asked "$@" || exit 0
+check_flags run_classifier.py "$@"
 
 make_venv
 install_requirements requirements.txt

@@ -96,6 +96,6 @@ train_student() {
     [ "$DRY_RUN" = 1 ] || cat <<EOF
 
 $NAME: the student is in $results/$STUDENT/seed_$SEED/best; next, label new rows with it:
-    $python -m finetune.prediction --init_checkpoint $results/$STUDENT/seed_$SEED/best --predict_set NEW.tsv --output NEW_predictions.tsv
+    $python -m finetune.prediction --model $results/$STUDENT/seed_$SEED/best --predict_set NEW.tsv --output NEW_predictions.tsv
 EOF
 }

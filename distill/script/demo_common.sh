@@ -26,7 +26,7 @@ flags, those of python benchmark/distillation.py; they win over ROWS
 EOF
 }
 
-# begin FLAGS...: help before anything is installed, then Python and the names of what is made.
+# begin FLAGS...: help, or what is wrong with a flag, before anything is installed; then Python and the names of what is made.
 begin() {
     NAME=$(basename -- "$0" .sh)
     for word in "$@"; do
@@ -37,6 +37,7 @@ begin() {
         esac
     done
     case ${ROWS:-1} in 0 | *[!0-9]*) die 2 "ROWS=$ROWS: give a number of rows, such as 500" ;; esac
+    check_flags benchmark/distillation.py "$@"
     output=${OUTPUT:-$ROOT/output}
     work=$output/distill/$NAME${ROWS:+_$ROWS}
     make_venv

@@ -1,6 +1,6 @@
 """Serve the vectors of an encoder: a pre-trained model, a checkpoint or an inference model of embeddings.
 
-    python -m finetune.embedding.server -m MODEL -p 8888 --encode_layer pooler
+    python -m finetune.embedding.server --model MODEL -p 8888 --encode_layer pooler
     python -m finetune.embedding.client -i rows.tsv -o vectors.npy --vocab_file MODEL/vocab.txt -p 8888
 
 ``MODEL`` holds ``params/``, ``ernie_config.json`` and ``vocab.txt``. The flags besides ``--encode_layer`` are those of

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ernie.model_folder import look_into
 from finetune import TASKS, TaskFlags, flags_of
 from finetune.prediction.args import TableArgs, given_in, parse, source_of
 from finetune.spec import stored_task
@@ -51,6 +52,8 @@ def _task_of_model(argv, given):
         return (given,)
     if given is not None and name != given:
         raise UserError(f"--task {given}: but {source} is of the task {name!r}: leave the flag out")
+    if name is None and source == given_in(argv, "--model"):
+        look_into(source)  # that it is the directory of a run is said rather than that it names no task
     if name is None and (Path(source) / "config.json").is_file():
         raise UserError(
             f"{source}: a Hugging Face model: convert it with python -m ernie.convert --from hf --to params"

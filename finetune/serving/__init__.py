@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from propeller.errors import UserError
+
 if TYPE_CHECKING:
     from finetune.serving.handler import Handler
 
@@ -26,3 +28,31 @@ def open_handler(bundle_folder: str | Path, search_index: str | Path | None = No
     from finetune.serving.handler import open_handler as opened
 
     return opened(bundle_folder)
+
+
+def write_bundle(folder: str | Path, target: str | Path, use_cuda: str = "auto", onnx: bool = False) -> Path:
+    """Make a bundle of a checkpoint, a model's directory or a Hugging Face model; returns its directory.
+
+    Args:
+        folder: as ``finetune.load`` takes it.
+        target: the new directory.
+        use_cuda: the device, true, false or auto.
+        onnx: whether ``model.onnx`` is added.
+
+    Raises:
+        UserError: there are no weights in it, or they are damaged or incomplete.
+    """
+    from propeller import runtime
+
+    runtime.prepare()  # before Paddle is imported
+    from finetune.prediction.export import export_checkpoint
+    from finetune.sources import open_weights
+
+    weights = open_weights(Path(folder), None, None)
+    if weights is None:
+        raise UserError(f"{folder}: an inference model, which is served as it is")
+    try:
+        return export_checkpoint(target, weights.checkpoint, runtime.place(use_cuda), onnx)
+    finally:
+        if weights.temporary is not None:
+            weights.temporary.cleanup()

@@ -71,12 +71,18 @@ def make_optimizer(args: Args, steps: int, config: Any) -> AdamW | Averaged:
 
 
 def log_plan(args: Args, task: type[FinetuneTask], spec: ModelSpec, config: Any, place: Any, num_examples: int) -> None:
-    """The log lines of 2019 on the length of a run, and the one on its memory."""
+    """The log lines of 2019 on the length of a run, and the one on its memory.
+
+    The steps are those that the run will make. Of batches counted in tokens they are an estimate by the 2019 formula.
+    """
     train, steps = args.train, num_steps(args, spec, num_examples)
+    made = num_steps(args, spec, num_examples, whole=True)
     log.info("Device count: %d (%s)", args.ranks.size, place)
     log.info("Num train examples: %d", num_examples)
-    log.info("Max train steps: %d", steps)
+    log.info("Max train steps: %d", made)
     log.info("Num warmup steps: %d", int(steps * train.warmup_proportion))
+    if made != steps:
+        log.info("Num schedule steps: %d (rounded down, as in 2019: the learning rate reaches its end there)", steps)
     if train.gradient_accumulation_steps > 1:
         log.info("Batches a step: %d", train.gradient_accumulation_steps)
     line = task.memory_line(

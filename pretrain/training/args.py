@@ -189,18 +189,23 @@ DESCRIPTION = "Pre-train ERNIE 1.0, score a checkpoint, or let it fill [MASK]s."
 GROUPS = {"model": ModelArgs, "data": DataArgs, "tasks": TasksArgs, "train": TrainArgs, "run": RunArgs}
 
 
+def build_parser(prog: str, description: str) -> FlagParser:
+    """The argparse parser, flags in groups."""
+    usage = f"{prog} (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
+    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    for group in GROUPS.values():
+        add_flags(parser, group)
+    add_ignored(parser, IGNORED)
+    return parser
+
+
 def parse(prog: str, description: str, argv: Sequence[str]) -> Args:
     """Flags from a command line.
 
     Raises:
         UserError: see ``read_flags``; flags that do not go together.
     """
-    usage = f"{prog} (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
-    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
-    for group in GROUPS.values():
-        add_flags(parser, group)
-    add_ignored(parser, IGNORED)
-    values = with_model(read_flags(parser, argv))
+    values = with_model(read_flags(build_parser(prog, description), argv))
     for name in ("ernie_config_path", "vocab_path"):
         if not values[name]:
             raise UserError(f"--{name} is missing: give it, or --model, a directory that holds it; see {prog} --help")

@@ -17,23 +17,32 @@ A handler module has ``open_handler(bundle folder, **options)``. What it returns
 - ``page``: folder of static files, ``index.html`` at GET /.
 
 ``parse`` and ``answer`` run in threads, several at a time; ``parse`` raises ``BadRequest`` or ``TooLarge``.
+
+A handler module may have ``write_bundle(folder, target, use_cuda, onnx)`` too, which makes a bundle of weights.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from propeller.bundle import holds_bundle
 from propeller.errors import UserError
+from propeller.files import temporary_directory
+from propeller.service.engines import runs_onnx
 from propeller.service.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
     from propeller.service.limits import Limits
+
+log = logging.getLogger("propeller.service")
 
 
 class ArraysOnly:
@@ -63,15 +72,44 @@ def open_handler(name: str, folder: str | Path, options: Mapping[str, Any] | Non
         if options:
             raise UserError(f"--{next(iter(options))} with --handlers none, which takes no text: leave one of them out")
         return ArraysOnly()
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UserError(f"--handlers {name}: there is no such module; none serves arrays only") from error
-        raise
+    module = _module(name)
     if not hasattr(module, "open_handler"):
         raise UserError(f"--handlers {name}: it has no open_handler(folder), so it is no handler module")
     unknown = [key for key in options if key not in inspect.signature(module.open_handler).parameters]
     if unknown:
         raise UserError(f"--{unknown[0]}: the handlers {name} know nothing of it: leave it out")
     return module.open_handler(folder, **options)
+
+
+@contextlib.contextmanager
+def as_bundle(name: str, folder: str | Path, use_cuda: str, engine: str, precision: str) -> Iterator[Path]:
+    """A folder as a bundle: itself, or one that the handler module makes of weights in it, removed at the end.
+
+    Args:
+        name: the module, see ``open_handler``; ``none`` makes nothing.
+        folder: of a bundle or of weights. Anything else is given back as it is, for ``read_bundle`` to refuse.
+        use_cuda: the device, true, false or auto.
+        engine, precision: what is to run it, see ``propeller.service.engines.choose_engine``.
+
+    Raises:
+        UserError: there is no such module; it can make nothing of the folder, or not with that precision.
+    """
+    folder = Path(folder)
+    if name == "none" or not folder.is_dir() or holds_bundle(folder) or not hasattr(_module(name), "write_bundle"):
+        yield folder
+        return
+    if precision == "int8":
+        raise UserError(f"--precision int8: {folder} holds weights: give an inference model that was saved with it")
+    with temporary_directory("ernie-served-") as scratch:
+        _module(name).write_bundle(folder, scratch / "model", use_cuda, runs_onnx(engine))
+        log.info("%s: weights, made into an inference model for this server", folder)
+        yield scratch / "model"
+
+
+def _module(name):
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UserError(f"--handlers {name}: there is no such module; none serves arrays only") from error
+        raise

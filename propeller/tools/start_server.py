@@ -1,6 +1,6 @@
-"""Serve a bundle over HTTP.
+"""Serve a model over HTTP.
 
-python -m propeller.tools.start_server -m saved/step_100_inference_model -p 8113
+python -m propeller.tools.start_server --model output/saved -p 8113
 curl -H 'Content-Type: application/json' -d '{"texts": ["a lovely film"]}' http://127.0.0.1:8113/predict
 """
 
@@ -37,20 +37,22 @@ TEXTS = {
 
 def build_parser(
     prog: str = "python -m propeller.tools.start_server",
-    description: str = "Serve a bundle over HTTP: POST /predict, POST /arrays; "
+    description: str = "Serve a model over HTTP: POST /predict, POST /arrays; "
     "GET / (a page), /info, /healthz, /metrics.",
-    model_help: str = "folder of the bundle",
+    model_help: str = "directory of an inference model, a checkpoint, a model or a Hugging Face model; weights are "
+    "made into a temporary inference model first",
     port: int = 8113,
 ) -> FlagParser:
     """The flags.
 
     Args:
         prog, description: of the program, for its help.
-        model_help: what -m is there.
+        model_help: what --model is there.
         port: the default of -p.
     """
     parser = FlagParser(prog=prog, description=description, allow_abbrev=False)
-    parser.add_argument("-m", "--model_dir", dest="model", metavar="FOLDER", required=True, help=model_help)
+    names = ("-m", "--model", "--model_dir")
+    parser.add_argument(*names, dest="model", metavar="DIR", required=True, help=model_help)
     parser.add_argument("-p", "--port", metavar="N", type=int, default=port, help=f"port; 0: a free one [{port}]")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every request too")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all [127.0.0.1]")
@@ -142,7 +144,20 @@ def main(argv: list[str]) -> None:
     """Serve until SIGTERM or SIGINT."""
     args = parse(argv)
     log_setup.setup(verbose=args.verbose)
-    serve_bundle(args, args.model)
+    limits_of(args)  # a mistake in them is told before weights are read
+    from propeller.service.handlers import as_bundle
+
+    with as_bundle(args.handlers, args.model, args.use_cuda, args.engine, args.precision) as bundle:
+        serve_bundle(args, bundle)
+
+
+def limits_of(args: argparse.Namespace) -> Limits:
+    """The limits that the flags give, see ``parse``.
+
+    Raises:
+        UserError: they do not go together.
+    """
+    return Limits(**{name: getattr(args, name) for name in TEXTS})
 
 
 def serve_bundle(args: argparse.Namespace, bundle: str | os.PathLike[str]) -> None:
@@ -158,7 +173,7 @@ def serve_bundle(args: argparse.Namespace, bundle: str | os.PathLike[str]) -> No
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process, which computes nothing; workers have their own
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", message="No ccache found")  # where the text side imports Paddle
-    limits = Limits(**{name: getattr(args, name) for name in TEXTS})
+    limits = limits_of(args)
     from propeller.service.server import Settings, serve  # uvicorn and the like: not for --help
 
     workers, threads = share(args.workers, args.threads, runtime.cores(), seems_on_gpu(args.engine, args.use_cuda))

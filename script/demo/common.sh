@@ -18,6 +18,7 @@ demo() {
     name=$1 encoder=$2 recipe=$3 folder=$4
     shift 4
     ! help_asked "$@" || exit 0
+    check_flags "$(sed -n 's/^recipe \([^ ]*\).*/\1/p' "$ROOT/script/$recipe")" "$@"
     make_venv
     install_requirements requirements.txt
 

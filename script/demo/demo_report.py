@@ -195,7 +195,7 @@ DEMOS = {
 
 def next_command(demo: Demo, checkpoints: Path) -> str:
     """The shell command that predicts a new file with the fine-tuned model."""
-    flags = {"--init_checkpoint": checkpoints / "best", "--predict_set": demo.new, "--output": demo.output}
+    flags = {"--model": checkpoints / "best", "--predict_set": demo.new, "--output": demo.output}
     program = Path(__file__).resolve().parents[2] / demo.program
     return shlex.join([sys.executable, str(program)] + [str(word) for pair in flags.items() for word in pair])
 

@@ -123,7 +123,7 @@ def next_command(checkpoints: Path) -> str:
     """The shell command that labels a new file with the fine-tuned model."""
     program = Path(__file__).resolve().parents[2] / "infer_classifyer.py"
     flags = {
-        "--init_checkpoint": checkpoints / "best",
+        "--model": checkpoints / "best",
         "--predict_set": "mine.txt",
         "--output": "mine_predictions.tsv",
     }

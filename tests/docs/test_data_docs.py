@@ -95,7 +95,10 @@ def test_the_commands_convert_the_examples(place):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         made[command] = (place / "train.tsv").read_text(encoding="utf-8").replace("\x02", " ")
-    _, table, tagged, _ = made.values()
+    _, table, tagged, *_ = made.values()
+    parts = {path.name: path.read_text(encoding="utf-8") for path in (place / "entities").iterdir()}
+    assert sorted(parts) == ["test.tsv", "train.tsv"]
+    assert sum(text.count("B-PER") for text in parts.values()) == 2
     assert sorted(path.name for path in (place / "reviews").iterdir()) == ["test.csv", "train.csv"]
     assert table == "text_a\tlabel\ngood, and cheap\t5\ncold soup\t1\n"
     assert tagged == "text_a\tlabel\nAnna visited Riga\tB-PER O B-LOC\n"

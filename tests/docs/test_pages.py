@@ -19,9 +19,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from tests.helpers.common import FIXTURES, ROOT
+from tests.helpers.foreign_models import write_classifier
 from tests.helpers.pages import DOCUMENTS, NOT_RUN, PAGES, blocks, commands, kind, read
 from tests.helpers.pdparams import paddlenlp_state
 from tests.helpers.shell import clean_environment
@@ -50,20 +50,6 @@ def test_every_command_is_in_a_class(command):
         script = ROOT / script
         done = subprocess.run(["sh", "-n", str(script)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-
-
-def write_classifier(folder, encoder):
-    """A fine-tuned Hugging Face model: an encoder and a head of two classes with names."""
-    shutil.copytree(encoder, folder)
-    weights = load_file(folder / "model.safetensors")
-    weights = {name if name.startswith("bert.") else f"bert.{name}": weight for name, weight in weights.items()}
-    config = json.loads((folder / "config.json").read_text())
-    head = np.linspace(-1, 1, 2 * config["hidden_size"], dtype=np.float32).reshape(2, -1)
-    weights.update({"classifier.weight": head, "classifier.bias": np.zeros(2, np.float32)})
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    config.update(architectures=["BertForSequenceClassification"], id2label={"0": "bad", "1": "good"})
-    config.update(label2id={"bad": 0, "good": 1})
-    (folder / "config.json").write_text(json.dumps(config))
 
 
 @pytest.fixture(scope="module")

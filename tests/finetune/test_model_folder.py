@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import finetune
 from ernie.config import ErnieConfig
 from ernie.model_folder import look_into
 from finetune.classification.classifier import Classifier
@@ -127,6 +129,21 @@ def test_an_inference_model_predicts_and_trains_nothing(places):
 def test_its_params_mean_the_directory_around_them(places):
     folder = places["released"]
     assert look_into(str(folder / "params")).parts == look_into(str(folder)).parts
+
+
+def test_python_takes_params_too(model):
+    with finetune.load(model / "params", use_cuda=False) as one, finetune.load(model, use_cuda=False) as other:
+        assert np.array_equal(one.embed(["good"]), other.embed(["good"]))
+
+
+def test_python_says_that_a_directory_is_of_a_run(places):
+    with pytest.raises(UserError, match=r"run: the directory of a run: give a checkpoint in it, as .*best"):
+        finetune.load(places["run"])
+
+
+def test_prediction_says_that_a_directory_is_of_a_run(places):
+    with pytest.raises(UserError, match=r"run: the directory of a run: give a checkpoint in it, as .*best"):
+        prediction.main("p", (), words(model=places["run"], predict_set="t"))
 
 
 def test_a_checkpoint_of_another_task_is_told_before_its_labels_are_taken(places):

@@ -115,6 +115,15 @@ def test_what_cannot_be_split(tmp_path, words, said):
         main([path, *(str(tmp_path) if word == "DIR" else word for word in given)])
 
 
+def test_a_small_file_in_which_each_row_has_a_label_of_its_own(tmp_path):
+    """As two tagged sentences: the remedy that the message names works."""
+    path = tmp_path / "rows.tsv"
+    path.write_text("text_a\tlabel\nhe left\tO O\nAnna left\tB-PER O\n", encoding="utf8")
+    with pytest.raises(UserError, match=r"too few of the 2 rows, of which one of each label .*--stratify false"):
+        split_file(str(path), SplitArgs(dev=0, test=1))
+    assert sorted(split_file(str(path), SplitArgs(dev=0, test=1, stratify=False))) == ["test", "train"]
+
+
 def test_a_bad_row_has_its_line(tmp_path):
     (tmp_path / "rows.csv").write_text("text_a,label\na,1\nb\n")
     with pytest.raises(UserError, match="rows.csv, line 3: 1 fields where the header has 2"):

@@ -16,11 +16,12 @@ from ernie.checkpoint import read_params
 from ernie.config import ErnieConfig
 from ernie.optimization import SCHEDULERS
 from finetune import TASKS, task_class
+from finetune.spec import ModelSpec
 from finetune.training.args import TrainArgs, from_keywords
 from finetune.training.fingerprint import FORMER
 from finetune.training.main import main
 from finetune.training.options import DEFAULTS, OPTIONS
-from finetune.training.schedule import make_optimizer, num_steps, optimization
+from finetune.training.schedule import log_plan, make_optimizer, num_steps, optimization
 from finetune.training.settled import settle_run
 from finetune.training.train_model import check_model_options, loss_options
 from propeller.errors import UserError
@@ -64,6 +65,25 @@ def test_the_flags_reach_the_optimiser():
     assert optimization(given(lr_scheduler="polynomial", lr_power=2), 9, ErnieConfig(CONFIG)).power == 2.0
     assert num_steps(args, None, 1000, whole=True) == 50
     assert not isinstance(make_optimizer(args, 50, ErnieConfig(CONFIG)), Averaged)
+
+
+def plan(rows, caplog, **changes):
+    """The lines on the steps of a run, number by name."""
+    caplog.clear()
+    no_memory = type("Task", (), {"memory_line": staticmethod(lambda *args, **more: None)})
+    with caplog.at_level("INFO", "ernie.finetune"):
+        log_plan(given(**changes), no_memory, ModelSpec(max_seq_len=8), None, "Place(cpu)", rows)
+    lines = (line.partition(": ") for line in caplog.messages)
+    return {name.removeprefix("Num "): number.partition(" ")[0] for name, _, number in lines if "steps" in name}
+
+
+def test_the_log_counts_the_steps_that_are_made(caplog):
+    """With a short last batch there are more than the schedule's, which 2019 rounded down."""
+    few = {"batch_size": 4, "epoch": 3, "warmup_proportion": 0.5}
+    assert plan(8, caplog, **few) == {"Max train steps": "6", "warmup steps": "3"}
+    assert plan(9, caplog, **few) == {"Max train steps": "9", "warmup steps": "3", "schedule steps": "6"}
+    assert plan(9, caplog, max_steps=4, **few) == {"Max train steps": "4", "warmup steps": "2"}
+    assert plan(9, caplog, in_tokens=True, **{**few, "batch_size": 32}) == {"Max train steps": "6", "warmup steps": "3"}
 
 
 def test_the_flags_reach_the_means():

@@ -42,7 +42,7 @@ RUN = re.compile(
     r"|python (run_\w+|train|infer_\w+|ernie_encoder|script/report)\.py |python -m ernie\.(convert|memory) "
     r"|python -m (finetune\.score|propeller\.tools\.(start_server|ckpt_inspector)) |until curl |curl |kill \$!"
     r"|python -m finetune\.embedding\.(server|client|sts|whiten|resize) |python -m finetune\.search (build|query) "
-    r"|python -m finetune(\.prediction| classify| sentence_vectors) "
+    r"|python -m finetune(\.prediction| classify| mrc| sentence_vectors| sequence_label) "
     r"|MODEL_PATH=\S+ (TASK_DATA_PATH=\S+ )?(SEEDS=\d+ )?(OUTPUT=\S+ )?sh script/(en_glue|zh_task)/"
     r"|sh script/(en_glue|zh_task)/preprocess/cvt\.sh )"
 )

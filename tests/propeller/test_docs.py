@@ -138,10 +138,10 @@ def test_the_metrics_and_fields_named_are_those_that_are_there():
     import propeller.metrics
     from propeller.hparams import RunConfig
 
-    section = TEXT[TEXT.index("## Metrics") : TEXT.index("One of your own is a subclass of `Metrics`")]
+    section = TEXT[TEXT.index("## Metrics") : TEXT.index("For a metric of your own, subclass `Metrics`")]
     named = set(re.findall(r"`([A-Z]\w*)", section)) - {"Metrics"}
     assert named == set(propeller.metrics.__all__) - {"Metrics", "Metric", "Collected"}
-    section = TEXT[TEXT.index("`RunConfig` says how") : TEXT.index("`--run_config` and `--hparam` take")]
+    section = TEXT[TEXT.index("`RunConfig` has the settings") : TEXT.index("`--run_config` and `--hparam` take")]
     assert set(re.findall(r"`(\w+)`", section)) - {"RunConfig", "best"} == set(RunConfig._fields)
 
 

@@ -42,7 +42,7 @@ def test_the_report_on_strength(tmp_path):
     assert "Pearson correlation 0.5200, Spearman 0.4800" in done.stdout
     assert "best, after step 2: Pearson correlation 0.9100" in done.stdout
     assert "predicted +0.25  people +2.50  sentence 2" in done.stdout
-    assert f"infer_classifyer.py --init_checkpoint {tmp_path}/run/best --predict_set mine.txt" in done.stdout
+    assert f"infer_classifyer.py --model {tmp_path}/run/best --predict_set mine.txt" in done.stdout
     assert "mine_predictions.tsv then has each sentence and its score." in done.stdout
 
 

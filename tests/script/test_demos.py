@@ -270,13 +270,15 @@ def test_a_demonstration_runs_data_recipe_and_report(tmp_path, name):
     done = shell(["sh", SCRIPT / f"demo/{name}.sh", "--epoch", "2"], env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ran = [line for line in record.read_text().splitlines() if str(SCRIPT) in line]
-    encoder, data, shown = (shlex.split(line) for line in ran)
+    checked, encoder, data, shown = (shlex.split(line) for line in ran)
     assert encoder[1] == ("encoder" if name == "strength" else "random-encoder")
     downloads = f"{tmp_path}/out/quickstart/downloads"
     assert data[1:] == [name, "--out", f"{tmp_path}/out/demo_30/data", "--cache", downloads, "--rows", "30"]
     (command,) = done.stdout.splitlines()
     flags = shlex.split(command)[3:]
     last = {flags[index]: flags[index + 1] for index in range(0, len(flags), 2)}
+    assert f"/{checked[3]} --use_cuda" in command  # the program whose flags are checked is the one that runs
+    assert checked[-2:] == ["--epoch", "2"]
     assert shown[1] == name
     assert shown[shown.index("--checkpoints") + 1] == last["--checkpoints"]
     assert last["--train_set"].startswith(shown[shown.index("--data") + 1])

@@ -96,7 +96,7 @@ def test_the_report_shows_the_last_predictions(finished_run):
     samples = [line.split() for line in done.stdout.splitlines() if line.startswith("  positive")]
     assert samples == [["positive", "0.900", "wrong", "sentence", str(row)] for row in (0, 2, 4, 6, 8)]
     (command,) = [line for line in done.stdout.splitlines() if "infer_classifyer.py" in line]
-    best = shlex.split(command)[shlex.split(command).index("--init_checkpoint") + 1]
+    best = shlex.split(command)[shlex.split(command).index("--model") + 1]
     assert best == str(finished_run[0] / "best")
     assert "717 of SST-2's 872 dev rows" in done.stdout
 

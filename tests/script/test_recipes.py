@@ -395,7 +395,7 @@ def test_all_seeds_run_and_the_next_command_is_printed(fake_python, tmp_path):
     command = shlex.split(done.stdout.strip().splitlines()[-1])
     assert command[:2] == [str(fake_python["PYTHON"]), str(ROOT / "infer_classifyer.py")]
     flags = flags_of(command[2:])
-    assert flags["init_checkpoint"] == f"{tmp_path}/out/en_glue/ernie_base/SST-2/seed_1/best"
+    assert flags["model"] == f"{tmp_path}/out/en_glue/ernie_base/SST-2/seed_1/best"
     assert (flags["predict_set"], flags["output"]) == ("NEW.tsv", "NEW_predictions.tsv")
 
 
