@@ -369,6 +369,10 @@ class TaskReader(BatchReader):
         """Read the file without the bad rows of a survey of it."""
         self.table.drop([row.number for row in found.bad])
 
+    def as_read(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+        """(int [rows], bool [rows]): tokens that the network reads of each, at its longest part; whether it is cut."""
+        return rows.lengths, rows.cut
+
     def make_encoder(self, labels: LabelRule) -> RowEncoder:
         """What turns the lines of `table` into rows."""
         table = self.table
