@@ -53,7 +53,7 @@ def load(
         folder: a fine-tuned checkpoint (``best``, ``last``, ``step_N``), an inference model (a bundle), a Hugging Face
             directory, or a model directory with ``params/``, ``ernie_config.json`` and ``vocab.txt``.
         task: name in ``finetune.TASKS``; needed only for a checkpoint that does not say it. Weights without a head
-            give embeddings.
+            give embeddings, and so does the encoder of any checkpoint with ``embed``.
         vocab_path: ``vocab.txt``, where the folder has none.
         precision: ``fp32``, ``bf16``, or ``int8`` for an inference model that was saved with it.
         use_cuda: a boolean, as such or as text, or ``auto``: a GPU if there is one.

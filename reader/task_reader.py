@@ -122,6 +122,9 @@ class BatchReader:
     def leave_out(self, found: Survey) -> None:
         """Read the file without the bad rows of a survey of it. Nothing to do where they were left out on opening."""
 
+    def prepare(self) -> None:
+        """What takes long and must be there before the first batch; called once the files are found to be good."""
+
     def open_source(self) -> AbstractContextManager[Any]:
         """A context manager that gives the rows' source."""
         raise NotImplementedError
