@@ -34,7 +34,9 @@ class RayArgs:
     sweep_engine: str = flag(
         "local", "local: one trial after the other, here; ray: on a Ray cluster", choices=("local", "ray")
     )
-    ray_address: str | None = flag(None, "HOST:PORT of a running Ray cluster, or auto [one is started here]")
+    ray_address: str | None = flag(
+        None, "address of a running Ray cluster, or auto [one is started here]", metavar="HOST:PORT"
+    )
     sweep_workers: int | None = flag(None, "trials at a time [as many as the cluster has room for]")
     sweep_cores: int | None = flag(None, "processor cores of each trial [1]")
 

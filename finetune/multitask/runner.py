@@ -113,6 +113,8 @@ class Multitask:
             learner = self._learner(total)
             stack.callback(learner.close)
             self._load_initial(learner)
+            for reader in readers.values():
+                reader.prepare()
             order, several = (
                 step_order(counts, self.args.train.random_seed),
                 self.args.train.gradient_accumulation_steps,
