@@ -236,6 +236,8 @@ class Sweep:
         error = outcome.error or (None if _best(trial) is not None else "it ended without an evaluation")
         if error:
             self._unsettled.append((trial, error))
+            if running or self._done(study):
+                log.warning("trial %d failed: %s", trial.number, error)
         elif outcome.pruned:
             study.tell(trial, state=states.PRUNED)
         else:
@@ -243,7 +245,6 @@ class Sweep:
         if self._done(study):
             for failed, why in self._unsettled:
                 failed.set_user_attr("error", why)
-                log.warning("trial %d failed: %s", failed.number, why)
                 study.tell(failed, state=states.PRUNED)
             self._unsettled = []
         elif not running:

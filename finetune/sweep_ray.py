@@ -9,6 +9,7 @@ is lost goes on elsewhere from its newest checkpoint.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ernie.finetune")
 
 INSTALL = "python -m pip install -r requirements-sweep.txt"
+MOST_LOST = 2  # times that Ray may give a trial up, after its own attempts
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class _Trials:
         self.remote = ray.remote(max_retries=2, max_calls=1, **takes)(remote_trial)
         self.desk = ray.remote(num_cpus=0)(Desk).remote()
         self.listening = self.desk.heard.remote()
-        self.running: dict[Any, Any] = {}  # reference -> optuna's trial
+        self.running: dict[Any, Any] = {}  # reference -> (optuna's trial, its flags)
+        self.lost: Counter[int] = Counter()  # number of a trial -> how often Ray gave it up
 
     def run(self):
         """Until none is left."""
@@ -107,22 +110,29 @@ class _Trials:
             if ready == self.listening:
                 self._answer(*self.ray.get(ready))
             else:
-                trial = self.running.pop(ready)
-                self.sweep.ended(self.study, trial, self._outcome(ready, trial), len(self.running))
+                trial, flags = self.running.pop(ready)
+                outcome = self._outcome(ready, trial)
+                if outcome is None:
+                    self._send(trial, flags)
+                else:
+                    self.sweep.ended(self.study, trial, outcome, len(self.running))
 
     def _start(self):
         while len(self.running) < self.workers and self.sweep.goes_on(self.study, len(self.running)):
-            trial, flags = self.sweep.begin(self.study)
-            given = (self.sweep.task, trial.number, flags, str(Path.cwd()), self.desk)
-            self.running[self.remote.remote(*given)] = trial
+            self._send(*self.sweep.begin(self.study))
+
+    def _send(self, trial, flags):
+        given = (self.sweep.task, trial.number, flags, str(Path.cwd()), self.desk)
+        self.running[self.remote.remote(*given)] = (trial, flags)
 
     def _answer(self, number, epoch, score):
         self.listening = self.desk.heard.remote()
-        for trial in self.running.values():
+        for trial, _ in self.running.values():
             if trial.number == number:
                 self.desk.answer.remote(number, self.sweep.told(trial, epoch, score))
 
     def _outcome(self, reference, trial):
+        """How a trial ended; None where its process did not and it is to go on in another."""
         errors = self.ray.exceptions
         try:
             return self.ray.get(reference)
@@ -130,5 +140,9 @@ class _Trials:
             self.sweep.broke(self.study, trial)
             raise
         except errors.RayError as error:
-            lost = f"its process was lost again and again ({type(error).__name__}), perhaps for want of memory"
-            return Outcome(error=f"{lost}: give fewer --sweep_workers")
+            self.lost[trial.number] += 1
+            why = f"its process was lost ({type(error).__name__})"
+            if self.lost[trial.number] > MOST_LOST:
+                return Outcome(error=f"{why} again and again, perhaps for want of memory: give fewer --sweep_workers")
+            log.warning("trial %d: %s: it goes on in another", trial.number, why)
+            return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from propeller.errors import UserError
 
 CONNECT_SECONDS = 5  # in which a cluster answers; Ray itself would try for minutes
+START_SECONDS = "600"  # in which a process of a cluster that is started here is ready; Ray gives a busy machine 60
 
 
 @contextlib.contextmanager
@@ -39,6 +41,7 @@ def cluster(flag: str, address: str | None, cores: int, install: str, engine: st
         _check_listening(flag, address)
     root = str(Path(__file__).resolve().parents[1])
     started: dict[str, Any] = {"address": address} if address else {"num_cpus": cores, "include_dashboard": False}
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", START_SECONDS)
     try:
         ray.init(
             runtime_env={"env_vars": {"PYTHONPATH": root}},

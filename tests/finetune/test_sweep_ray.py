@@ -14,7 +14,7 @@ import pytest
 
 from finetune.search_space import Choice
 from finetune.sweep import Sweep, SweepArgs, main
-from finetune.sweep_ray import RayArgs, _room, trials_over_ray
+from finetune.sweep_ray import RayArgs, _room, _Trials, trials_over_ray
 from finetune.sweep_trial import Desk, Outcome, _when_free, remote_trial
 from finetune.training import runner
 from propeller.errors import UserError
@@ -102,6 +102,78 @@ def test_a_folder_in_use_is_waited_for(monkeypatch):
     monkeypatch.setattr("finetune.sweep_trial.time.sleep", lambda _: None)
     outcomes = [Outcome(error="another process trains into it", busy=True), Outcome(True)]
     assert _when_free(lambda: outcomes.pop(0)) == Outcome(True)
+
+
+class Ray:
+    """In the place of Ray: a task is its arguments, the next one ends as told; nobody says anything."""
+
+    class exceptions:  # noqa: N801 Ray's name
+        RayError = type("RayError", (Exception,), {})
+        RayTaskError = type("RayTaskError", (RayError,), {})
+
+    def __init__(self, ends):
+        self.ends, self.sent = ends, []
+
+    def remote(self, **_):
+        return lambda _: SimpleNamespace(remote=self.send)
+
+    def send(self, *given):
+        if not given:  # the desk
+            return SimpleNamespace(heard=SimpleNamespace(remote=lambda: "nothing"))
+        self.sent.append(given)
+        return f"{len(self.sent)}: trial {given[1]}"
+
+    def wait(self, references, num_returns):
+        return [each for each in references if each != "nothing"][:1], []
+
+    def get(self, reference):
+        end = self.ends.pop(0)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+
+class Begun:
+    """A sweep of two trials that notes how they end."""
+
+    task = "classify"
+
+    def __init__(self):
+        self.begun, self.how = 0, []
+
+    def goes_on(self, study, running):
+        return self.begun < 2
+
+    def begin(self, study):
+        self.begun += 1
+        return SimpleNamespace(number=self.begun), {"epoch": 1}
+
+    def ended(self, study, trial, outcome, running):
+        self.how.append((trial.number, outcome))
+
+    def broke(self, study, trial):
+        self.how.append((trial.number, "broke"))
+
+
+def test_a_trial_whose_process_is_lost_goes_on_in_another(caplog):
+    lost = Ray.exceptions.RayError
+    ray, sweep = Ray([lost(), Outcome(), lost(), lost(), Outcome(True)]), Begun()
+    _Trials(ray, sweep, None, 1, {}).run()
+    assert sweep.how[0] == (1, Outcome())
+    assert [given[1] for given in ray.sent] == [1, 1, 2, 2, 2]
+    assert sweep.how[1] == (2, Outcome(True))
+    assert "trial 1: its process was lost (RayError): it goes on in another" in caplog.text
+    ray, sweep = Ray([lost(), lost(), lost(), Outcome()]), Begun()
+    _Trials(ray, sweep, None, 1, {}).run()
+    assert sweep.how[0][1].error.startswith("its process was lost (RayError) again and again")
+    assert sweep.how[1] == (2, Outcome())
+
+
+def test_a_fault_of_the_program_ends_the_sweep():
+    ray, sweep = Ray([Ray.exceptions.RayTaskError()]), Begun()
+    with pytest.raises(Ray.exceptions.RayTaskError):
+        _Trials(ray, sweep, None, 1, {}).run()
+    assert sweep.how == [(1, "broke")]
 
 
 class Study:
