@@ -31,7 +31,7 @@ def cluster(flag: str, address: str | None, cores: int, install: str, engine: st
         engine: what errors call the wish to use Ray.
 
     Raises:
-        UserError: Ray is not installed; no cluster is at the address.
+        UserError: Ray is not installed, or does not start; no cluster is at the address.
     """
     try:
         import ray
@@ -49,7 +49,14 @@ def cluster(flag: str, address: str | None, cores: int, install: str, engine: st
             logging_level=logging.WARNING,
             **started,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises one of no class of its own where it cannot start
+        if not address:
+            raise UserError(
+                f"{engine}: Ray did not start here ({error}); run the command again, or start it with "
+                f"`ray start --head` and give {flag} auto"
+            ) from error
+        if not isinstance(error, (ConnectionError, RuntimeError, ValueError)):
+            raise
         raise _no_cluster(flag, address, error) from error
     try:
         yield ray

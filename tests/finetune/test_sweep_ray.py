@@ -55,6 +55,16 @@ def test_no_cluster_at_the_address(monkeypatch):
         trials_over_ray(None, None, RayArgs("ray", ray_address=address), "false")
 
 
+def test_a_ray_that_does_not_start(monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002 as Ray does
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    message = r"--sweep_engine ray: Ray did not start here \(The current node .*\); run the command again, or start it"
+    with pytest.raises(UserError, match=message):
+        trials_over_ray(None, None, RayArgs("ray"), "false")
+
+
 NODES = [
     {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}},
     {"Alive": True, "Resources": {"CPU": 3.0}},
