@@ -5,6 +5,7 @@
     predictor = finetune.load("output/sst2/best")
     predictor(["a fine film", "dull"])          # [{"label": ..., "probabilities": ...}, ...]
     finetune.train("classify", train_set="train.tsv", dev_set="dev.tsv", ...)
+    finetune.train("multitask", tasks=[{"name": "sentiment", "task": "classify", ...}, ...], ...)
 
 Importing this package loads neither Paddle nor a task; both come when they are first needed.
 """
@@ -36,6 +37,8 @@ TASKS = {
     "student_regression": "distill.students.regression:StudentRegression",
     "student_sequence_label": "distill.tagging.task:StudentSequenceLabel",
 }
+
+SEVERAL = "multitask"  # several tasks over one encoder: no task of its own
 
 __all__ = ["TASKS", "load", "task_class", "train"]  # noqa: F822 load and train come from finetune.api
 

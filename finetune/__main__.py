@@ -12,12 +12,10 @@ from pathlib import Path
 if not __package__:  # run as a file, as the launcher does
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from finetune import TASKS
+from finetune import SEVERAL, TASKS
 from finetune.multitask.main import main as run_several
 from finetune.training.main import main as run
 from propeller.errors import UserError, exit_on_user_error
-
-SEVERAL = "multitask"
 
 
 def main(argv: Sequence[str]) -> int:

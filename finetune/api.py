@@ -53,7 +53,7 @@ def load(
         folder: a fine-tuned checkpoint (``best``, ``last``, ``step_N``), an inference model (a bundle), a Hugging Face
             directory, or a model directory with ``params/``, ``ernie_config.json`` and ``vocab.txt``.
         task: name in ``finetune.TASKS``; needed only for a checkpoint that does not say it. Weights without a head
-            give embeddings.
+            give embeddings, and so does the encoder of any checkpoint with ``embed``.
         vocab_path: ``vocab.txt``, where the folder has none.
         precision: ``fp32``, ``bf16``, or ``int8`` for an inference model that was saved with it.
         use_cuda: a boolean, as such or as text, or ``auto``: a GPU if there is one.
@@ -85,29 +85,38 @@ def load(
 def train(task: str, model: str | None = None, **flags: Any) -> RunResult:
     """Fine-tune, evaluate and predict: the same run as ``python -m finetune TASK``.
 
+    ``train("multitask", tasks=[{"name": ..., "task": ..., "train_set": ..., ...}, ...], ...)`` trains several tasks
+    over one encoder.
+
     The log goes to the loggers ``ernie`` and ``propeller``; ``propeller.log.setup()`` shows it as the scripts do.
 
     Args:
-        task: name in ``finetune.TASKS``.
+        task: name in ``finetune.TASKS``, or ``multitask``.
         model: the directory of a model or a checkpoint: short for ``ernie_config_path``, ``vocab_path`` and
             ``init_pretraining_params`` (``init_checkpoint`` for a fine-tuned checkpoint).
-        flags: the flags of the script by name, without dashes: ``learning_rate=1e-5``, ``epoch=3``.
+        flags: the flags of the script by name, without dashes: ``learning_rate=1e-5``, ``epoch=3``. Of several tasks
+            ``tasks`` is a list of dicts, or the path of such a list.
 
     Returns:
         ``scores`` of the best evaluation on the first dev set, ``folder`` of the run (``best`` and ``last`` in it can
-        be loaded), ``step`` and ``best_step``.
+        be loaded; of several tasks ``NAME/best``), ``step`` and ``best_step``.
 
     Raises:
         UserError: an unknown or missing flag, or whatever ends the run.
     """
     runtime.prepare()
-    from finetune import TASKS, task_class
+    from finetune import SEVERAL, TASKS, task_class
     from finetune.training.args import from_keywords
     from finetune.training.runner import run
     from propeller.train import distribution
 
+    if task == SEVERAL:
+        from finetune.multitask.args import from_python
+        from finetune.multitask.runner import run as run_several
+
+        return run_several(from_python({"model": model, **flags}), distribution.start())
     if task not in TASKS:
-        raise UserError(f"task {task!r} is unknown: give one of {', '.join(TASKS)}")
+        raise UserError(f"task {task!r} is unknown: give one of {', '.join(TASKS)}, or {SEVERAL}")
     cls = task_class(task)
     if not cls.trains:
         raise UserError(f"the task {task!r} has nothing to train: use finetune.load")

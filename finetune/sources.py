@@ -96,10 +96,10 @@ def _checkpoint(
     stored = read_record(params)
     check_is_of_one(folder, stored)
     said = None if "tasks" in stored else stored.get("task")  # a run of pre-training leaves an encoder
-    name = task or said or HEADLESS
+    name = said or task or HEADLESS
     if name not in TASKS:
         raise UserError(f"{folder}: task {name!r} is unknown here: give one of {', '.join(TASKS)}")
-    if task and said not in (None, task):
+    if task and task != HEADLESS and said not in (None, task):
         raise UserError(f"{folder}: is of the task {said!r}, not {task!r}: leave task out")
     config = next((path for path in (params / CONFIG, params.parent / CONFIG) if path.is_file()), None)
     # As ernie_encoder.py: an encoder alone keeps blanks, unless its record tells how text became tokens.
@@ -111,7 +111,8 @@ def _checkpoint(
         ernie_config_path=str(config) if config and "ernie_config" not in stored else None,
     )
     checkpoint = open_checkpoint(given, stored, task_class(name))
-    return embedding_checkpoint(checkpoint, pooling) if name in (HEADLESS, TRAINED_TASK) else checkpoint
+    vectors = HEADLESS in (name, task) or name == TRAINED_TASK
+    return embedding_checkpoint(checkpoint, pooling) if vectors else checkpoint
 
 
 def embedding_checkpoint(checkpoint: Checkpoint, pooling: str | None = None) -> Checkpoint:

@@ -5,15 +5,18 @@
 
 The other flags are those of ``python -m finetune TASK`` and hold for all trials. Trial N is a run in ``trial_N`` of
 --checkpoints, which also has ``sweep.tsv``. The same command again goes on where it was stopped, in the middle of a
-trial too. It needs ``requirements-sweep.txt`` (Akiba et al. 2019, arXiv 1907.10902).
+trial too. With ``--sweep_engine ray`` trials run on a Ray cluster. It needs ``requirements-sweep.txt`` (Akiba et al.
+2019, arXiv 1907.10902).
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +24,9 @@ from typing import Any
 
 from finetune import TASKS, flags_of, task_class
 from finetune.search_space import Choice, Range, plain_space, read_space
-from finetune.training.args import GROUPS, Args, build_parser, from_keywords
+from finetune.sweep_ray import RayArgs, check, trials_over_ray
+from finetune.sweep_trial import Outcome, run_trial
+from finetune.training.args import GROUPS, build_parser, from_keywords
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text, file_digest
@@ -55,11 +60,12 @@ def main(argv: Sequence[str]) -> int:
     task_flags = flags_of(argv[0]).task
     parser = build_parser(f"python -m finetune.sweep {argv[0]}", "Search for the best flags of a task.", task_flags)
     add_flags(parser, SweepArgs)
+    add_flags(parser, RayArgs)
     values = read_flags(parser, argv[1:])
     groups = [*GROUPS.values(), *([task_flags] if task_flags else [])]
     names = {entry.name for group in groups for entry in fields(group)}
     given = {name: value for name, value in values.items() if name in names and value is not None}
-    sweep = Sweep(argv[0], from_values(SweepArgs, values), given)
+    sweep = Sweep(argv[0], from_values(SweepArgs, values), given, from_values(RayArgs, values))
     runtime.prepare()
     from propeller import log as log_setup
     from propeller.train.args import log_path
@@ -82,13 +88,16 @@ class Sweep:
         task: name in ``finetune.TASKS``.
         args: its own flags.
         given: name -> value of the flags that hold for all trials.
+        ray: where trials run; None: here.
 
     Raises:
         UserError: flags that do not go together; optuna is not installed; see ``read_space``.
     """
 
-    def __init__(self, task: str, args: SweepArgs, given: Mapping[str, Any]) -> None:
-        self.task, self.args = task, args
+    def __init__(self, task: str, args: SweepArgs, given: Mapping[str, Any], ray: RayArgs | None = None) -> None:
+        self.task, self.args, self.ray = task, args, ray or RayArgs()
+        self._unsettled: list[tuple[Any, str]] = []  # (trial that failed, why) before any came to its end
+        check(self.ray)
         self.given = {**given, "do_test": False}
         self.folder = Path(given["checkpoints"])
         task_flags = flags_of(task).task
@@ -114,9 +123,10 @@ class Sweep:
         self.folder.mkdir(parents=True, exist_ok=True)
         study = self._open()
         self._take_up(study)
-        while len(self._done(study)) < self.args.sweep_trials:
-            study.optimize(self._trial, n_trials=1, catch=())
-            self._write(study)
+        if self.ray.sweep_engine == "ray":
+            trials_over_ray(self, study, self.ray, str(self.given.get("use_cuda", "auto")))
+        else:
+            self._one_by_one(study)
         self._write(study)
         if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
             raise UserError(f"{self.folder}: no trial came to its end: narrow {self.args.sweep_space}")
@@ -143,8 +153,7 @@ class Sweep:
         study.set_user_attr("record", record)
         # Not the seed alone: a sampler that begins anew would propose again what was tried.
         seed = args.sweep_seed + len(study.trials)
-        random = args.sweep_sampler == "random"
-        study.sampler = (optuna.samplers.RandomSampler if random else optuna.samplers.TPESampler)(seed=seed)
+        study.sampler = self._sampler(seed)
         study.pruner = optuna.pruners.MedianPruner() if args.sweep_prune else optuna.pruners.NopPruner()
         return study
 
@@ -163,32 +172,86 @@ class Sweep:
         ended = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED, states.FAIL))
         return [trial for trial in ended if trial.state != states.FAIL or "error" in trial.user_attrs]
 
-    def _trial(self, trial):
-        """One run; its best score, the higher the better."""
-        from finetune.training.runner import run
+    def _sampler(self, seed):
+        samplers = self.optuna.samplers
+        if self.args.sweep_sampler == "random":
+            return samplers.RandomSampler(seed=seed)
+        if self.ray.sweep_engine != "ray":
+            return samplers.TPESampler(seed=seed)
+        with warnings.catch_warnings():  # trials at a time keep away from each other; optuna 4 calls that experimental
+            warnings.simplefilter("ignore")
+            return samplers.TPESampler(seed=seed, constant_liar=True)
 
-        values = {name: entry.suggest(trial) for name, entry in self.space.items()}
-        args = self._args(trial, values)
-        hook = _hook(trial)
-        log.info("trial %d: %s", trial.number, ", ".join(f"--{name} {value}" for name, value in values.items()))
-        try:
-            run(task_class(self.task), args, hooks=[hook])
-        except UserError as error:
-            if not self._done(trial.study):  # the first trial: it is the flags of all
+    def _one_by_one(self, study):
+        while self.goes_on(study):
+            trial, flags = self.begin(study)
+            try:
+                outcome = run_trial(self.task, flags, functools.partial(self.told, trial))
+            except Exception:
+                self.broke(study, trial)
                 raise
-            trial.set_user_attr("error", str(error))
-            log.warning("trial %d failed: %s", trial.number, error)
-            raise self.optuna.TrialPruned from None
-        if hook.pruned:
-            raise self.optuna.TrialPruned
-        return hook.best
+            self.ended(study, trial, outcome)
 
-    def _args(self, trial, values) -> Args:
-        folder = self._folder_of(trial)
-        own = {**values, "checkpoints": str(folder)}
+    def goes_on(self, study: Any, running: int = 0) -> bool:
+        """Whether to begin one more trial beside those that run."""
+        return not self._unsettled and len(self._done(study)) + running < self.args.sweep_trials
+
+    def begin(self, study: Any) -> tuple[Any, dict[str, Any]]:
+        """(optuna's trial, name -> value of its flags) of the next run."""
+        trial = study.ask()
+        values = {name: entry.suggest(trial) for name, entry in self.space.items()}
+        for epoch, score in trial.user_attrs.get("epochs", {}).items():
+            trial.report(score, int(epoch))
+        log.info("trial %d: %s", trial.number, ", ".join(f"--{name} {value}" for name, value in values.items()))
+        flags = {**self.given, **values, "checkpoints": str(self._folder_of(trial))}
         if self.given.get("token_cache_dir") == "auto":  # one for all trials
-            own["token_cache_dir"] = str(self.folder / "token_cache")
-        return from_keywords({**self.given, **own}, flags_of(self.task).task)
+            flags["token_cache_dir"] = str(self.folder / "token_cache")
+        return trial, flags
+
+    def told(self, trial: Any, epoch: int | None, score: float) -> bool:
+        """Note an evaluation; whether the trial is to end. epoch: that it ended, or None."""
+        best = _best(trial)
+        trial.set_user_attr("best", score if best is None else max(score, best))
+        if epoch is None:
+            return False
+        trial.report(score, epoch)
+        return trial.should_prune()
+
+    def broke(self, study: Any, trial: Any) -> None:
+        """Note a trial that ended with a fault of the program; it does not count."""
+        study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+
+    def ended(self, study: Any, trial: Any, outcome: Outcome, running: int = 0) -> None:
+        """Note how a trial ended.
+
+        Args:
+            study, trial: optuna's.
+            outcome: the trial's.
+            running: how many others run.
+
+        Raises:
+            UserError: this one failed and none before it got through: what is wrong is wrong with all.
+        """
+        states = self.optuna.trial.TrialState
+        error = outcome.error or (None if _best(trial) is not None else "it ended without an evaluation")
+        if error:
+            self._unsettled.append((trial, error))
+            if running or self._done(study):
+                log.warning("trial %d failed: %s", trial.number, error)
+        elif outcome.pruned:
+            study.tell(trial, state=states.PRUNED)
+        else:
+            study.tell(trial, _best(trial))
+        if self._done(study):
+            for failed, why in self._unsettled:
+                failed.set_user_attr("error", why)
+                study.tell(failed, state=states.PRUNED)
+            self._unsettled = []
+        elif not running:
+            for failed, _ in self._unsettled:
+                self.broke(study, failed)
+            raise UserError(self._unsettled[0][1])
+        self._write(study)
 
     def _folder_of(self, trial):
         return self.folder / f"trial_{trial.user_attrs.get('goes_on', trial.number)}"
@@ -207,27 +270,6 @@ class Sweep:
 
 def _best(trial):
     return trial.user_attrs.get("best")
-
-
-def _hook(trial):
-    """What tells optuna of evaluations and ends the run where it says so."""
-    from propeller.train.hooks import RunHook
-
-    class Report(RunHook):
-        def __init__(self):
-            self.best, self.pruned = _best(trial), False
-            for epoch, score in trial.user_attrs.get("epochs", {}).items():
-                trial.report(score, int(epoch))
-
-        def after_evaluation(self, learner, state, score, improved):
-            self.best = score if self.best is None else max(score, self.best)
-            trial.set_user_attr("best", self.best)
-            if state.ended_epoch:  # steps do not compare where batches differ in size
-                trial.report(score, state.epoch + 1)
-                if trial.should_prune():
-                    self.pruned, state.stop = True, "below the median of earlier trials"
-
-    return Report()
 
 
 if __name__ == "__main__":

@@ -214,6 +214,11 @@ class ChoiceReader(TaskReader):
         """What turns lines into rows, one per question; the options are parted with their batch."""
         return ChoiceEncoder(self.table, self.tokenizer, self.max_seq_len, labels, self.choices)
 
+    def as_read(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+        found = option_rows(rows, self.max_seq_len, self.tokenizer.cls_id, self.tokenizer.sep_id)
+        starts = offsets_of(found.counts)[:-1]
+        return np.maximum.reduceat(found.rows.lengths, starts), np.logical_or.reduceat(found.rows.cut, starts)
+
     def make_batch(self, rows: EncodedRows) -> dict[str, np.ndarray]:
         return self._batch_of(rows)[0]
 

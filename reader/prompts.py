@@ -181,6 +181,10 @@ class PromptReader(TaskReader):
         """What turns lines into rows, one per text."""
         return PromptEncoder(self.table, self.tokenizer, self.max_seq_len, labels, self.prompt)
 
+    def as_read(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+        found, per_text = self.prompt.rows(rows, self.max_seq_len), len(self.prompt.counts)
+        return found.lengths.reshape(-1, per_text).max(axis=1), found.cut[::per_text]
+
     def make_batch(self, rows: EncodedRows) -> dict[str, np.ndarray]:
         return self._batch_of(rows)[0]
 

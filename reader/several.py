@@ -11,7 +11,7 @@ The texts are ``text_a``, ``text_b`` and ``negative``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -95,14 +95,25 @@ class SeveralTextsEncoder(RowEncoder):
         )
 
 
+class MadeVectors(Protocol):
+    """Vectors of the rows of a file that are made when they are needed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray: ...
+
+    def make(self) -> None:
+        """Make those that are not there yet."""
+
+
 class SeveralTextsReader(TaskReader):
     """A ``TaskReader`` of rows whose texts are read apart.
 
     Args:
         texts: how many texts a row has, 1 to 3.
         apart: give ids as [rows * texts, seq], the texts of a row after each other, in place of [rows, texts, seq].
-        vectors: float [rows of the file, columns], one for each row, or None; batches have them as
-            ``teacher_vectors``, float32 [rows, columns].
+        vectors: float [rows of the file, columns], one for each row, or what gives those of numbers of rows
+            (``MadeVectors``), or None; batches have them as ``teacher_vectors``, float32 [rows, columns].
         the others: as ``TaskReader``. With ``in_tokens`` a row counts with all its texts.
 
     Raises:
@@ -118,7 +129,7 @@ class SeveralTextsReader(TaskReader):
         *,
         texts: int = 1,
         apart: bool = False,
-        vectors: np.ndarray | None = None,
+        vectors: np.ndarray | MadeVectors | None = None,
         max_rows: int | None = None,
         **others: Any,
     ) -> None:
@@ -132,6 +143,10 @@ class SeveralTextsReader(TaskReader):
         self.max_rows = max_rows
         if max_rows is not None and max_rows < self.num_examples:
             self.table.keep(drawn(self.num_examples, max_rows, self.seed))
+
+    def prepare(self) -> None:
+        if self.vectors is not None and not isinstance(self.vectors, np.ndarray):
+            self.vectors.make()
 
     def make_encoder(self, labels: LabelRule) -> RowEncoder:
         """What reads as many texts as asked for."""

@@ -122,6 +122,9 @@ class BatchReader:
     def leave_out(self, found: Survey) -> None:
         """Read the file without the bad rows of a survey of it. Nothing to do where they were left out on opening."""
 
+    def prepare(self) -> None:
+        """What takes long and must be there before the first batch; called once the files are found to be good."""
+
     def open_source(self) -> AbstractContextManager[Any]:
         """A context manager that gives the rows' source."""
         raise NotImplementedError
@@ -368,6 +371,10 @@ class TaskReader(BatchReader):
     def leave_out(self, found: Survey) -> None:
         """Read the file without the bad rows of a survey of it."""
         self.table.drop([row.number for row in found.bad])
+
+    def as_read(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+        """(int [rows], bool [rows]): tokens that the network reads of each, at its longest part; whether it is cut."""
+        return rows.lengths, rows.cut
 
     def make_encoder(self, labels: LabelRule) -> RowEncoder:
         """What turns the lines of `table` into rows."""

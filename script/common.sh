@@ -91,6 +91,7 @@ check_paths() {
         missing=1
         # $TASK_DATA_PATH was empty when the recipe put it before these.
         files=$(last_value --train_set "$@" | sed 's|^/||; s|,/|, |g')
+        files=${files:-the files of $(last_value --tasks "$@")}
         say "error: TASK_DATA_PATH is not set. Set it to the folder that holds the tasks' data, here with $files in it:"
         say "    export TASK_DATA_PATH=/path/to/data"
         say "  English tasks: GLUE (https://gluebenchmark.com/tasks), as sh script/en_glue/preprocess/cvt.sh converts it."
@@ -254,7 +255,10 @@ next_step() {
     first=${first%% *}
     checkpoints=$(last_value --checkpoints --checkpoints "$OUTPUT/$NAME/seed_$first" "$@")
     new=$(last_value --train_set "$@")
+    new=${new:-NEW.tsv} # several tasks have it in their list
     new=NEW.${new##*.} # .tsv, or .json for reading comprehension
+    best=$checkpoints/best
+    [ "$TASK" != multitask ] || best=$checkpoints/TASK/best
     case $PROGRAM in
     run_classifier.py) infer=infer_classifyer.py to=NEW_predictions.tsv ;;
     run_sequence_labeling.py) infer=infer_sequence_labeling.py to=NEW_predictions.tsv ;;
@@ -267,7 +271,7 @@ $NAME: done, seeds $(seeds), in $OUTPUT/$NAME/
   of each: best/ and last/ are checkpoints, train.log the log, metrics.jsonl every figure, curves.png the curves
 next, label new rows with the best checkpoint of seed $first ($new is like the test set; labels may be missing):
 EOF
-    printf '    %s\n' "$(quoted "$PYTHON_FOUND" "$ROOT/$infer" --model "$checkpoints/best" \
+    printf '    %s\n' "$(quoted "$PYTHON_FOUND" "$ROOT/$infer" --model "$best" \
         --use_cuda "$USE_CUDA" --predict_set "$new" --output "$to")"
 }
 

@@ -29,7 +29,7 @@ from script.glue_tasks import LABELS, LEADERBOARD
 
 ROOT = Path(__file__).resolve().parents[1]
 LOWEST, HIGHEST = 0.0, 5.0  # of STS-B's scores: a regression may predict beyond them, the leaderboard takes none
-NOT_SCORES = ("loss", "elapsed", "speed", "learning_rate")
+NOT_SCORES = ("loss", "elapsed", "speed", "learning_rate", "score")
 # What picks a seed: the dev score GLUE ranks the task by. Tasks that are not here: acc.
 RANKED_BY = {"CoLA": "matthews_corrcoef", "MRPC": "acc_and_f1", "QQP": "acc_and_f1", "STS-B": "corr"}
 
@@ -62,17 +62,19 @@ def read_lines(path):
     return records
 
 
-def read_run(folder):
-    """The Run of a seed's folder, or None if it is not finished."""
+def read_runs(folder):
+    """The Runs of a seed's folder by task, "" where it trained one alone; {} if it is not finished."""
     described = json.loads((folder / "run.json").read_text(encoding="utf-8")) if (folder / "run.json").is_file() else {}
     if not described.get("finished"):
-        return None
+        return {}
     best, last = described.get("best_step"), described["steps"]
     step = last if best is None else best
     checkpoint = "last" if step == last else "best"
-    scores, files = {}, {"dev": [], "test": []}
+    runs = {}
     for record in read_lines(folder / "metrics.jsonl"):
-        kind = record["event"]
+        kind, task = record["event"], record.get("task", "")
+        run = runs.setdefault(task, Run(folder, step, {}, {"dev": [], "test": []}))
+        scores, files = run.scores, run.files
         if kind not in files or record["step"] != step or (kind == "test" and record.get("checkpoint") != checkpoint):
             continue
         if record["file"] not in files[kind]:
@@ -82,18 +84,19 @@ def read_run(folder):
             if isinstance(value, float) and name not in NOT_SCORES:
                 # em and all that comes with it are in percent already, as in 2019.
                 scores[kind, place, name] = value if "em" in record else 100 * value
-    return Run(folder, step, scores, files)
+    return {task: run for task, run in runs.items() if run.scores} or {"": Run(folder, step, {}, {})}
 
 
 def find_runs(output):
     """(recipe -> its finished Runs in order of seed, folders of runs that are not finished)."""
     runs, unfinished = {}, []
     for folder in sorted(output.glob("*/*/*/seed_*"), key=lambda path: (path.parent, len(path.name), path.name)):
-        run = read_run(folder)
-        if run is None:
+        found = read_runs(folder)
+        if not found:
             unfinished.append(folder)
-        else:
-            runs.setdefault(folder.parent.relative_to(output).as_posix(), []).append(run)
+        for task, run in found.items():
+            recipe = folder.parent.relative_to(output).as_posix()
+            runs.setdefault(f"{recipe}/{task}" if task else recipe, []).append(run)
     if not runs:
         raise UserError(f"{output}: no finished run in it; name the folder that OUTPUT was when the recipes ran")
     return runs, unfinished

@@ -15,13 +15,16 @@ import numpy as np
 
 from finetune.embedding.files import MANIFEST, VECTORS
 from propeller.errors import UserError
-from propeller.files import file_digest
 
-KINDS = "a .npy file, a .npz file with one array, or a folder that ernie_encoder.py wrote"
+KINDS = "a .npy file, a .npz file with one array, a folder that ernie_encoder.py wrote"
 
 
-def vectors_file(path: str | Path) -> Path:
+def vectors_file(path: str | Path, more: str = "") -> Path:
     """The file of vectors that a path means.
+
+    Args:
+        path: of the file, or of a folder that has one.
+        more: what else the error may offer.
 
     Raises:
         UserError: there is none.
@@ -29,13 +32,8 @@ def vectors_file(path: str | Path) -> Path:
     path = Path(path)
     found = path / VECTORS if path.is_dir() else path
     if not found.is_file():
-        raise UserError(f"{found}: no such file; give {KINDS}")
+        raise UserError(f"{found}: no such file; give {KINDS}{more}")
     return found
-
-
-def vectors_digest(path: str | Path) -> str:
-    """The sha256 of a file of vectors. Raises UserError: there is none."""
-    return file_digest(vectors_file(path))
 
 
 def facts_beside(path: str | Path) -> dict[str, Any]:

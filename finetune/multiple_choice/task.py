@@ -52,6 +52,7 @@ class MultipleChoice(FinetuneTask):
     more_columns = ("choices",)
     answer_outputs = ("scores",)
     handler = "finetune.multiple_choice.handler:ChoiceHandler"
+    report = "finetune.reporting.options:report"
     loss_flags = ("rdrop_alpha", "fgm_epsilon")
     inputs = (
         Input("choice_mask", [None, None], "float32", label=True),  # its rows are the questions

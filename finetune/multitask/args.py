@@ -9,14 +9,16 @@
 
 ``name``: what its files and weights are called. ``task``: of ``finetune.TASKS``. ``weight``: its share of the steps
 beside the others'; where none has one, tasks have as many steps as their rows make. All else are flags of the task, of
-its files and of its loss; flags of the command line hold for every task. Files count from the working directory, else
-from the list's.
+its files and of its loss; flags of the command line hold for every task. Files count from --data_dir, or without it
+from the working directory, else from the list's. ``from_python`` takes the same tasks as dicts.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -26,7 +28,7 @@ from typing import Any, NamedTuple
 from ernie.model_folder import look_into
 from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
-from finetune.training.args import GROUPS, Args, build_parser, from_keywords
+from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords
 from finetune.training.options import LossArgs
 from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
@@ -48,6 +50,9 @@ class MultitaskArgs:
     """several tasks: what is learnt together"""
 
     tasks: str = flag(None, "JSON file that lists the tasks, their files and flags", required=True)
+    data_dir: str | None = flag(
+        None, "directory that the paths in the list count from [the working directory, else that of the list]"
+    )
 
 
 class Entry(NamedTuple):
@@ -75,15 +80,51 @@ def parse(prog: str, argv: Sequence[str]) -> ManyArgs:
     parser = build_parser(prog, "Fine-tune one encoder on several tasks.", MultitaskArgs)
     parser.usage = f"{prog} --tasks PATH (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
     values = read_flags(parser, argv)
-    known = {entry.name: entry for group in GROUPS.values() for entry in fields(group)}
-    shared = {name: value for name, value in values.items() if name in known and value is not MISSING}
+    shared = {name: value for name, value in values.items() if name in _known() and value is not MISSING}
+    path = values["tasks"]
+    return ManyArgs(path, read_list(path, _for_all(path, shared), values["data_dir"]))
+
+
+def from_python(given: Mapping[str, Any]) -> ManyArgs:
+    """Flags from keyword arguments: ``tasks``, the path of a list or its tasks as dicts, and flags for every task.
+
+    Raises:
+        UserError: an unknown name; see ``parse``.
+    """
+    shared = {name: value for name, value in given.items() if value is not None}
+    tasks, data_dir = shared.pop("tasks", None), shared.pop("data_dir", None)
+    if tasks is None:
+        raise UserError("tasks is missing: give the tasks as dicts, or the path of a JSON file that lists them")
+    for name in shared:
+        if name not in _known():
+            near = difflib.get_close_matches(name, _known(), 1)
+            raise UserError(f"unknown argument {name}: {f'did you mean {near[0]}?' if near else 'no such flag'}")
+    shared = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in shared.items()}
+    shared = _for_all("tasks", {"checkpoints": RunArgs.checkpoints, "do_train": True, **shared})
+    if isinstance(tasks, (str, os.PathLike)):
+        return ManyArgs(os.fspath(tasks), read_list(os.fspath(tasks), shared, data_dir))
+    plain = [
+        {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in task.items()}
+        if isinstance(task, Mapping)
+        else task
+        for task in tasks
+    ]
+    return ManyArgs("tasks", _entries("tasks", plain, shared, data_dir))
+
+
+def _known():
+    return {entry.name for group in GROUPS.values() for entry in fields(group)}
+
+
+def _for_all(path, shared):
+    """The flags of every task, checked; with --model, those of its parts."""
     for name in ONLY_OF_A_TASK:
         if shared.get(name) not in (None, ""):
-            raise UserError(f"--{name} is of one task: give it in {values['tasks']}")
+            raise UserError(f"--{name} is of one task: give it in {path}")
     _check_shared(shared)
-    if shared["model"]:  # of a fine-tuned checkpoint, too, the encoder alone: heads are new
-        shared.update(look_into(shared["model"]).filled(shared, "init_pretraining_params"))
-    return ManyArgs(values["tasks"], read_list(values["tasks"], shared))
+    if shared.get("model"):  # of a fine-tuned checkpoint, too, the encoder alone: heads are new
+        shared = {**shared, **look_into(shared["model"]).filled(shared, "init_pretraining_params")}
+    return shared
 
 
 def _check_shared(shared: Mapping[str, Any]) -> None:
@@ -104,12 +145,13 @@ def _check_shared(shared: Mapping[str, Any]) -> None:
         )
 
 
-def read_list(path: str, shared: Mapping[str, Any]) -> list[Entry]:
+def read_list(path: str, shared: Mapping[str, Any], data_dir: str | os.PathLike[str] | None = None) -> list[Entry]:
     """The tasks of a list.
 
     Args:
         path: the file.
         shared: name -> value of the flags that hold for every task.
+        data_dir: where paths count from; None: the working directory, else the folder of the list.
 
     Raises:
         UserError: naming the file, the task and what to do.
@@ -125,7 +167,15 @@ def read_list(path: str, shared: Mapping[str, Any]) -> list[Entry]:
     tasks = found.get("tasks") if isinstance(found, dict) else None
     if not isinstance(tasks, list) or not tasks or set(found) - {"tasks", "comment"}:
         raise UserError(f'{path}: give an object {{"tasks": [a task, ...]}}, with a "comment" if you like')
-    entries = [_entry(path, number, given, shared) for number, given in enumerate(tasks, 1)]
+    return _entries(path, tasks, shared, data_dir)
+
+
+def _entries(path, tasks, shared, data_dir):
+    if not tasks:
+        raise UserError(f"{path}: there is none: give one task or more")
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise UserError(f"--data_dir {data_dir}: no such directory; give the one that the paths of {path} count from")
+    entries = [_entry(path, number, given, shared, data_dir) for number, given in enumerate(tasks, 1)]
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:
@@ -137,7 +187,7 @@ def read_list(path: str, shared: Mapping[str, Any]) -> list[Entry]:
     return entries
 
 
-def _entry(path, number, given, shared):
+def _entry(path, number, given, shared, data_dir):
     where = f"{path}, task {number}"
     if not isinstance(given, dict):
         raise UserError(f'{where}: give an object such as {{"name": ..., "task": ..., "train_set": ...}}')
@@ -167,7 +217,7 @@ def _entry(path, number, given, shared):
             raise UserError(f"{where}: {key} is for a run of the task alone: leave it out")
     for key in FILES:
         if values.get(key):
-            values[key] = ",".join(_place(path, part) for part in split(values[key]))
+            values[key] = ",".join(_place(path, part, data_dir) for part in split(values[key]))
     tests = len(split(values.get("test_set")))
     if tests and "test_save" not in values:
         ends = [f"{name}_test.tsv" if tests == 1 else f"{name}_test_{number}.tsv" for number in range(1, tests + 1)]
@@ -179,6 +229,8 @@ def _entry(path, number, given, shared):
     return Entry(name, task, None if weight is None else float(weight), args)
 
 
-def _place(path, name):
+def _place(path, name, data_dir):
+    if data_dir is not None:
+        return str(Path(data_dir) / name)
     beside = Path(path).parent / name
     return str(beside) if not Path(name).exists() and beside.exists() else name

@@ -21,7 +21,7 @@ from finetune.multitask.mixture import Endless, shares, step_order
 from finetune.multitask.task_run import BETWEEN, SCORE, TaskRun
 from finetune.training.fingerprint import fingerprint, former_record
 from finetune.training.log_lines import log_arguments
-from finetune.training.result import RunResult, result_of
+from finetune.training.result import RunResult, dev_scores, result_of
 from finetune.training.schedule import make_optimizer
 from finetune.training.settled import settle_run, text_files
 from propeller import log as log_setup
@@ -113,6 +113,8 @@ class Multitask:
             learner = self._learner(total)
             stack.callback(learner.close)
             self._load_initial(learner)
+            for reader in readers.values():
+                reader.prepare()
             order, several = (
                 step_order(counts, self.args.train.random_seed),
                 self.args.train.gradient_accumulation_steps,
@@ -233,4 +235,9 @@ class Multitask:
         return {name: self.folder / name / "best" for name in self.tasks}
 
     def _result(self):
-        return result_of(self.folder) if self.ranks.first else RunResult({}, self.folder, 0, None)
+        """How the run ended, with the scores of each task."""
+        if not self.ranks.first:
+            return RunResult({}, self.folder, 0, None)
+        found = result_of(self.folder)
+        step = found.step if found.best_step is None else found.best_step
+        return found._replace(scores={name: dev_scores(self.folder, step, name) for name in self.tasks})

@@ -45,6 +45,7 @@ class PromptClassifier(FinetuneTask):
     answer_outputs = ("scores",)
     not_in_table = ("label_id",)
     handler = "finetune.prompt.handler:PromptHandler"
+    report = "finetune.reporting.classes:report_of_scores"
     loss_flags = ("class_weights", "label_smoothing", "focal_gamma", "rdrop_alpha", "fgm_epsilon")
     inputs = (
         Input("prompt_rows", [None, None], "float32", label=True),  # its rows are the texts

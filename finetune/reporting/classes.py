@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetune.metrics import best_class
+from finetune.metrics import best_class, softmax
 from finetune.prediction.formats import table_rows
 from finetune.reporting.parts import Matrix, Report, Table, by_confidence, count_texts, predicted, text_tables
 
@@ -24,8 +24,17 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         reader: of the file, with labels.
         path: named in the report.
     """
+    return _report(model, reader, path, lambda outputs, row: outputs["probs"][row].copy())
+
+
+def report_of_scores(model: InferenceModel, reader: Any, path: str) -> Report:
+    """The same for a model whose outputs are ``scores``, logits of the classes."""
+    return _report(model, reader, path, lambda outputs, row: softmax(outputs["scores"][row]))
+
+
+def _report(model, reader, path, probs_of):
     labels = model.spec.labels
-    probs = np.stack(list(predicted(reader, model, lambda outputs, row: outputs["probs"][row].copy())))
+    probs = np.stack(list(predicted(reader, model, probs_of)))
     given = labels_of(reader, model)
     guesses = np.asarray(best_class(probs))
     made = Report(model.task.name, path)

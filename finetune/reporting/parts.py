@@ -102,7 +102,7 @@ def count_texts(reader: Any) -> Texts:
             starts = rows.offsets[:-1]
             own = np.add.reduceat((rows.ids == unknown).astype(np.int64), starts)
             framed = np.add.reduceat(np.isin(rows.ids, special).astype(np.int64), starts)
-            column: tuple = (rows.lengths, rows.cut, own, rows.lengths - framed)
+            column: tuple = (*reader.as_read(rows), own, rows.lengths - framed)
             if windowed:
                 found = plan(rows, reader.max_seq_len, reader.windows_of_texts)
                 column = (rows.lengths, found.cut, *column[2:], found.counts)

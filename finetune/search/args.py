@@ -25,7 +25,7 @@ MOST = 1000  # texts that a question may ask for
 class BuildFlags:
     """index: what it holds, and how it is searched"""
 
-    model: str = flag(None, "an encoder, a model of sentence vectors, or an inference model", required=True)
+    model: str = flag(None, "an encoder, a checkpoint of any task, or an inference model of embeddings", required=True)
     data_set: str = flag(None, "the texts, a row each; only text_a is read", required=True)
     search_index: str = flag(None, "the new index, a directory", required=True)
     overwrite: bool = flag(False, "replace an index that is there", bare=True)

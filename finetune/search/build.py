@@ -59,7 +59,7 @@ def build(flags: BuildFlags, form: TableForm = PLAIN) -> Path:
     from finetune.api import load
 
     begun = told = time.monotonic()
-    with load(flags.model, use_cuda=flags.use_cuda, engine=flags.engine) as model:
+    with load(flags.model, task="embed", use_cuda=flags.use_cuda, engine=flags.engine) as model:
         known = identity(model.describe(), flags.pooling)
         try:
             size = model.embed(["."], pooling=flags.pooling).shape[1]

@@ -37,8 +37,8 @@ def identity(described: Mapping[str, Any], pooling: str | None = None) -> dict[s
     """
     if "poolings" not in described:
         raise UserError(
-            f"a model of the task {described['task']!r} gives no vectors: give an encoder, a model of sentence "
-            "vectors, or an inference model of embeddings"
+            f"an inference model of the task {described['task']!r} gives no vectors: give the checkpoint it was made "
+            "from, or an inference model of embeddings"
         )
     return {
         "weights": described["weights"],

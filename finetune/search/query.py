@@ -47,7 +47,7 @@ class Searcher:
         runtime.prepare()
         from finetune.api import load
 
-        self.predictor = load(place, **settings)
+        self.predictor = load(place, task="embed", **settings)
         self.pooling = self.index.model["pooling"]
         check_model(self.index, identity(self.predictor.describe(), self.pooling), place)
 

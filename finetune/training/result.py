@@ -14,8 +14,9 @@ from propeller.train.saver import read_json
 
 
 class RunResult(NamedTuple):
-    """How a run ended. scores: of the best evaluation (the latest without training), name -> number, or {}; folder: of
-    the run; step: the last one; best_step: the one with the best score, or None."""
+    """How a run ended. scores: of the best evaluation (the latest without training), name -> number, or {}, of several
+    tasks such a dict for each; folder: of the run; step: the last one; best_step: the one with the best score, or None.
+    """
 
     scores: dict[str, Any]
     folder: Path
@@ -30,12 +31,18 @@ def result_of(folder: Path) -> RunResult:
     return RunResult(dev_scores(folder, steps if best is None else best), folder, steps, best)
 
 
-def dev_scores(folder: Path, step: int) -> dict[str, float]:
-    """The scores of the first dev set at a step, from the run's ``metrics.jsonl``; {} where there was no evaluation."""
+def dev_scores(folder: Path, step: int, task: str | None = None) -> dict[str, float]:
+    """The scores of the first dev set at a step, from the run's ``metrics.jsonl``; {} where there was no evaluation.
+
+    Args:
+        folder: of the run.
+        step: where it was evaluated.
+        task: of a run of several tasks, whose dev set.
+    """
     path = folder / "metrics.jsonl"
     for line in path.read_text(encoding="utf8").splitlines() if path.is_file() else []:
         record = json.loads(line)
-        if record.get("event") == "dev" and record.get("step") == step:
+        if record.get("event") == "dev" and record.get("step") == step and record.get("task") == task:
             return numbers_of(record)
     return {}
 

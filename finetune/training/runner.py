@@ -138,6 +138,7 @@ class Finetuner:
             stack.callback(learner.close)
             self._load_initial(learner)
             self.task.prepare(learner, self.spec)
+            reader.prepare()
             journal = Journal(run.checkpoints) if self.ranks.first else None
             lines = LegacyLogLines(self.task, self.spec, reader.num_examples, run.verbose)
             hooks = [lines, *([journal] if journal else []), *self.hooks]

@@ -47,7 +47,7 @@ class SentenceVectorFlags:
     teacher_vectors: str | None = flag(
         None,
         "vectors of the rows of --train_set, in their order: a .npy, a .npz with one array, or the directory that "
-        "ernie_encoder.py wrote",
+        "ernie_encoder.py wrote; or a model (checkpoint, inference model) that makes them",
         facts={"stored": False, "place": True},
     )
 

@@ -21,7 +21,6 @@ from ernie.modeling import Linear
 from ernie.pooling import MEAN
 from finetune import metrics
 from finetune.embedding.pooled import pool_states
-from finetune.embedding.vector_files import open_vectors, vectors_digest
 from finetune.prediction.formats import table_rows
 from finetune.task import ENCODER_INPUTS, FinetuneTask
 from finetune.vectors.flags import (
@@ -35,12 +34,14 @@ from finetune.vectors.flags import (
     SentenceVectorFlags,
 )
 from finetune.vectors.losses import contrastive, cosines
+from finetune.vectors.teacher import teacher_digest, teacher_vectors
 from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
 from propeller.train.model import Input, RunMode
 from reader.several import COLUMNS, NEGATIVE, SeveralTextsReader
 from reader.tables.form import LINES, SKIP
 from reader.tables.opening import holds_lines, open_table
+from reader.task_reader import drawn
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
@@ -168,7 +169,7 @@ class SentenceVectors(FinetuneTask):
     @classmethod
     def known_by(cls, spec: ModelSpec) -> dict[str, Any]:
         path = spec.settings.teacher_vectors
-        return {"teacher_vectors": vectors_digest(path)} if path else {}
+        return {"teacher_vectors": teacher_digest(path)} if path else {}
 
     @classmethod
     def reader_class(cls, spec: ModelSpec) -> type[SeveralTextsReader]:
@@ -184,7 +185,7 @@ class SentenceVectors(FinetuneTask):
             cls._check_columns(path, given, reading)
             texts, kind = TEXTS[given.objective], "float" if given.objective == COSINE else None
             if given.objective == TEACHER:
-                vectors = open_vectors(given.teacher_vectors, (spec.network or {}).get("hidden_size"))
+                vectors = cls._teacher_vectors(path, spec, reading)
         return SeveralTextsReader(
             path,
             tokenizer,
@@ -197,6 +198,14 @@ class SentenceVectors(FinetuneTask):
             task_id=spec.task_id,
             **reading.batching(),
         )
+
+    @classmethod
+    def _teacher_vectors(cls, path, spec, reading):
+        table = open_table(path, known=SeveralTextsReader.known_columns, form=reading.form)
+        few = reading.max_rows is not None and reading.max_rows < table.num_rows
+        rows = drawn(table.num_rows, reading.max_rows, reading.seed) if few else None
+        columns = (spec.network or {}).get("hidden_size")
+        return teacher_vectors(spec.settings.teacher_vectors, table, columns, rows, reading.token_cache_dir)
 
     @classmethod
     def _check_columns(cls, path, given, reading):

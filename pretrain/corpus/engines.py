@@ -6,22 +6,20 @@ for path, records, problems in over_ray(tasks, address=None, num_workers=2): ...
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
-import socket
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any, Callable
 
 from pretrain.corpus.builder import build_file
+from propeller.cluster import cluster
 from propeller.errors import UserError
 
-CONNECT_SECONDS = 5  # in which a Ray cluster answers; Ray itself would try for minutes
+INSTALL_RAY = "python -m pip install -r requirements-pretrain.txt"
 
 
 def _end_with_parent():
@@ -84,32 +82,13 @@ def over_ray(
 
     Raises UserError: no ray, no such cluster, or as build_file does.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError("--engine ray: needs ray; python -m pip install -r requirements-pretrain.txt") from error
-    if address:
-        _check_listening(address)
-    root = str(Path(__file__).resolve().parents[2])
-    started = {"address": address} if address else {"num_cpus": max(num_workers, 1), "include_dashboard": False}
-    try:
-        ray.init(
-            runtime_env={"env_vars": {"PYTHONPATH": root}},
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            **started,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_cluster(address, error) from error
-    try:
+    with cluster("--ray_address", address, max(num_workers, 1), INSTALL_RAY) as ray:
         remote = ray.remote(max_retries=2)(_built)
         waiting = {remote.remote(path, name, plan, folder, most): path for path, name, plan, folder in tasks}
         while waiting:
             done, _ = ray.wait(list(waiting), num_returns=1)
             for each in done:
                 yield (waiting.pop(each), *_result(ray, each))
-    finally:
-        ray.shutdown()
 
 
 def _built(path, name, plan, folder, most):
@@ -120,23 +99,6 @@ def _built(path, name, plan, folder, most):
         problems.extend(more[: most - len(problems)])
 
     return build_file(path, name, plan, folder, tell=tell), problems
-
-
-def _no_cluster(address, why):
-    return UserError(f"--ray_address {address}: no cluster there ({why}); start one with `ray start --head`")
-
-
-def _check_listening(address):
-    """Raises UserError where nothing takes a connection at [ray://]HOST:PORT."""
-    host, _, port = address.rpartition("//")[2].rpartition(":")
-    if address in ("auto", "local"):
-        return
-    if not host or not (port.isdecimal() and int(port) < 1 << 16):
-        raise UserError(f"--ray_address {address}: no address of a cluster; give HOST:PORT or ray://HOST:PORT")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise _no_cluster(address, error) from error
 
 
 def _result(ray, reference):

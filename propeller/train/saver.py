@@ -54,6 +54,10 @@ class DiskFull(UserError):
     """There was no room for a checkpoint; those before are as they were."""
 
 
+class FolderBusy(UserError):
+    """Another process trains into the folder."""
+
+
 class Saver(Checkpoints):
     """Writes and finds the checkpoints of one run.
 
@@ -69,7 +73,7 @@ class Saver(Checkpoints):
         verify: whether the content of a checkpoint's files is compared with what was written, before it is loaded.
 
     Raises:
-        UserError: another process trains into the folder.
+        FolderBusy: another process trains into the folder.
     """
 
     def __init__(
@@ -97,7 +101,7 @@ class Saver(Checkpoints):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise UserError(
+            raise FolderBusy(
                 f"{self.folder}: another process trains into it: wait, or choose another {names.folder}"
             ) from None
         clear_leftovers(self.folder)  # of a run that was killed while it wrote

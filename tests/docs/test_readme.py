@@ -19,12 +19,14 @@ from tests.helpers.pages import DOCUMENTS, PAGES, READMES, anchors, blocks, comm
 from tests.helpers.tiny import characters, make_model
 
 PUBLISHED = set(json.loads((FIXTURES / "recipes.json").read_text(encoding="utf-8"))["rows"])
-# Flags of pip, of our shell scripts, and of the task that docs/finetuning.md adds.
+# Flags of pip, of ray, of our shell scripts, and of the task that docs/finetuning.md adds.
 KNOWN = {
+    "--address",
     "--all",
     "--as-cpu",
     "--dry_run",
     "--full",
+    "--head",
     "--require-hashes",
     "--no-index",
     "--find-links",

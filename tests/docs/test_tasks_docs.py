@@ -12,10 +12,11 @@ import shlex
 import pytest
 
 from finetune import TASKS, flags_of, task_class
-from finetune.multitask.args import MultitaskArgs, read_list
+from finetune.multitask.args import MultitaskArgs, from_python, read_list
 from finetune.prediction.args import TableArgs, given_in
 from finetune.prediction.args import parse as parse_prediction
 from finetune.training.args import build_parser, parse
+from finetune.training.result import RunResult
 from propeller.flags import read_flags
 from tests.helpers.common import ROOT
 
@@ -96,6 +97,30 @@ def test_the_list_of_tasks_is_one(tmp_path):
     ]  # fmt: skip
     assert entries[1].args.model.max_seq_len == 128
     assert entries[1].args.train.batch_size == 16
+
+
+def test_the_tasks_from_python_are_taken(tmp_path, monkeypatch):
+    """Those of the page, on the samples; tests/finetune/test_multitask_api.py runs some."""
+    found = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (code,) = [block for block in found if "multitask" in block]
+    (tmp_path / "MODEL/params").mkdir(parents=True)
+    for name in ("ernie_config.json", "vocab.txt"):
+        (tmp_path / "MODEL" / name).touch()
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def train(task, **given):
+        asked.append((task, from_python(given)))
+        return RunResult({"pairs": {"acc": 1.0}}, tmp_path, 1, 1)
+
+    monkeypatch.setattr("finetune.api.train", train)
+    monkeypatch.setattr("finetune.api.load", lambda folder: folder)
+    exec(compile(code, "docs/tasks.md", "exec"), {})
+    ((task, args),) = asked
+    assert task == "multitask"
+    assert [entry.name for entry in args.entries] == ["sentiment", "pairs"]
+    assert all((tmp_path / entry.args.data.train_set).is_file() for entry in args.entries)
 
 
 def test_every_flag_of_a_table_is_there():

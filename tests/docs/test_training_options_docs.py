@@ -11,6 +11,7 @@ import pytest
 
 from finetune.sweep import SweepArgs
 from finetune.sweep import main as sweep
+from finetune.sweep_ray import RayArgs
 from finetune.training.args import GROUPS
 from finetune.training.main import main
 from finetune.training.options import DEFAULTS
@@ -25,9 +26,10 @@ def test_the_table_has_every_option_and_no_other_flag():
     named = {name for row in rows for name in re.findall(r"`--(\w+)", row.split("|")[1])}
     assert set(DEFAULTS) - {"lr_end", "lr_power"} <= named
     assert {"lr_end", "lr_power"} <= {name for row in rows for name in re.findall(r"--(\w+)", row)}
-    known = {entry.name for group in (*GROUPS.values(), SweepArgs) for entry in fields(group)}
-    assert {entry.name for entry in fields(SweepArgs)} <= set(re.findall(r"^\| `--(\w+)", TEXT, re.MULTILINE))
-    assert set(re.findall(r"--(\w+)", TEXT)) - known == {"help"}
+    known = {entry.name for group in (*GROUPS.values(), SweepArgs, RayArgs) for entry in fields(group)}
+    own = {entry.name for group in (SweepArgs, RayArgs) for entry in fields(group)}
+    assert own <= set(re.findall(r"^\| `--(\w+)", TEXT, re.MULTILINE))
+    assert set(re.findall(r"--(\w+)", TEXT)) - known == {"help", "head", "address"}  # the last two are those of ray
 
 
 @pytest.fixture
@@ -39,11 +41,12 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def words_of(module):
+def words_of(module, over_ray=False):
     """The words of the command of a module."""
     blocks = [shlex.split(text.replace("\\\n", " ")) for text in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)]
-    (words,) = [words for words in blocks if words[:4] == ["python", "-m", module, "classify"]]
-    return [*words[4:], "--use_cuda", "false"]
+    found = [words[4:] for words in blocks if words[:4] == ["python", "-m", module, "classify"]]
+    (words,) = [words for words in found if ("ray" in words) is over_ray]
+    return [*words, "--use_cuda", "false"]
 
 
 @pytest.mark.slow
@@ -59,3 +62,14 @@ def test_the_sweep_runs(here):
     (here / "space.json").write_text(space)
     sweep(["classify", *words_of("finetune.sweep")])
     assert len((here / "output/sweep/sweep.tsv").read_text().splitlines()) == 4
+
+
+def test_the_sweep_over_ray_is_taken(here, monkeypatch):
+    """tests/finetune/test_sweep_ray.py runs one."""
+    pytest.importorskip("optuna")
+    (space,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    (here / "space.json").write_text(space)
+    seen = []
+    monkeypatch.setattr("finetune.sweep.Sweep.run", lambda self: seen.append(self.ray) or "best")
+    sweep(["classify", *words_of("finetune.sweep", over_ray=True)])
+    assert seen == [RayArgs("ray", sweep_workers=2)]
