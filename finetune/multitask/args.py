@@ -15,7 +15,6 @@ from the list's.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -28,9 +27,9 @@ from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
 from finetune.training.args import GROUPS, Args, build_parser, from_keywords
 from finetune.training.options import LossArgs
-from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
 from propeller.flags import flag, read_flags, split
+from propeller.json_file import beside, read_tasks
 
 FILES = ("train_set", "dev_set", "test_set", "label_map_config")
 OF_A_TASK = (
@@ -114,17 +113,7 @@ def read_list(path: str, shared: Mapping[str, Any]) -> list[Entry]:
     Raises:
         UserError: naming the file, the task and what to do.
     """
-    try:
-        found = json.loads(read_text(path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8; {remedy(path, error.object)}") from None
-    except OSError as error:
-        raise UserError(f"--tasks {path}: cannot be read ({error.strerror}); give a list of tasks") from None
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error}); correct it there") from None
-    tasks = found.get("tasks") if isinstance(found, dict) else None
-    if not isinstance(tasks, list) or not tasks or set(found) - {"tasks", "comment"}:
-        raise UserError(f'{path}: give an object {{"tasks": [a task, ...]}}, with a "comment" if you like')
+    tasks = read_tasks(path, absent="give a list of tasks", name=f"--tasks {path}")
     entries = [_entry(path, number, given, shared) for number, given in enumerate(tasks, 1)]
     names = [entry.name for entry in entries]
     for name in names:
@@ -167,7 +156,7 @@ def _entry(path, number, given, shared):
             raise UserError(f"{where}: {key} is for a run of the task alone: leave it out")
     for key in FILES:
         if values.get(key):
-            values[key] = ",".join(_place(path, part) for part in split(values[key]))
+            values[key] = ",".join(beside(path, part) for part in split(values[key]))
     tests = len(split(values.get("test_set")))
     if tests and "test_save" not in values:
         ends = [f"{name}_test.tsv" if tests == 1 else f"{name}_test_{number}.tsv" for number in range(1, tests + 1)]
@@ -177,8 +166,3 @@ def _entry(path, number, given, shared):
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return Entry(name, task, None if weight is None else float(weight), args)
-
-
-def _place(path, name):
-    beside = Path(path).parent / name
-    return str(beside) if not Path(name).exists() and beside.exists() else name
