@@ -14,6 +14,7 @@ from ernie import operators
 from ernie.checkpoint import read_params
 from finetune.training.main import main
 from propeller.errors import UserError
+from tests.helpers.operators import load_or_skip
 from tests.helpers.tiny import flags
 
 HERE = "training with the fused operators"
@@ -21,10 +22,7 @@ HERE = "training with the fused operators"
 
 @pytest.fixture(autouse=True)
 def available():
-    try:
-        operators.load()
-    except operators.Unavailable as error:
-        pytest.skip(str(error))
+    load_or_skip()
 
 
 @pytest.fixture
