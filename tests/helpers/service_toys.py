@@ -139,7 +139,6 @@ def toy_server(folder, **options):
         yield server
 
 
-@contextlib.contextmanager
 def write_page(folder):
     """Files as a server shows them; returns the folder."""
     (folder / "index.html").write_text("<title>a page</title>")
@@ -156,6 +155,7 @@ def limited_server(folder):
     return toy_server(folder, limits=limits, options={"log": str(folder / ".batches")})
 
 
+@contextlib.contextmanager
 def toy_process(folder, **options):
     """A toy server in a process of its own: (process, address)."""
     command = [sys.executable, "-m", "tests.helpers.service_toys", json.dumps({"folder": str(folder), **options})]
