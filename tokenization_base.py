@@ -108,10 +108,10 @@ class BaseTokenizer:
         """The vocabulary that words are cut by: an added token is found before that, or is none."""
         return {token: number for token, number in self.vocab.items() if token not in self.added_tokens.tokens}
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in self._transient}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._prepare()
 
