@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmark.parts.common import LEAST_ROUNDS, Bench, arguments, say  # noqa: E402
+from benchmark.parts.no_saver import NoSaver  # noqa: E402
 from propeller import runtime  # noqa: E402
 from propeller.train.hooks import RunHook  # noqa: E402
 
@@ -89,7 +90,7 @@ class Sides:
         named = side == "a Program each"
         batches = _Batches([(self.batch, _Position(task if named else None)) for task in order])
         clock = _Clock()
-        learner.train(lambda position: contextlib.nullcontext(batches), 10**9, _NoSaver(), [], [clock])
+        learner.train(lambda position: contextlib.nullcontext(batches), 10**9, NoSaver(), [], [clock])
         return [later - earlier for earlier, later in zip(clock.times, clock.times[1:])]
 
 
@@ -151,19 +152,6 @@ class _Position:
 class _Batches(list):
     def queue_size(self):
         return 0
-
-
-class _NoSaver:
-    """Keeps nothing: what is measured is the step."""
-
-    def restore(self):
-        return None
-
-    def save(self, *args):
-        pass
-
-    def prune(self, *args):
-        pass
 
 
 def main():

@@ -32,6 +32,7 @@ from benchmark.parts.comparison import (  # noqa: E402
     settings,
     tag_set,
 )
+from benchmark.parts.no_saver import NoSaver  # noqa: E402
 from propeller import runtime  # noqa: E402
 from propeller.errors import exit_on_user_error  # noqa: E402
 
@@ -51,22 +52,6 @@ def optimization(recipe):
         clip_norm=recipe.clip_norm,
         epsilon_form="torch",
     )
-
-
-class NoSaver:
-    """Stands where the loop has its Saver: nothing to restore, nothing kept."""
-
-    def restore(self):
-        return None
-
-    def save(self, *state):
-        pass
-
-    def prune(self, best):
-        pass
-
-    def link(self, name, step):
-        pass
 
 
 def run_ours(folder, recipe, reader, task=SST2_TASK, steps=None):

@@ -33,7 +33,8 @@ from reader.pretraining.blocks import Block, Stretch  # noqa: E402
 from reader.pretraining.masking import Draws, bits_at, mask_positions, mask_tokens  # noqa: E402
 from reader.pretraining.reader import PretrainingReader  # noqa: E402
 from reader.pretraining.reading import Masking, ShardReading  # noqa: E402
-from reader.pretraining.shards import Instances, Limits, parse_lines, read_shard  # noqa: E402
+from reader.pretraining.shard_files import read_shard  # noqa: E402
+from reader.pretraining.shards import Instances, Limits, parse_lines  # noqa: E402
 
 TARGET = 10
 ROWS, MAX_SEQ_LEN, BATCH, SMALL = 3000, 128, 128, 32

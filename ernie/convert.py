@@ -21,7 +21,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -237,6 +237,41 @@ def to_hf(
     if model_type == "bert" and config.use_task_id:
         raise UserError(f"{config.source}: BERT has no task embeddings: convert with --model_type ernie")
     params = source if (source / CHECKPOINT).is_file() and not (source / "params").is_dir() else source / "params"
+    weights = _scan(params, config, model_type, ignore_unexpected)
+    vocab_file = _vocab_of(source, vocab_path)
+    vocab, added = vocabulary_to_hf(vocab_file)
+    check_vocab(len(load_vocab(vocab_file)), config, weights.found, source)
+    plain = weights.architecture.endswith("Model")
+    content = {
+        "config.json": _hf_config(weights, facts, config, model_type),
+        "tokenizer_config.json": {**tokenizer_to_hf(facts, config, find_facts(source) or source), **added},
+        **(modules_to_hf(trained_pooling(facts), config.hidden_size) if plain else {}),
+    }
+    tensors = _hf_tensors(weights, "" if plain else model_type + ".")
+    if half:
+        tensors = _halved(tensors, params)
+        content["config.json"]["torch_dtype"] = "float16"
+    with atomic_directory(target) as temporary:
+        save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+        for name, values in content.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            write_file(temporary / name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+        for name, data in vocab.items():
+            write_file(temporary / name, data)
+    log.info("%s: %s, %d weights", target, weights.architecture, len(tensors))
+
+
+class _Weights(NamedTuple):
+    """Those of a params directory, not yet read. found: name -> where it lies; rows: name -> its row of the table of
+    names; loaded: the names that Hugging Face knows; architecture: the class there."""
+
+    found: Mapping[str, Any]
+    rows: Mapping[str, Any]
+    loaded: Sequence[str]
+    architecture: str
+
+
+def _scan(params, config, model_type, ignore_unexpected):
     names, leftovers = list_params(params)
     found = scan_params(params, names)
     architecture = ("Bert" if model_type == "bert" else "Ernie") + _head(found)
@@ -246,29 +281,18 @@ def to_hf(
     match_params(found, encoder_shapes(config), source=params)
     report = compare_params(found, rows_shapes(rows, found), leftovers)
     _refuse_unexpected(params, report.unexpected, ignore_unexpected)
-    vocab_file = _vocab_of(source, vocab_path)
-    vocab, added = vocabulary_to_hf(vocab_file)
-    check_vocab(len(load_vocab(vocab_file)), config, found, source)
-    values = config_to_hf(config, model_type, architecture)
-    if "mask_lm_out_fc.w_0" in found:
+    return _Weights(found, rows, report.loaded, architecture)
+
+
+def _hf_config(weights, facts, config, model_type):
+    """The content of config.json."""
+    values = config_to_hf(config, model_type, weights.architecture)
+    if "mask_lm_out_fc.w_0" in weights.found:
         values["tie_word_embeddings"] = False
-    head = found.get("_cls_out_w", found.get("cls_seq_label_out_w"))
+    head = weights.found.get("_cls_out_w", weights.found.get("cls_seq_label_out_w"))
     if head:
-        values.update(labels_to_hf(facts, architecture, head.shape[1]))
-    tokenizer = {**tokenizer_to_hf(facts, config, find_facts(source) or source), **added}
-    modules = modules_to_hf(trained_pooling(facts), config.hidden_size) if architecture.endswith("Model") else {}
-    tensors = _hf_tensors(found, rows, report.loaded, "" if architecture.endswith("Model") else model_type + ".")
-    if half:
-        tensors = _halved(tensors, params)
-        values["torch_dtype"] = "float16"
-    with atomic_directory(target) as temporary:
-        save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
-        for name, content in {"config.json": values, "tokenizer_config.json": tokenizer, **modules}.items():
-            (temporary / name).parent.mkdir(exist_ok=True)
-            write_file(temporary / name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-        for name, data in vocab.items():
-            write_file(temporary / name, data)
-    log.info("%s: %s, %d weights", target, architecture, len(tensors))
+        values.update(labels_to_hf(facts, weights.architecture, head.shape[1]))
+    return values
 
 
 def _config(source, facts):
@@ -281,10 +305,10 @@ def _config(source, facts):
     return config
 
 
-def _hf_tensors(found, rows, names, prefix):
+def _hf_tensors(weights, prefix):
     tensors = {}
-    for name in names:
-        array, row = to_float32(found[name].read()), rows[name]
+    for name in weights.loaded:
+        array, row = to_float32(weights.found[name].read()), weights.rows[name]
         tensors[(prefix if row.base else "") + row.hf] = np.ascontiguousarray(array.T) if row.linear else array
     return tensors
 

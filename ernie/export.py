@@ -69,13 +69,7 @@ def export_bundle(
         check_installed()
     if check_int8:
         check_int8_installed()
-    files: dict[str, str | Path] = {VOCAB: Path(vocab_path)}
-    if sp_model:
-        files[Path(sp_model).name] = Path(sp_model)
-    if word_dict:
-        files[WORD_DICT] = Path(word_dict)
-    if added_tokens:
-        files[ADDED_TOKENS] = Path(added_tokens)
+    files = _files(vocab_path, sp_model, word_dict, added_tokens)
     meta = {**facts, "sp_model": Path(sp_model).name if sp_model else None}
 
     def extend(temporary, outputs):
@@ -91,3 +85,10 @@ def export_bundle(
     learner.export(Path(folder), facts["task"], meta, files, overwrite, extend)
     log.info("saved the inference model to %s", folder)
     return Path(folder)
+
+
+def _files(vocab_path, sp_model, word_dict, added_tokens) -> dict[str, str | Path]:
+    """Name in the bundle -> the file of a vocabulary."""
+    pieces = Path(sp_model).name if sp_model else ""
+    files = {VOCAB: vocab_path, pieces: sp_model, WORD_DICT: word_dict, ADDED_TOKENS: added_tokens}
+    return {name: Path(path) for name, path in files.items() if path}

@@ -15,11 +15,11 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from ernie.config import ErnieConfig
-from ernie.modeling import ErnieEncoder, SentencePairHead
-from pretrain.task import ENCODER_INPUTS, HeadConfig, PretrainTask
+from ernie.modeling import SentencePairHead
+from pretrain.scores import ClassCounts
+from pretrain.task import ENCODER_INPUTS, PretrainTask
 from propeller.metrics import Metric
-from propeller.train.model import Input, RunMode
+from propeller.train.model import Input
 
 
 class ClassModel(PretrainTask):
@@ -27,16 +27,8 @@ class ClassModel(PretrainTask):
 
     label: ClassVar[str]
 
-    def __init__(
-        self,
-        config: ErnieConfig,
-        head: HeadConfig,
-        mode: RunMode,
-        optimizer: Any = None,
-        encoder: ErnieEncoder | None = None,
-    ) -> None:
-        super().__init__(config, head, mode, optimizer, encoder)
-        self.output = SentencePairHead(config, self.name, head.settings["classes"])
+    def build(self) -> None:
+        self.output = SentencePairHead(self.config, self.name, self.head.settings["classes"])
 
     def losses(self, predictions: dict, label: dict) -> paddle.Tensor:
         """Cross entropy of each thing to be told, float32 [things, 1]."""
@@ -105,27 +97,21 @@ class Scores(Metric):
 
     def reset(self) -> None:
         self._loss, self._batches = 0.0, 0
-        self._right = self._all = np.zeros(0, np.int64)  # of each class, from the first batch on
+        self._counts = ClassCounts(0)  # of as many classes as the first batch has
 
     def update(self, arrays: Sequence[np.ndarray]) -> None:
         losses, logits, labels = arrays
-        labels, classes = labels.ravel(), logits.shape[1]
-        right = labels[logits.argmax(axis=1) == labels]
-        counts = np.bincount(right, minlength=classes), np.bincount(labels, minlength=classes)
-        self._right, self._all = (self._right + counts[0], self._all + counts[1]) if self._batches else counts
+        if not self._batches:
+            self._counts = ClassCounts(logits.shape[1])
+        self._counts.add(logits.argmax(axis=1), labels.ravel())
         self._loss += float(np.sum(losses, dtype=np.float64))
         self._batches += 1
 
     def eval(self) -> dict[str, float]:
         if not self._batches:
             return {}
-        occur = self._all > 0
-        return {
-            "class_loss": self._loss / max(int(self._all.sum()), 1),
-            "acc": float(self._right.sum() / max(self._all.sum(), 1)),
-            "balanced_acc": float(np.mean(self._right[occur] / self._all[occur])) if occur.any() else 0.0,
-            "batch_num": self._batches,
-        }
+        loss = self._loss / max(self._counts.total, 1)
+        return {"class_loss": loss, **self._counts.accuracies(), "batch_num": self._batches}
 
 
 class TrainingScores(Scores):

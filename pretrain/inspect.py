@@ -28,7 +28,8 @@ from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import FlagParser, boolean
 from reader.pretraining.masking import LEVELS, MASK_DRAWS, Draws, SpecialIds, bits_at, mark_special, mask_tokens
 from reader.pretraining.shard_check import record_of
-from reader.pretraining.shards import TOKEN_CLASSES_MOST, Instances, Limits, of_kind, parse_lines, read_shard
+from reader.pretraining.shard_files import read_shard
+from reader.pretraining.shards import TOKEN_CLASSES_MOST, Instances, Limits, of_kind, parse_lines
 from tokenization import TOKENIZERS, build_tokenizer
 
 CLASSES_MOST = 1 << 15  # shown whatever the number of classes

@@ -6,7 +6,6 @@ pretrain/tasks/knowledge_masking.py; reader/pretraining/masking.py masks the pie
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,14 +13,14 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from ernie.config import ErnieConfig
-from ernie.modeling import ErnieEncoder, MaskedLMHead, SentencePairHead
-from pretrain.task import ENCODER_INPUTS, HeadConfig, PretrainTask
+from ernie.modeling import MaskedLMHead, SentencePairHead
+from pretrain.masked_task import MaskedTask
+from pretrain.scores import perplexity
 from propeller.metrics import Metric
-from propeller.train.model import Input, RunMode
+from propeller.train.model import Input
 
 
-class MaskingModel(PretrainTask):
+class MaskingModel(MaskedTask):
     """Masked words, their output layer tied to the word embedding unless the flag says else, and next sentence.
 
     The loss is the sum of two means, over masked pieces and over pairs. Where several batches make one step
@@ -29,28 +28,14 @@ class MaskingModel(PretrainTask):
     sentence out: ERNIE 2.0 has other tasks for what stands beside what.
     """
 
-    inputs: tuple[Input, ...] = (
-        *ENCODER_INPUTS,
-        Input("mask_pos", [None, 1], "int64"),
-        Input("mask_label", [None, 1], "int64", label=True),
-        Input("labels", [None, 1], "int64", label=True),
-    )
+    inputs = (*MaskedTask.inputs, Input("labels", [None, 1], "int64", label=True))
 
-    def __init__(
-        self,
-        config: ErnieConfig,
-        head: HeadConfig,
-        mode: RunMode,
-        optimizer: Any = None,
-        encoder: ErnieEncoder | None = None,
-    ) -> None:
-        super().__init__(config, head, mode, optimizer, encoder)
-        self.mask_lm = MaskedLMHead(config, self.encoder, head.weight_sharing, norm_bias=0.0)
-        next_sentence = head.settings["next_sentence"]
-        self.next_sent = SentencePairHead(config) if next_sentence else None
+    def build(self) -> None:
+        super().build()
+        self.mask_lm = MaskedLMHead(self.config, self.encoder, self.head.weight_sharing, norm_bias=0.0)
+        next_sentence = self.head.settings["next_sentence"]
+        self.next_sent = SentencePairHead(self.config) if next_sentence else None
         self.inputs = tuple(entry for entry in type(self).inputs if next_sentence or entry.name != "labels")
-        self._of: paddle.Tensor | None = None
-        self._losses: list[paddle.Tensor] = []
 
     def forward(self, features: dict) -> dict[str, paddle.Tensor]:
         """-> ``mask_lm_logits`` float32 [masked, vocab] and ``next_sent_logits`` float32 [batch, 2]."""
@@ -60,26 +45,17 @@ class MaskingModel(PretrainTask):
             logits["next_sent_logits"] = self.next_sent(self.encoder.pool(states))
         return logits
 
-    def losses(self, predictions: dict, label: dict) -> list[paddle.Tensor]:
-        """Cross entropy of each masked piece, [masked, 1], and of each pair, [batch, 1], if pairs are told.
-
-        Loss and scores share them.
-        """
-        if self._of is not predictions["mask_lm_logits"]:
-            self._of = predictions["mask_lm_logits"]
-            self._losses = [F.cross_entropy(self._of, label["mask_label"], reduction="none")]
-            if self.next_sent:
-                pairs = F.cross_entropy(predictions["next_sent_logits"], label["labels"], reduction="none")
-                self._losses.append(pairs)
-        return self._losses
+    def compute_losses(self, predictions: dict, label: dict) -> tuple[paddle.Tensor, ...]:
+        """Cross entropy of each masked piece, [masked, 1], and of each pair, [batch, 1], if pairs are told."""
+        pieces = F.cross_entropy(predictions["mask_lm_logits"], label["mask_label"], reduction="none")
+        if not self.next_sent:
+            return (pieces,)
+        return pieces, F.cross_entropy(predictions["next_sent_logits"], label["labels"], reduction="none")
 
     def loss(self, predictions: dict, label: dict) -> paddle.Tensor:
         """Mean over masked pieces plus mean over pairs."""
         means = [paddle.mean(losses) for losses in self.losses(predictions, label)]
         return sum(means[1:], means[0])
-
-    def loss_weight(self, batch: dict) -> int:
-        return len(batch["mask_label"])
 
     def metrics(self, predictions: dict, label: dict) -> dict[str, Metric]:
         """Perplexity and accuracy of the pairs; in evaluations the accuracy of masked pieces too."""
@@ -128,7 +104,7 @@ class Scores(Metric):
         right, pieces, *told = arrays
         self._told += int(right.sum())
         self._piece_loss += float(np.sum(pieces, dtype=np.float64))
-        self._batch_ppl += _exp(float(np.mean(pieces, dtype=np.float64)))
+        self._batch_ppl += perplexity(float(np.mean(pieces, dtype=np.float64)))
         self._pieces, self._batches = self._pieces + pieces.size, self._batches + 1
         if told:
             pairs, logits, labels = told
@@ -140,7 +116,7 @@ class Scores(Metric):
         if not self._batches:
             return {}
         mean = self._piece_loss / self._pieces
-        scores = {"mask_lm_loss": mean, "ppl": _exp(mean), "batch_ppl": self._batch_ppl / self._batches}
+        scores = {"mask_lm_loss": mean, "ppl": perplexity(mean), "batch_ppl": self._batch_ppl / self._batches}
         scores["acc"] = self._told / self._pieces
         if self._pairs:
             scores.update(next_sent_loss=self._pair_loss / self._pairs, next_sent_acc=self._right / self._pairs)
@@ -159,8 +135,3 @@ class TrainingScores(Scores):
     def eval(self) -> dict[str, float]:
         scores = super().eval()
         return {name: value for name, value in scores.items() if name not in ("acc", "batch_ppl", "batch_num")}
-
-
-def _exp(value):
-    """``math.exp``; infinity where that is beyond a float, as a run that diverges shows."""
-    return math.exp(value) if value < 700 else math.inf

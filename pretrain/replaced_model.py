@@ -15,12 +15,11 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ernie.config import ErnieConfig
 from ernie.layers import Linear
 from ernie.modeling import EncoderLayer, ErnieEncoder, MaskedLMHead
-from pretrain.task import ENCODER_INPUTS, HeadConfig, PretrainTask
+from pretrain.masked_task import MaskedTask
+from pretrain.scores import ClassCounts, perplexity
 from propeller.metrics import Metric
-from propeller.train.model import Input, RunMode
 
 GOLDEN = (math.sqrt(5) - 1) / 2  # the parts after the point of its multiples lie evenly between 0 and 1
 
@@ -45,7 +44,7 @@ class Generator(ErnieEncoder):
         return self._skips()
 
 
-class ReplacedModel(PretrainTask):
+class ReplacedModel(MaskedTask):
     """A generator with a language model head, and over the encoder a head that tells replaced tokens.
 
     The loss is the generator's mean over masked pieces, plus ``detection_weight`` times the mean over all tokens of the
@@ -53,29 +52,15 @@ class ReplacedModel(PretrainTask):
     trained by both. Where several batches make one step they are weighted by their masked pieces.
     """
 
-    inputs = (
-        *ENCODER_INPUTS,
-        Input("mask_pos", [None, 1], "int64"),
-        Input("mask_label", [None, 1], "int64", label=True),
-    )
-
-    def __init__(
-        self,
-        config: ErnieConfig,
-        head: HeadConfig,
-        mode: RunMode,
-        optimizer: Any = None,
-        encoder: ErnieEncoder | None = None,
-    ) -> None:
-        super().__init__(config, head, mode, optimizer, encoder)
+    def build(self) -> None:
+        super().build()
+        config, head = self.config, self.head
         layers = head.settings["generator_layers"] or max(1, config.num_hidden_layers // 4)
         self.generator = Generator(self.encoder, layers)
         self.mask_lm = MaskedLMHead(config, self.encoder, head.weight_sharing, norm_bias=0.0, name="generator_lm")
         hidden = config.hidden_size
         self.transform = Linear(config, hidden, hidden, "replaced_token_trans_fc", act=config.hidden_act)
         self.output = Linear(config, hidden, 1, "replaced_token_fc")
-        self._of: paddle.Tensor | None = None
-        self._losses: list[paddle.Tensor] = []
 
     def forward(self, features: dict) -> dict[str, paddle.Tensor]:
         """Fill the masked places, and tell of each token whether it was replaced.
@@ -116,27 +101,20 @@ class ReplacedModel(PretrainTask):
         below = (reached < drawn).astype("int64").sum(axis=-1, keepdim=True)
         return paddle.clip(below, max=self.config.vocab_size - 1)  # where rounding leaves the sum below 1
 
-    def losses(self, predictions: dict, label: dict) -> list[paddle.Tensor]:
+    def compute_losses(self, predictions: dict, label: dict) -> tuple[paddle.Tensor, ...]:
         """Cross entropy of each masked piece [masked, 1] and of each token [tokens, 1], and whether each token is a
-        replaced one, float32 [tokens, 1]. Loss and scores share them."""
-        if self._of is not predictions["mask_lm_logits"]:
-            self._of = predictions["mask_lm_logits"]
-            logits = predictions["replaced_logits"]
-            replaced = (predictions["sampled"] != label["mask_label"]).astype(logits.dtype)
-            known = paddle.concat([paddle.zeros_like(replaced[:1]), replaced])
-            answers = paddle.gather(known, predictions["which"])
-            pieces = F.cross_entropy(self._of, label["mask_label"], reduction="none")
-            tokens = F.binary_cross_entropy_with_logits(logits, answers, reduction="none")
-            self._losses = [pieces, tokens, answers]
-        return self._losses
+        replaced one, float32 [tokens, 1]."""
+        logits = predictions["replaced_logits"]
+        replaced = (predictions["sampled"] != label["mask_label"]).astype(logits.dtype)
+        known = paddle.concat([paddle.zeros_like(replaced[:1]), replaced])
+        answers = paddle.gather(known, predictions["which"])
+        pieces = F.cross_entropy(predictions["mask_lm_logits"], label["mask_label"], reduction="none")
+        return pieces, F.binary_cross_entropy_with_logits(logits, answers, reduction="none"), answers
 
     def loss(self, predictions: dict, label: dict) -> paddle.Tensor:
         """Mean over masked pieces, plus the weighted mean over tokens."""
         pieces, tokens, _ = self.losses(predictions, label)
         return paddle.mean(pieces) + paddle.mean(tokens) * float(self.head.settings["detection_weight"])
-
-    def loss_weight(self, batch: dict) -> int:
-        return len(batch["mask_label"])
 
     def metrics(self, predictions: dict, label: dict) -> dict[str, Metric]:
         """Perplexity of the generator and accuracies of the detection."""
@@ -181,30 +159,24 @@ class Scores(Metric):
     def reset(self) -> None:
         self._pieces, self._batches = 0, 0
         self._piece_loss = self._token_loss = self._weight = 0.0
-        self._right, self._all = np.zeros(2), np.zeros(2)  # of original and of replaced tokens
+        self._counts = ClassCounts(2)  # of original and of replaced tokens
 
     def update(self, arrays: Sequence[np.ndarray]) -> None:
         pieces, tokens, answers, told, weight = arrays
-        answers, told = answers.ravel() > 0.5, told.ravel() > 0.5
         self._piece_loss += float(np.sum(pieces, dtype=np.float64))
         self._token_loss += float(np.sum(tokens, dtype=np.float64))
-        self._pieces, self._batches, self._weight = (
-            self._pieces + pieces.size,
-            self._batches + 1,
-            float(weight.ravel()[0]),
-        )
-        self._all += (~answers).sum(), answers.sum()
-        self._right += (~answers & ~told).sum(), (answers & told).sum()
+        self._pieces, self._batches = self._pieces + pieces.size, self._batches + 1
+        self._weight = float(weight.ravel()[0])
+        self._counts.add((told.ravel() > 0.5).astype(int), (answers.ravel() > 0.5).astype(int))
 
     def eval(self) -> dict[str, float]:
         if not self._batches:
             return {}
-        mean, tokens, occur = self._piece_loss / self._pieces, self._all.sum(), self._all > 0
+        mean, tokens = self._piece_loss / self._pieces, self._counts.total
         return {
-            "ppl": math.exp(mean) if mean < 700 else math.inf,
-            "replaced": float(self._all[1] / tokens),
-            "acc": float(self._right.sum() / tokens),
-            "balanced_acc": float(np.mean(self._right[occur] / self._all[occur])),
+            "ppl": perplexity(mean),
+            "replaced": float(self._counts.all[1] / tokens),
+            **self._counts.accuracies(),
             "whole_loss": mean + self._weight * self._token_loss / float(tokens),
             "batch_num": self._batches,
         }

@@ -13,18 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ernie.config import ErnieConfig
+from ernie.inputs import ENCODER_INPUTS
 from ernie.modeling import ErnieEncoder
 from pretrain.declaration import Declaration
 from propeller.metrics import Metric
 from propeller.train.model import Input, Model, RunMode
 
-ENCODER_INPUTS = (
-    Input("src_ids", [None, None], "int64"),
-    Input("sent_ids", [None, None], "int64"),
-    Input("pos_ids", [None, None], "int64"),
-    Input("task_ids", [None, None], "int64"),
-    Input("input_mask", [None, None], "float32"),
-)
+__all__ = ["ENCODER_INPUTS", "BatchCount", "HeadConfig", "PretrainTask"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +83,10 @@ class PretrainTask(Model):
         super().__init__()
         self.config, self.head, self.mode, self.optimizer = config, head, mode, optimizer
         self.encoder = encoder or ErnieEncoder(config)
+        self.build()
+
+    def build(self) -> None:
+        """Make the layers of the head, from ``config`` and ``head``; the encoder is there."""
 
     def segments(self) -> tuple:
         """The encoder's layers."""

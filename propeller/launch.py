@@ -76,15 +76,7 @@ def build_parser(prog: str) -> FlagParser:
         choices=("auto", "nccl", "gloo"),
         help="nccl for GPUs, gloo for CPU cores; auto: GPUs if there are any and SCRIPT has no --use_cuda false",
     )
-    add("--node_ips", metavar="IP,IP", help="the machines, the same list on each; the first one runs rank 0")
-    add("--node_id", type=int, metavar="N", help="which of --node_ips this machine is, from 0")
-    add("--current_node_ip", metavar="IP", help="this machine's address [the one of --node_ips]")
-    add(
-        "--master",
-        metavar="HOST:PORT",
-        help=f"address where the machines meet, a free port of the first one [first of --node_ips, port {PORT}]",
-    )
-    add("--nnodes", type=int, metavar="N", help="number of machines, if --node_ips is not given")
+    _add_machines(add)
     add(
         "--max_restarts",
         type=int,
@@ -111,6 +103,18 @@ def build_parser(prog: str) -> FlagParser:
     add("training_script", help="the script to run, or any program")
     add("training_script_args", nargs=argparse.REMAINDER, help="its flags")
     return parser
+
+
+def _add_machines(add):
+    add("--node_ips", metavar="IP,IP", help="the machines, the same list on each; the first one runs rank 0")
+    add("--node_id", type=int, metavar="N", help="which of --node_ips this machine is, from 0")
+    add("--current_node_ip", metavar="IP", help="this machine's address [the one of --node_ips]")
+    add(
+        "--master",
+        metavar="HOST:PORT",
+        help=f"address where the machines meet, a free port of the first one [first of --node_ips, port {PORT}]",
+    )
+    add("--nnodes", type=int, metavar="N", help="number of machines, if --node_ips is not given")
 
 
 def main(prog: str, argv: list[str]) -> int:

@@ -189,11 +189,17 @@ def make_batch(rows: EncodedRows, pad_id: int, task_id: int = 0) -> dict[str, np
         "task_ids": np.full(mask.shape, task_id, np.int64),
         "input_mask": mask.astype(np.float32),
     }
+    return {**batch, **examples_of(rows)}
+
+
+def examples_of(rows: EncodedRows) -> dict[str, np.ndarray]:
+    """``labels`` and ``qids`` of a batch, each with a row per example, see ``make_batch``."""
+    fields = {}
     if rows.labels is not None:
-        batch["labels"] = rows.labels.reshape(len(rows), -1)
+        fields["labels"] = rows.labels.reshape(len(rows), -1)
     if rows.qids is not None:
-        batch["qids"] = rows.qids.reshape(-1, 1)
-    return batch
+        fields["qids"] = rows.qids.reshape(-1, 1)
+    return fields
 
 
 def first_cut(lengths: np.ndarray, batch_size: int, in_tokens: bool) -> int | None:

@@ -22,14 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from propeller.errors import UserError
-from reader.batching import EncodedRows, encode_rows, make_batch, offsets_of, pad_flat
+from reader.batching import EncodedRows, encode_rows, offsets_of, pad_flat
+from reader.parted import PartedReader, PartedRows, PartsEncoder, encode_parts, parts_of
 from reader.row_encoder import LabelRule, RowEncoder, read_int
 from reader.row_file import LIST_PART, shorten
-from reader.task_reader import TaskReader
 
 FORMS = ("number", "letter", "text")
 COLUMNS = ("text_a", "text_b", "choices", "label", "qid")
-FIRST_OPTION = 2  # parts of a row: 0 is text_a, 1 text_b, then the options
 
 
 @dataclass(frozen=True)
@@ -96,53 +95,21 @@ class OptionRows(NamedTuple):
     counts: np.ndarray
 
 
-def encode_parts(ids: Sequence[Sequence[Sequence[int]]], cls_id: int, sep_id: int) -> EncodedRows:
-    """Questions as rows that are not cut: each part followed by ``sep_id``, its number in ``tags``.
-
-    Args:
-        ids: of each question the ids of text_a, text_b and every option.
-    """
-    flat, tags, lengths = [], [], []
-    for parts in ids:
-        row = [cls_id]
-        tags.append(0)
-        for number, part in enumerate(parts):
-            row += [*part, sep_id]
-            tags += [number] * (len(part) + 1)
-        flat += row
-        lengths.append(len(row))
-    count = len(lengths)
-    return EncodedRows(
-        ids=np.array(flat, np.int32),
-        offsets=offsets_of(np.array(lengths, np.int64)),
-        lengths=np.array(lengths, np.int32),
-        first=np.array(lengths, np.int32),
-        cut=np.zeros(count, bool),
-        tags=np.array(tags, np.int32),
-    )
-
-
 def option_rows(rows: EncodedRows, max_seq_len: int, cls_id: int, sep_id: int) -> OptionRows:
     """The rows of the options of questions that ``encode_parts`` made, cut as pairs of texts are."""
     first, second, counts = [], [], []
-    for begin, end in zip(rows.offsets[:-1].tolist(), rows.offsets[1:].tolist()):
-        ids, tags = rows.ids[begin + 1 : end], rows.tags[begin + 1 : end]  # type: ignore[index]
-        borders = np.searchsorted(tags, np.arange(int(tags[-1]) + 2))
-        parts = [ids[a : b - 1].tolist() for a, b in zip(borders[:-1], borders[1:])]
-        options = parts[FIRST_OPTION:]
-        first += [parts[0]] * len(options)
-        second += [parts[1] + option for option in options]
+    for text_a, text_b, *options in parts_of(rows):
+        first += [text_a] * len(options)
+        second += [text_b + option for option in options]
         counts.append(len(options))
     return OptionRows(encode_rows(first, second, max_seq_len, cls_id, sep_id), np.array(counts, np.int64))
 
 
-class ChoiceEncoder(RowEncoder):
-    """Turns lines into rows as ``encode_parts`` makes them."""
-
-    tagged = True
+class ChoiceEncoder(PartsEncoder):
+    """Turns lines into rows of text_a, text_b and the options."""
 
     def __init__(self, table: Any, tokenizer: Any, max_seq_len: int, labels: LabelRule, choices: Choices) -> None:
-        super().__init__(table.path, table.columns, tokenizer, max_seq_len, labels, table.layout)
+        super().__init__(table, tokenizer, max_seq_len, labels)
         if max_seq_len < 4:
             raise UserError(
                 f"max_seq_len {max_seq_len} is too small for {table.path}: a row needs 4 ([CLS], a token and two "
@@ -150,10 +117,6 @@ class ChoiceEncoder(RowEncoder):
             )
         self.choices, self.place = choices, table.columns.index("choices")
         self.cache_facts = [choices.separator, choices.form]
-
-    @property
-    def labels_rows(self) -> bool:
-        return self.label is not None
 
     def texts(self, line: bytes) -> list[str]:
         try:
@@ -187,11 +150,10 @@ def encode_texts(questions: Sequence[Sequence[str]], tokenizer: Any) -> EncodedR
     return encode_parts([[next(ids) for _ in parts] for parts in questions], tokenizer.cls_id, tokenizer.sep_id)
 
 
-class ChoiceReader(TaskReader):
-    """A ``TaskReader`` of questions with options. A batch has ``batch_size`` questions with all their options.
+class ChoiceReader(PartedReader):
+    """A ``PartedReader`` of questions with options. A batch has ``batch_size`` questions with all their options.
 
-    Beside the fields of ``TaskReader``, of which ``src_ids`` and the others are those of options, a batch has
-    ``choice_mask`` as its first field, and ``choice_places``; see the module.
+    The owners of rows are ``choice_mask`` and ``choice_places``; see the module.
 
     Args:
         choices: ``Choices``.
@@ -201,12 +163,11 @@ class ChoiceReader(TaskReader):
         UserError: batches are counted in tokens.
     """
 
+    several = ("multiple choice", "questions")
     known_columns: tuple[str, ...] = COLUMNS
     needed_columns: tuple[str, ...] = ("text_a", "choices")
 
     def __init__(self, path: str | Path, tokenizer: Any, *, choices: Choices, **others: Any) -> None:
-        if others.get("in_tokens"):
-            raise UserError("--in_tokens with multiple choice: give --batch_size in questions")
         self.choices = choices
         super().__init__(path, tokenizer, **others)
 
@@ -215,30 +176,15 @@ class ChoiceReader(TaskReader):
         return ChoiceEncoder(self.table, self.tokenizer, self.max_seq_len, labels, self.choices)
 
     def as_read(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
-        found = option_rows(rows, self.max_seq_len, self.tokenizer.cls_id, self.tokenizer.sep_id)
-        starts = offsets_of(found.counts)[:-1]
-        return np.maximum.reduceat(found.rows.lengths, starts), np.logical_or.reduceat(found.rows.cut, starts)
+        options, counts = option_rows(rows, self.max_seq_len, self.tokenizer.cls_id, self.tokenizer.sep_id)
+        starts = offsets_of(counts)[:-1]
+        return np.maximum.reduceat(options.lengths, starts), np.logical_or.reduceat(options.cut, starts)
 
-    def make_batch(self, rows: EncodedRows) -> dict[str, np.ndarray]:
-        return self._batch_of(rows)[0]
-
-    def _batch_of(self, rows):
-        found = option_rows(rows, self.max_seq_len, self.tokenizer.cls_id, self.tokenizer.sep_id)
-        batch = {**places_of(found.counts), **make_batch(found.rows, self.tokenizer.pad_id, self.task_id)}
-        for name, values in (("labels", rows.labels), ("qids", rows.qids)):
-            if values is not None:
-                batch[name] = values.reshape(-1, 1)
-        return batch, found
-
-    def _finish(self, rows):
-        batch, found = self._batch_of(rows)
-        tokens = int(found.rows.offsets[-1])
-        owner = np.repeat(np.arange(len(rows)), found.counts)
-        cut = len(np.unique(owner[found.rows.cut]))
-        counts = {"rows": len(rows), "truncated": cut, "tokens": tokens, "padding": batch["src_ids"].size - tokens}
-        for name, count in counts.items():
-            self.stats[name] += count
-        return batch
+    def part(self, rows: EncodedRows) -> PartedRows:
+        options, counts = option_rows(rows, self.max_seq_len, self.tokenizer.cls_id, self.tokenizer.sep_id)
+        cut = np.zeros(len(rows), bool)
+        cut[np.repeat(np.arange(len(rows)), counts)[options.cut]] = True
+        return PartedRows(options, places_of(counts), cut)
 
 
 def places_of(counts: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from propeller.errors import UserError
-from reader.batching import EncodedRows, make_batch, offsets_of, truncate_pair_lengths
-from reader.choices import encode_parts
+from reader.batching import EncodedRows, offsets_of, truncate_pair_lengths
+from reader.parted import PartedReader, PartedRows, PartsEncoder, encode_parts, parts_of
 from reader.row_encoder import LabelRule, RowEncoder
-from reader.task_reader import TaskReader
 
 PLACES = ("text_a", "text_b", "mask", "sep")
 
@@ -70,14 +69,11 @@ class Prompt:
         """A row for each text and each of ``counts``.
 
         Args:
-            encoded: of each row text_a and text_b, as ``reader.choices.encode_parts`` makes it.
+            encoded: of each row text_a and text_b, as ``reader.parted.encode_parts`` makes it.
         """
         rows, firsts, cut = [], [], []
         room = max_seq_len - self.fixed
-        for begin, end in zip(encoded.offsets[:-1].tolist(), encoded.offsets[1:].tolist()):
-            ids, tags = encoded.ids[begin + 1 : end], encoded.tags[begin + 1 : end]  # type: ignore[index]
-            border = int((tags == 0).sum())
-            first, second = ids[: border - 1].tolist(), ids[border:-1].tolist()
+        for first, second in parts_of(encoded):
             lengths = truncate_pair_lengths(np.array([len(first)]), np.array([len(second)]), room)
             one, other = (int(length[0]) for length in lengths)
             for count in self.counts:
@@ -134,13 +130,11 @@ def rows_of(counts: int, per_text: int) -> np.ndarray:
     return np.repeat(np.eye(counts, dtype=np.float32), per_text, axis=1)
 
 
-class PromptEncoder(RowEncoder):
+class PromptEncoder(PartsEncoder):
     """Turns lines into text_a and text_b, see ``encode_pairs``; the template comes with the batch."""
 
-    tagged = True
-
     def __init__(self, table: Any, tokenizer: Any, max_seq_len: int, labels: LabelRule, prompt: Prompt) -> None:
-        super().__init__(table.path, table.columns, tokenizer, max_seq_len, labels, table.layout)
+        super().__init__(table, tokenizer, max_seq_len, labels)
         self.prompt = prompt
         self.cache_facts = [prompt.mask_id]
         if prompt.has_pair and self.text_b is None:
@@ -148,20 +142,15 @@ class PromptEncoder(RowEncoder):
         if self.text_b is not None and not prompt.has_pair:
             raise UserError(f"{table.path}: has a column text_b, and --template no place {{text_b}} for it: give one")
 
-    @property
-    def labels_rows(self) -> bool:
-        return self.label is not None
-
     def _tokenise(self, fields):
         pairs = [(row[self.text_a], "" if self.text_b is None else row[self.text_b]) for row in fields]
         return encode_pairs(pairs, self.tokenizer, self.prompt)
 
 
-class PromptReader(TaskReader):
-    """A ``TaskReader`` whose rows stand in a template. A batch has ``batch_size`` texts with all their rows.
+class PromptReader(PartedReader):
+    """A ``PartedReader`` of texts that stand in a template. A batch has ``batch_size`` texts with all their rows.
 
-    Beside the fields of ``TaskReader``, of which ``src_ids`` and the others are those of rows, a batch has
-    ``prompt_rows`` as its first field; see the module.
+    ``prompt_rows`` are the owners of rows; see the module.
 
     Args:
         prompt: ``Prompt``.
@@ -171,9 +160,9 @@ class PromptReader(TaskReader):
         UserError: batches are counted in tokens; the template leaves no room.
     """
 
+    several = ("--template", "texts")
+
     def __init__(self, path: str | Path, tokenizer: Any, *, prompt: Prompt, **others: Any) -> None:
-        if others.get("in_tokens"):
-            raise UserError("--in_tokens with --template: give --batch_size in texts")
         self.prompt = prompt
         super().__init__(path, tokenizer, **others)
 
@@ -182,26 +171,9 @@ class PromptReader(TaskReader):
         return PromptEncoder(self.table, self.tokenizer, self.max_seq_len, labels, self.prompt)
 
     def as_read(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
-        found, per_text = self.prompt.rows(rows, self.max_seq_len), len(self.prompt.counts)
-        return found.lengths.reshape(-1, per_text).max(axis=1), found.cut[::per_text]
+        parted = self.part(rows)
+        return parted.rows.lengths.reshape(-1, len(self.prompt.counts)).max(axis=1), parted.cut
 
-    def make_batch(self, rows: EncodedRows) -> dict[str, np.ndarray]:
-        return self._batch_of(rows)[0]
-
-    def _batch_of(self, rows):
-        found = self.prompt.rows(rows, self.max_seq_len)
-        per_text = len(self.prompt.counts)
-        batch = {"prompt_rows": rows_of(len(rows), per_text), **make_batch(found, self.tokenizer.pad_id, self.task_id)}
-        for name, values in (("labels", rows.labels), ("qids", rows.qids)):
-            if values is not None:
-                batch[name] = values.reshape(-1, 1)
-        return batch, found
-
-    def _finish(self, rows):
-        batch, found = self._batch_of(rows)
-        tokens = int(found.offsets[-1])
-        cut = int(found.cut[:: len(self.prompt.counts)].sum())
-        counts = {"rows": len(rows), "truncated": cut, "tokens": tokens, "padding": batch["src_ids"].size - tokens}
-        for name, count in counts.items():
-            self.stats[name] += count
-        return batch
+    def part(self, rows: EncodedRows) -> PartedRows:
+        parted, per_text = self.prompt.rows(rows, self.max_seq_len), len(self.prompt.counts)
+        return PartedRows(parted, {"prompt_rows": rows_of(len(rows), per_text)}, parted.cut[::per_text])

@@ -8,7 +8,6 @@ The first bad line ends the rows and is told in `rows.error`, so that the rows b
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from propeller.encoding import remedy
 from propeller.errors import UserError
+from propeller.json_file import read_json
 from reader.batching import EncodedRows, encode_rows
 from reader.row_file import LIST_PART, Layout, has_blank_end, labels_in, shorten
 from reader.tsv import TsvLayout
@@ -141,15 +140,9 @@ def read_int(text: str) -> int:
 
 def load_label_map(path: str | Path) -> dict[str, int]:
     """The JSON object `{"name": class number, ...}` of --label_map_config. Raises UserError."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            mapping = json.load(file)
-    except OSError as error:
-        raise UserError(f"{path}: the label map cannot be read ({error.strerror}); check the path") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the label map is not UTF-8; {remedy(path, error.object)}") from None
-    except ValueError as error:
-        raise UserError(f'{path}: the label map is not UTF-8 JSON ({error}); write {{"name": number, ...}}') from None
+    mapping = read_json(
+        path, absent="check the path", remedy='write {"name": number, ...}', name=f"{path}, the label map"
+    )
     numbers = mapping.values() if isinstance(mapping, dict) else [None]
     if not mapping or not all(type(number) is int and number >= 0 for number in numbers):
         raise UserError(f'{path}: the label map is not {{"name": number, ...}} with numbers from 0 on; correct it')

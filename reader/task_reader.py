@@ -212,11 +212,14 @@ class BatchReader:
 
     def _finish(self, rows: EncodedRows):
         batch = self.make_batch(rows)
-        tokens = int(rows.offsets[-1])
-        counts = (len(rows), int(rows.cut.sum()), tokens, batch["src_ids"].size - tokens)
-        for name, count in zip(("rows", "truncated", "tokens", "padding"), counts):
-            self.stats[name] += count
+        self.count(batch, len(rows), int(rows.cut.sum()), int(rows.offsets[-1]))
         return batch
+
+    def count(self, batch: dict[str, np.ndarray], rows: int, truncated: int, tokens: int) -> None:
+        """Add a batch to ``stats``."""
+        counts = {"rows": rows, "truncated": truncated, "tokens": tokens, "padding": batch["src_ids"].size - tokens}
+        for name, count in counts.items():
+            self.stats[name] += count
 
     def make_batch(self, rows: EncodedRows) -> dict[str, np.ndarray]:
         """The named, padded batch of rows."""

@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+# What flags call those of `tokenization`, and which of them pre-trained encoders have.
+TOKENIZERS = (
+    "FullTokenizer",
+    "CharTokenizer",
+    "SentencepieceTokenizer",
+    "WordsegTokenizer",
+    "WSSPTokenizer",
+    "WholeWordTokenizer",
+)
+OF_ENCODERS = TOKENIZERS[:-1]
+
 
 class Tokenizer(Protocol):
     """Text to ids, and the special ids of its vocabulary.

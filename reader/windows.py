@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from propeller.errors import UserError
-from reader.batching import EncodedRows, make_batch, offsets_of, ragged_arange
+from reader.batching import EncodedRows, offsets_of, ragged_arange
+from reader.parted import PartedReader, PartedRows
 from reader.row_encoder import LabelRule, RowEncoder
-from reader.task_reader import TaskReader
 
 log = logging.getLogger("ernie.reader")
 
@@ -136,11 +135,10 @@ def pool(values: np.ndarray, counts: np.ndarray, pooling: str) -> np.ndarray:
     return (sums / np.asarray(counts).reshape(-1, *[1] * (values.ndim - 1))).astype(np.float32)
 
 
-class WindowReader(TaskReader):
-    """A ``TaskReader`` that reads long texts in windows. A batch has ``batch_size`` texts with all their windows.
+class WindowReader(PartedReader):
+    """A ``PartedReader`` that reads long texts in windows. A batch has ``batch_size`` texts with all their windows.
 
-    Beside the fields of ``TaskReader``, of which ``src_ids`` and the others are those of windows, a batch has
-    ``window_weights``, float32 [batch, windows], as its first field, and ``window_counts``, int64 [batch, 1].
+    The owners of rows are ``window_weights``, float32 [batch, windows], and ``window_counts``, int64 [batch, 1].
 
     Args:
         windows: ``Windows``.
@@ -150,9 +148,9 @@ class WindowReader(TaskReader):
         UserError: batches are counted in tokens; the settings leave no room.
     """
 
+    several = ("windows over long texts", "texts")
+
     def __init__(self, path: str | Path, tokenizer: Any, *, windows: Windows, **others: Any) -> None:
-        if others.get("in_tokens"):
-            raise UserError("--in_tokens with windows over long texts: give --batch_size in texts")
         self.windows_of_texts = windows
         super().__init__(path, tokenizer, **others)
         self.stats.update(long=0, windows=0)
@@ -164,24 +162,19 @@ class WindowReader(TaskReader):
         table = self.table
         return RowEncoder(table.path, table.columns, self.tokenizer, WHOLE, labels, table.layout)
 
-    def make_batch(self, rows: EncodedRows) -> dict[str, np.ndarray]:
+    def part(self, rows: EncodedRows) -> PartedRows:
         parted, counts = in_windows(rows, self.max_seq_len, self.windows_of_texts)
-        batch = make_batch(parted, self.tokenizer.pad_id, self.task_id)
-        weights = {"window_weights": weights_of(counts, self.windows_of_texts.pooling)}  # its rows are the texts
-        for name, values in (("labels", rows.labels), ("qids", rows.qids)):
-            if values is not None:
-                batch[name] = values.reshape(len(rows), -1)
-        return {**weights, **batch, "window_counts": counts.astype(np.int64).reshape(-1, 1)}
+        owners = {
+            "window_weights": weights_of(counts, self.windows_of_texts.pooling),
+            "window_counts": counts.astype(np.int64).reshape(-1, 1),
+        }
+        return PartedRows(parted, owners, plan(rows, self.max_seq_len, self.windows_of_texts).cut)
 
     def _finish(self, rows):
-        batch = self.make_batch(rows)
-        found = plan(rows, self.max_seq_len, self.windows_of_texts)
-        tokens, long = int(batch["input_mask"].sum()), int((found.counts > 1).sum())
-        counts = {"rows": len(rows), "truncated": int(found.cut.sum()), "tokens": tokens, "long": long,
-                  "padding": batch["src_ids"].size - tokens,
-                  "windows": int(found.counts[found.counts > 1].sum())}  # fmt: skip
-        for name, count in counts.items():
-            self.stats[name] += count
+        batch = super()._finish(rows)
+        windows = batch["window_counts"][batch["window_counts"] > 1]
+        self.stats["long"] += len(windows)
+        self.stats["windows"] += int(windows.sum())
         return batch
 
     def on_epoch_read(self, epoch: int) -> None:

@@ -97,7 +97,7 @@ def scheme_of(found, asked):
     return "IOB" if asked == "auto" else asked, outside
 
 
-def rows(sentences, scheme, outside, known):
+def rows(sentences, known):
     """(first line, [tokens, tags] or Refused) of each sentence."""
     for line, tokens, tags, problem in sentences:
         if problem is None and known is not None and (odd := [tag for tag in tags if tag not in known]):
@@ -147,7 +147,7 @@ def main(argv):
     for path, sentences in found.items():
         with report.file(path):
             report.convert(
-                path, targets[path], ("text_a", "label"), rows(sentences, scheme, outside, mapping),
+                path, targets[path], ("text_a", "label"), rows(sentences, mapping),
                 check=lambda made: check_tagged(made, mapping, scheme),
             )  # fmt: skip
     named = "IO" if scheme is None and not tagged_text.is_chunked(mapping) else scheme

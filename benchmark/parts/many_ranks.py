@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from reader.pretraining.reader import PretrainingReader  # noqa: E402
 from reader.pretraining.reading import ShardReading  # noqa: E402
-from reader.pretraining.shards import read_filelist, read_shard  # noqa: E402
+from reader.pretraining.shard_files import read_filelist, read_shard  # noqa: E402
 
 
 def simulate(filelist: Any, tokenizer: Any, given: dict) -> dict:

@@ -52,6 +52,7 @@ def ours(job):
     from propeller.train import distribution
 
     ranks = distribution.start()
+    from benchmark.parts.no_saver import NoSaver
     from ernie import operators
     from ernie.config import ErnieConfig
     from ernie.optimization import AdamW, OptimizationConfig
@@ -88,7 +89,7 @@ def ours(job):
                     bucket_mb=job.bucket_mb)  # fmt: skip
     learner = Learner(make_model, run)
     rows = job.batch // ranks.size
-    learner.train(lambda position: contextlib.nullcontext(_Batches(job, rows, ranks.rank)), 10**9, _NoSaver(), [],
+    learner.train(lambda position: contextlib.nullcontext(_Batches(job, rows, ranks.rank)), 10**9, NoSaver(), [],
                   [Clock()])  # fmt: skip
     found = {"rate": job.rate(np.diff(clock)[job.warmup - 1 :])}
     if ranks.size > 1:
@@ -144,20 +145,6 @@ class _Batches:
 
     def queue_size(self):
         return 0
-
-
-class _NoSaver:
-    def restore(self):
-        return None
-
-    def save(self, *state):
-        pass
-
-    def prune(self, best):
-        pass
-
-    def link(self, name, step):
-        pass
 
 
 def peer(job):

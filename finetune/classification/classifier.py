@@ -5,7 +5,6 @@ python run_classifier.py --train_set sst2/train.tsv --dev_set sst2/dev.tsv --num
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import paddle.nn.functional as F
 
 from ernie.layers import Linear
 from finetune import metrics, task_class
+from finetune.classification.by_metric import ByMetric, score_of
 from finetune.classification.flags import ClassificationFlags
 from finetune.classification.windows import InWindows, check_windows
 from finetune.losses import divergence, mean_class_loss
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
 
 
-class Classifier(InWindows):
+class Classifier(ByMetric, InWindows):
     """Single-label classification: softmax over the pooled [CLS] vector."""
 
     name = "classify"
@@ -143,14 +143,6 @@ class Classifier(InWindows):
         return (metrics.best_class(exact["probs"]) != metrics.best_class(rough["probs"])).astype(float)
 
     @classmethod
-    def best_by(cls, spec: ModelSpec) -> str:
-        return score_of(spec).best_by
-
-    @classmethod
-    def score_names(cls, spec: ModelSpec) -> tuple[str, ...]:
-        return ("loss", *score_of(spec).names)
-
-    @classmethod
     def evaluation_line(cls, spec: ModelSpec, scores: Mapping[str, Any], elapsed: float) -> str:
         text = score_of(spec).text.format(**scores)
         return f"ave loss: {scores['loss']:f}, {text}, data_num: {scores['data_num']:d}, elapsed time: {elapsed:f} s"
@@ -168,14 +160,6 @@ class Classifier(InWindows):
         probs = outputs["probs"]
         with np.printoptions(linewidth=sys.maxsize, threshold=sys.maxsize):
             return with_qid(f"{float(metrics.best_class(probs))}\t{probs}", row)
-
-
-def score_of(spec: ModelSpec) -> metrics.Score:
-    """The score that ``--metric`` names, its F1 as ``--f1_average`` says."""
-    score = metrics.METRICS[str(spec.metric)]
-    if spec.metric not in metrics.WITH_F1:
-        return score
-    return score._replace(compute=functools.partial(score.compute, average=getattr(spec.settings, "f1_average", None)))
 
 
 def check_settings(spec: ModelSpec, multi_label: bool = False) -> None:

@@ -13,7 +13,8 @@ import paddle.nn.functional as F
 
 from ernie.layers import Linear
 from finetune import metrics, task_class
-from finetune.classification.classifier import check_settings, score_of
+from finetune.classification.by_metric import ByMetric, score_of
+from finetune.classification.classifier import check_settings
 from finetune.classification.flags import ClassificationFlags
 from finetune.classification.windows import InWindows
 from finetune.task import ENCODER_INPUTS, with_qid
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from finetune.spec import ModelSpec
 
 
-class Regression(InWindows):
+class Regression(ByMetric, InWindows):
     """Regression: one number per example, a linear function of the pooled [CLS] vector.
 
     The parameters have the names of a classifier's, with one output, as in checkpoints of the 2019 code.
@@ -118,14 +119,6 @@ class Regression(InWindows):
         """The difference of a row's score, per unit of the score where it is above 1."""
         one, other = exact["logits"].ravel(), rough["logits"].ravel()
         return np.minimum(np.abs(one - other) / np.maximum(np.abs(one), 1.0), 1.0)
-
-    @classmethod
-    def best_by(cls, spec: ModelSpec) -> str:
-        return score_of(spec).best_by
-
-    @classmethod
-    def score_names(cls, spec: ModelSpec) -> tuple[str, ...]:
-        return ("loss", *score_of(spec).names)
 
     @classmethod
     def evaluation_line(cls, spec: ModelSpec, scores: Mapping[str, Any], elapsed: float) -> str:

@@ -20,6 +20,7 @@ from finetune.tables import TableFlags
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, changed, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine
+from reader.tokenizer import OF_ENCODERS
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
 IGNORED = {
@@ -45,7 +46,7 @@ class ModelArgs(ModelFolder):
     tokenizer: str | None = flag(
         None,
         "the tokenizer [the checkpoint's, else FullTokenizer]",
-        choices=("FullTokenizer", "CharTokenizer", "SentencepieceTokenizer", "WordsegTokenizer", "WSSPTokenizer"),
+        choices=OF_ENCODERS,
     )
     sp_model: str | None = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool | None = flag(

@@ -19,6 +19,7 @@ import paddle.nn.functional as F
 
 from ernie.modeling import Linear
 from finetune import metrics
+from finetune.answers import ByAccuracy
 from finetune.losses import divergence
 from finetune.multiple_choice.flags import MultipleChoiceFlags
 from finetune.task import ENCODER_INPUTS, FinetuneTask
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 NOTHING = -10000.0  # below every score
 
 
-class MultipleChoice(FinetuneTask):
+class MultipleChoice(ByAccuracy, FinetuneTask):
     """Multiple choice: a score per option over the pooled [CLS] vector, softmax over the options of a row."""
 
     name = "multiple_choice"
@@ -174,18 +175,6 @@ class MultipleChoice(FinetuneTask):
     ) -> np.ndarray:
         """1 for a row whose likeliest option is another one."""
         return (exact["scores"].argmax(axis=1) != rough["scores"].argmax(axis=1)).astype(float)
-
-    @classmethod
-    def best_by(cls, spec: ModelSpec) -> str:
-        return "acc"
-
-    @classmethod
-    def score_names(cls, spec: ModelSpec) -> tuple[str, ...]:
-        return ("loss", "acc")
-
-    @classmethod
-    def training_line(cls, record: Mapping[str, Any]) -> str:
-        return f"{super().training_line(record)}, ave acc: {record['acc']:f}"
 
 
 class ChoiceAccuracy(Metric):

@@ -16,7 +16,6 @@ from the working directory, else from the list's. ``from_python`` takes the same
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import os
 import re
@@ -30,9 +29,9 @@ from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
 from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords
 from finetune.training.options import LossArgs
-from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
 from propeller.flags import flag, read_flags, split
+from propeller.json_file import beside, read_tasks
 
 FILES = ("train_set", "dev_set", "test_set", "label_map_config")
 OF_A_TASK = (
@@ -156,17 +155,7 @@ def read_list(path: str, shared: Mapping[str, Any], data_dir: str | os.PathLike[
     Raises:
         UserError: naming the file, the task and what to do.
     """
-    try:
-        found = json.loads(read_text(path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8; {remedy(path, error.object)}") from None
-    except OSError as error:
-        raise UserError(f"--tasks {path}: cannot be read ({error.strerror}); give a list of tasks") from None
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error}); correct it there") from None
-    tasks = found.get("tasks") if isinstance(found, dict) else None
-    if not isinstance(tasks, list) or not tasks or set(found) - {"tasks", "comment"}:
-        raise UserError(f'{path}: give an object {{"tasks": [a task, ...]}}, with a "comment" if you like')
+    tasks = read_tasks(path, absent="give a list of tasks", name=f"--tasks {path}")
     return _entries(path, tasks, shared, data_dir)
 
 
@@ -230,7 +219,4 @@ def _entry(path, number, given, shared, data_dir):
 
 
 def _place(path, name, data_dir):
-    if data_dir is not None:
-        return str(Path(data_dir) / name)
-    beside = Path(path).parent / name
-    return str(beside) if not Path(name).exists() and beside.exists() else name
+    return beside(path, name) if data_dir is None else str(Path(data_dir) / name)

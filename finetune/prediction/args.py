@@ -20,6 +20,7 @@ from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, changed, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, runs_onnx
 from reader.tables.form import PLAIN, TableForm
+from reader.tokenizer import TOKENIZERS
 
 PRECISION_HELP = (
     "bf16: matrix products in bfloat16, faster on processors with bf16 instructions; int8: in 8-bit numbers, with "
@@ -48,14 +49,7 @@ class ModelArgs(ModelFolder):
     tokenizer: str | None = flag(
         None,
         "the tokenizer [FullTokenizer]",
-        choices=(
-            "FullTokenizer",
-            "CharTokenizer",
-            "SentencepieceTokenizer",
-            "WordsegTokenizer",
-            "WSSPTokenizer",
-            "WholeWordTokenizer",
-        ),
+        choices=TOKENIZERS,
     )
     sp_model: str | None = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool | None = flag(None, "lower-case the text and strip accents, for uncased vocabularies [true]")

@@ -20,6 +20,7 @@ import paddle.nn.functional as F
 
 from ernie.modeling import MaskedLMHead
 from finetune import metrics
+from finetune.answers import ByAccuracy
 from finetune.losses import divergence, mean_class_loss
 from finetune.prompt.flags import PromptFlags
 from finetune.prompt.words import Verbalizer
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
 
 
-class PromptClassifier(FinetuneTask):
+class PromptClassifier(ByAccuracy, FinetuneTask):
     """Classification by a word that the masked language model puts into a template."""
 
     name = "prompt"
@@ -170,15 +171,3 @@ class PromptClassifier(FinetuneTask):
         """1 for a row that gets another label."""
         one, other = (metrics.best_class(metrics.softmax(outputs["scores"])) for outputs in (exact, rough))
         return (one != other).astype(float)
-
-    @classmethod
-    def best_by(cls, spec: ModelSpec) -> str:
-        return "acc"
-
-    @classmethod
-    def score_names(cls, spec: ModelSpec) -> tuple[str, ...]:
-        return ("loss", "acc")
-
-    @classmethod
-    def training_line(cls, record: Mapping[str, Any]) -> str:
-        return f"{super().training_line(record)}, ave acc: {record['acc']:f}"

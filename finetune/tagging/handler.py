@@ -22,7 +22,8 @@ import numpy as np
 
 from finetune.serving import payload as checks
 from finetune.serving.handler import Handler, ParsedRequest
-from finetune.tagging.task import decode_sentence, joined_sentences, tag_set, whole_sentences
+from finetune.tagging.sentences import decode_sentence, joined_sentences, whole_sentences
+from finetune.tagging.task import tag_set
 from propeller.service.errors import BadRequest
 from reader.batching import encode_rows
 from reader.tagging.reader import SEPARATOR, WHOLE, Parts, Sentence, word_pieces

@@ -17,7 +17,8 @@ from finetune.prediction.formats import LABEL, CopiedColumns, on_one_line, table
 from finetune.prediction.run import AHEAD, PredictionJob, Progress, open_output
 from finetune.tagging.gold import TagGold
 from finetune.tagging.lines import SentenceLines
-from finetune.tagging.task import SequenceLabel, decode_sentence, joined_sentences
+from finetune.tagging.sentences import decode_sentence, joined_sentences
+from finetune.tagging.task import SequenceLabel
 from reader.batching import EncodedRows
 from reader.ordered import WINDOW
 from reader.pyreader import PyReader

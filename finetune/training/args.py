@@ -22,8 +22,9 @@ from finetune.tables import LabelledTableFlags
 from finetune.training.options import AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
-from propeller.train.args import LOG_HELP, STRATEGIES, EngineArgs
+from propeller.train.args import HANG_HELP, LOG_HELP, STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
+from reader.tokenizer import TOKENIZERS
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
 IGNORED = {
@@ -49,14 +50,7 @@ class ModelArgs(ModelFolder):
     tokenizer: str | None = flag(
         None,
         "the tokenizer [the model's, else FullTokenizer]",
-        choices=(
-            "FullTokenizer",
-            "CharTokenizer",
-            "SentencepieceTokenizer",
-            "WordsegTokenizer",
-            "WSSPTokenizer",
-            "WholeWordTokenizer",
-        ),
+        choices=TOKENIZERS,
     )
     sp_model: str | None = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool | None = flag(
@@ -158,8 +152,7 @@ class RunArgs:
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
     hang_timeout: float | None = flag(
         None,
-        "stop after N seconds without a batch, with all stacks in the logs; 0: never (default: 1800 with "
-        "several processes, 7200 with one)",
+        HANG_HELP,
     )
 
 

@@ -31,14 +31,14 @@ from propeller import runtime
 from propeller.errors import UserError
 from propeller.flags import split
 from propeller.train import distribution
-from propeller.train.args import explain_difference, flag_names, log_path, times_of
+from propeller.train.args import explain_difference, flag_names, log_path, run_config
 from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar, RunHook
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
-from propeller.train.trainer import Evaluation, Learner, RunConfig
+from propeller.train.trainer import Evaluation, Learner
 from reader.pyreader import PyReader
 from reader.survey import Survey
 
@@ -210,19 +210,15 @@ class Finetuner:
         train, run = self.args.train, self.args.run
         return Learner(
             make_model,
-            RunConfig(
-                seed=train.random_seed,
-                accumulate=train.gradient_accumulation_steps,
-                log_steps=run.skip_steps,
-                **times_of(run),
+            run_config(
+                train,
+                run,
                 best_by=run.best_metric,
                 least_gain=train.early_stop_min_gain,
                 max_steps=self.args.optimizer.max_steps or None,
                 precision=self.precision,
-                recompute=train.use_recompute,
                 place=self.place,
                 ranks=self.ranks,
-                bucket_mb=train.fuse_grad_size_mb,
                 names=NAMES,
                 save_at_error=self.task.saves_at_error(self.spec),
                 tell_waiting=self.task.tells_waiting(self.spec),

@@ -260,9 +260,9 @@ def build_file(
     mark = milestone.place(parts[0].shards, name)
     known = {**facts, "on_bad": plan.on_bad}
     begun = _begin(mark, known, writers) or milestone.Milestone(0, Counter(), [Counter() for _ in plan.built], [])
-    stats, counts, done = begun.stats, begun.counts, begun.blocks
+    stats, counts = begun.stats, begun.counts
+    reached = _Milestones(mark, known, writers)
     ends: deque = deque()  # of the blocks that are worked on
-    last = time.monotonic()
 
     def blocks_to_do():
         for block in found:
@@ -280,11 +280,7 @@ def build_file(
             end = ends.popleft()
             if tell:
                 tell(end, built.problems)
-            if time.monotonic() - last >= milestone.EVERY:
-                reached = milestone.Milestone(done, stats, counts, [writer.state() for writer in writers])
-                with writing(mark):
-                    milestone.write(mark, known, reached)
-                last = time.monotonic()
+            reached.note(done, stats, counts)
         _check_instances(path, plan, stats, counts)
         for writer in writers:
             writer.close()
@@ -298,6 +294,22 @@ def build_file(
         records[task] = write_record(part.shards, name, facts, writer.shards, stats + count, task, classes)
     mark.unlink(missing_ok=True)
     return records
+
+
+class _Milestones:
+    """Writes now and then how far a file is. Args: mark: where; known: what the file is known by; writers: of it."""
+
+    def __init__(self, mark, known, writers) -> None:
+        self.mark, self.known, self.writers = mark, known, writers
+        self.last = time.monotonic()
+
+    def note(self, done, stats, counts):
+        """So many blocks are done; with what was counted in them."""
+        if time.monotonic() - self.last >= milestone.EVERY:
+            reached = milestone.Milestone(done, stats, counts, [writer.state() for writer in self.writers])
+            with writing(self.mark):
+                milestone.write(self.mark, self.known, reached)
+            self.last = time.monotonic()
 
 
 def _begin(mark, known, writers):

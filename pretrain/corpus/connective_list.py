@@ -25,13 +25,12 @@ A list is JSON:
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pretrain.corpus.stop_words import CONFIG, language_of
-from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
+from propeller.json_file import read_json
 
 if TYPE_CHECKING:  # builder.py imports this file
     from pretrain.corpus.builder import Plan
@@ -74,14 +73,11 @@ def path_for(plan: Plan) -> Path:
 
 def load(path: str | Path) -> dict:
     """The content of a list, with two entries or more. Raises UserError: file, remedy."""
-    try:
-        content = json.loads(read_text(path))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give the path of a list of connectives") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8; {remedy(path, error.object)}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error}); correct it, config/connectives_en.json shows the form") from error
+    content = read_json(
+        path,
+        absent="give the path of a list of connectives",
+        remedy="correct it, config/connectives_en.json shows the form",
+    )
     entries = content.get("connectives") if isinstance(content, dict) else None
     if not isinstance(entries, list) or len(entries) < 2:
         raise UserError(

@@ -14,33 +14,18 @@ knowledge masking without the next sentence, and has the same parameters: a run 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from pretrain.corpus.texts import Texts
-from pretrain.declaration import Declaration, Lines, RngOf
-
-if TYPE_CHECKING:
-    from pretrain.corpus.builder import Plan, Text
+from pretrain.masked_text import MaskedText
 
 
-class WholeWordMasking(Declaration):
+class WholeWordMasking(MaskedText):
     """One text; the masked pieces of whole words."""
 
     name = "whole_word_masking"
-    kind = "masking"
     model = "pretrain.masking_model:MaskingModel"
     mask_units = "word"
-    pairs_of_texts = False
-
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
-        super().__init__(plan, tokenizer)
-        self.texts = Texts(plan.max_seq_len, tokenizer.cls_id, tokenizer.sep_id)
-
-    def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:
-        """See ``Declaration``. Nothing is drawn."""
-        return self.texts.lines([document.sentences for document in documents])
 
     @classmethod
     def head_settings(cls, given: Mapping[str, Any]) -> dict[str, Any]:

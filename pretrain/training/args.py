@@ -16,8 +16,9 @@ from ernie.model_folder import ModelFolder, look_into
 from pretrain.training.schedule import SCHEDULES
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags
-from propeller.train.args import LOG_HELP, STRATEGIES, EngineArgs
+from propeller.train.args import HANG_HELP, LOG_HELP, STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
+from reader.tokenizer import OF_ENCODERS
 
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
 IGNORED = {"use_fast_executor": "there is one executor", "is_distributed": "the launcher sets it"}
@@ -41,7 +42,7 @@ class ModelArgs(ModelFolder):
     tokenizer: str = flag(
         "FullTokenizer",
         "tokenizer for the text of --predict_mask",
-        choices=("FullTokenizer", "CharTokenizer", "SentencepieceTokenizer", "WordsegTokenizer", "WSSPTokenizer"),
+        choices=OF_ENCODERS,
     )
     sp_model: str = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool = flag(True, "lower-case the text of --predict_mask, for uncased vocabularies")
@@ -159,8 +160,7 @@ class RunArgs:
     use_cuda: str = flag("auto", "true, false, or auto: a GPU if there is one", **DEVICE)
     hang_timeout: float = flag(
         None,
-        "stop after N seconds without a batch, with all stacks in the logs; 0: never (default: 1800 with "
-        "several processes, 7200 with one)",
+        HANG_HELP,
     )
 
 

@@ -14,44 +14,41 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ernie import packed
-from ernie.checkpoint import check_vocab, load_params, read_variable, write_variable
+from ernie.checkpoint import check_vocab, read_variable, write_variable
 from ernie.config import ErnieConfig
 from ernie.memory import training_line
 from ernie.optimization import AdamW, OptimizationConfig
 from pretrain import DEFAULT_TASK
+from pretrain.training import model_folder
 from pretrain.training.args import DESCRIPTION, GROUPS, Args, parse
+from pretrain.training.beginning import check_checkpoint, load_all, load_initial, stored_record
 from pretrain.training.duration import MASKED_SHARE, warn_of_duration
 from pretrain.training.fingerprint import FORMER, fingerprint
-from pretrain.training.growth import check_growth, load_grown
 from pretrain.training.log_lines import LegacyLogLines, TaskLines
 from pretrain.training.schedule import StepPlan
 from pretrain.training.tasks_of_run import of_this_rank, tasks_of
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
-from propeller.files import write_file
 from propeller.flags import changed, log_values
 from propeller.train import distribution
-from propeller.train.args import explain_difference, flag_names, log_path, times_of
+from propeller.train.args import explain_difference, flag_names, log_path, run_config
 from propeller.train.checkpoints import recorded_run
 from propeller.train.faults import guarded
 from propeller.train.hooks import ProgressBar
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
-from propeller.train.saver import Saver, read_json, read_training_state
+from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
-from propeller.train.state import TrainState
-from propeller.train.trainer import Learner, RunConfig
+from propeller.train.trainer import Learner
 from reader.pretraining.mixture import Mixture
 from reader.pyreader import PyReader
-from tokenization import ADDED_TOKENS, build_tokenizer
+from tokenization import build_tokenizer
 
 log = logging.getLogger("ernie.pretrain")
 
 NAMES = flag_names(warmup="--warmup_steps")  # what the engine's errors call its settings
 
-# What a run puts beside its checkpoints, so that the folder is a model that recipes take as MODEL_PATH.
-CONFIG, VOCAB, PARAMS = "ernie_config.json", "vocab.txt", "params"
 TELL_EVERY = 5.0  # seconds between lines of progress while files are checked
 
 
@@ -102,7 +99,7 @@ class Pretrainer:
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
         self.several = bool(args.tasks.task_list)
         source = None if args.train_mode else model.init_checkpoint
-        self.tasks = tasks_of(args, self.config, self.tokenizer, self._stored(source).get("tasks"))
+        self.tasks = tasks_of(args, self.config, self.tokenizer, stored_record(source).get("tasks"))
         entries = [task.entry for task in self.tasks.values()]
         self.plan = StepPlan(entries, args.tasks.schedule, args.train.random_seed) if self.several else None
         self.steps = self.plan.total if self.plan else args.train.num_train_steps
@@ -121,8 +118,8 @@ class Pretrainer:
             lambda: Saver(
                 *folder,
                 meta=self._meta(),
-                also=(CONFIG, VOCAB, ADDED_TOKENS, PARAMS),
-                links=(PARAMS,),
+                also=model_folder.FILES,
+                links=model_folder.LINKS,
                 names=NAMES,
                 verify=run.verify_checkpoints,
             ),
@@ -231,13 +228,9 @@ class Pretrainer:
             UserError: it lacks one, or is of another network or vocabulary.
         """
         source = self.args.model.init_checkpoint
-        self._check_checkpoint(source)
+        check_checkpoint(source, self._meta())
         learner = self._learner(None)
-        wanted, unused = learner.parameter_shapes(RunMode.PREDICT), learner.unused_parameters(RunMode.PREDICT)
-        arrays, report = load_params(source, wanted, heads_optional=False, unused=unused)
-        log.info("Load pretraining parameters from %s.", source)
-        log.info("%s: %s", source, report.summary())
-        learner.write(arrays)
+        load_all(learner, source)
         return learner
 
     def _learner(self, optimization):
@@ -250,67 +243,29 @@ class Pretrainer:
         fused = train.fused_encoder == "true"
         return Learner(
             make_model,
-            RunConfig(
-                seed=train.random_seed,
-                accumulate=train.gradient_accumulation_steps,
-                log_steps=run.skip_steps,
-                **times_of(run),
+            run_config(
+                train,
+                run,
                 save_at_error=True,  # --on_bad skip goes on there
                 best_by=run.best_metric,
                 max_steps=self.steps,
                 precision=self.precision,
                 place=self.place,
                 ranks=self.ranks,
-                bucket_mb=train.fuse_grad_size_mb,
                 names=NAMES,
-                recompute=train.use_recompute,
             ),
             tasks=list(self.tasks) if self.several else (),
         )
 
     def _load_initial(self, learner):
-        """Set the weights to start from; returns the ``TrainState`` to begin from, None for step 0.
-
-        ``--init_checkpoint`` with a training state brings moments, step powers and the step: the learning rate and the
-        stages, of ``--mask_units`` or of the task list, go on. Its place in the data is left behind, since the data may
-        be other. Heads and task embeddings that it lacks are new.
-        """
+        """Set the weights to start from; returns the ``TrainState`` to begin from, None for step 0."""
         model = self.args.model
         source = model.init_checkpoint or model.init_pretraining_params
         if not source:
             log.info("all weights are new: initialised from --random_seed %d", self.args.train.random_seed)
             return None
-        self._check_checkpoint(source)
-        shapes, grown = learner.parameter_shapes(RunMode.TRAIN), dict
-        unused = learner.unused_parameters(RunMode.TRAIN)
-        if self.several:
-            arrays, report, grown = load_grown(source, shapes, self.config, self.args.train.random_seed, unused)
-        else:
-            arrays, report = load_params(source, shapes, unused=unused)
-        log.info("%s: %s", source, report.summary())
-        learner.write(arrays)
-        if not model.init_checkpoint or not (Path(source) / "training_state").is_dir():
-            if model.init_checkpoint:
-                log.info("%s has no training_state: a new run from its weights, from step 0", source)
-            return None
-        moments, stored = read_training_state(source)
-        if stored["step"] >= self.steps:
-            steps = f"the steps of {self.args.tasks.task_list} sum to" if self.several else "--num_train_steps is"
-            raise UserError(
-                f"--init_checkpoint {source} is at step {stored['step']}, {steps} {self.steps}: raise that, or take "
-                "the weights alone, to begin at step 0, with --init_pretraining_params"
-            )
-        if self.several:
-            ids = {name: task.entry.task_id for name, task in self.tasks.items()}
-            known, before = self._stored(source).get("tasks", {}), self.plan.before(stored["step"])
-            check_growth(source, known, ids, before, self.args.tasks.task_list)
-        kept = set(learner.graphs.optimizer_variables())
-        learner.write({name: array for name, array in grown(moments).items() if name in kept})
-        log.info("go on from step %d of %s, at the beginning of the data", stored["step"], source)
-        place = {} if self.several else {"steps": stored["position"]["steps"]}
-        if self.several:
-            place = {"step": stored["step"]}
-        return TrainState(step=stored["step"], batches=stored["batches"], position=place)
+        check_checkpoint(source, self._meta())
+        return load_initial(learner, self.args, self.config, self.tasks, self.plan, self.steps)
 
     def _hooks(self, readers):
         run = self.args.run
@@ -381,24 +336,6 @@ class Pretrainer:
             "ernie_config": self.config.to_dict(),
         }
 
-    def _check_checkpoint(self, folder):
-        """Raise UserError where ``checkpoint.json`` says that the checkpoint is of another head or vocabulary."""
-        stored, ours = self._stored(folder), self._meta()
-        remedies = {
-            "weight_sharing": "give its --weight_sharing",
-            "tokenizer_fingerprint": "give its --vocab_path, --tokenizer and --do_lower_case",
-        }
-        for key, remedy in remedies.items():
-            if stored.get("task") in (DEFAULT_TASK, "multi_task") and stored[key] != ours[key]:
-                was, now = stored[key], ours[key]
-                raise UserError(f"{folder}: the checkpoint's {key} is {was!r}, this run's {now!r}: {remedy}")
-
-    @staticmethod
-    def _stored(folder):
-        """What a checkpoint says of itself; empty where it says nothing."""
-        path = Path(folder or "") / "checkpoint.json"
-        return read_json(path) if folder and path.is_file() else {}
-
     def _complete_model(self, missing=False):
         """Make the run's folder a model, as recipes take it: its last checkpoint as params/, config, vocabulary.
 
@@ -406,17 +343,8 @@ class Pretrainer:
             missing: only where one of them is missing, from a run that was killed before this was done.
         """
         folder = Path(self.args.run.checkpoints)
-        if not self.ranks.first or (missing and all((folder / name).exists() for name in (CONFIG, VOCAB, PARAMS))):
-            return
-        self.config.save(folder / CONFIG)
-        write_file(folder / VOCAB, Path(self.args.model.vocab_path).read_bytes())
-        added = self.tokenizer.added_tokens.source
-        if added:
-            write_file(folder / ADDED_TOKENS, Path(added).read_bytes())
-        fresh = folder / f".{PARAMS}.new"  # cleared by the saver where a kill leaves it
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to("last")
-        fresh.replace(folder / PARAMS)
+        if self.ranks.first and not (missing and model_folder.is_model(folder)):
+            model_folder.make_model(folder, self.config, self.args.model.vocab_path, self.tokenizer)
 
     def _log_end(self, readers, state):
         if state.stop:

@@ -16,7 +16,6 @@ backward pass. start_stage: the stage in which it enters, from 1. steps: of that
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -25,8 +24,8 @@ from pathlib import Path
 
 from ernie.config import ErnieConfig
 from pretrain import TASKS
-from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
+from propeller.json_file import beside, read_tasks
 
 log = logging.getLogger("ernie.pretrain")
 FILELISTS = ("filelist", "valid_filelist", "test_filelist")  # the first may be several
@@ -69,17 +68,7 @@ def read_task_list(path: str | Path, data: str | Path | None = None, scale: floa
     Raises:
         UserError: naming the file, the task and what to do.
     """
-    try:
-        found = json.loads(read_text(path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8; {remedy(path, error.object)}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}); give a task list, as config/task_list_en.json") from error
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error}); correct it there") from error
-    tasks = found.get("tasks") if isinstance(found, dict) else None
-    if not isinstance(tasks, list) or not tasks or set(found) - {"tasks", "comment"}:
-        raise UserError(f'{path}: give an object {{"tasks": [a task, ...]}}, with a "comment" if you like')
+    tasks = read_tasks(path, absent="give a task list, as config/task_list_en.json")
     entries = []
     for number, given in enumerate(tasks, 1):
         entry = _entry(f"{path}, task {number}", given)
@@ -129,10 +118,7 @@ def _entry(where, given):
 def _place(path, data, name):
     if not name or Path(name).is_absolute():
         return name
-    if data:
-        return str(Path(data) / name)
-    beside = Path(path).parent / name
-    return str(beside) if not Path(name).exists() and beside.exists() else name
+    return str(Path(data) / name) if data else beside(path, name)
 
 
 def _check_all(path, entries):

@@ -23,9 +23,14 @@ from propeller.train.names import SettingNames
 if TYPE_CHECKING:  # parsing flags needs no Paddle
     from propeller.train.amp import Precision
     from propeller.train.differences import Difference
+    from propeller.train.state import RunConfig
 
 LOG = "train.log"  # in the directory of a run
 LOG_HELP = "also write the log to this file, with every flag; auto: train.log in --checkpoints; off: nowhere"
+HANG_HELP = (
+    "stop after N seconds without a batch, with all stacks in the logs; 0: never (default: 1800 with several "
+    "processes, 7200 with one)"
+)
 STRATEGIES = ("steps", "epoch", "both")  # when something is done: every so many steps, at the end of each epoch
 BATCHES = "flag.--gradient_accumulation_steps"  # the entry of a run's record that counts the batches of a step
 
@@ -92,6 +97,27 @@ def times_of(run: Any) -> dict[str, Any]:
     eval_steps, eval_epochs = by_strategy(run.eval_strategy, run.validation_steps)
     save_steps, save_epochs = by_strategy(run.save_strategy, run.save_steps)
     return {"eval_steps": eval_steps, "eval_epochs": eval_epochs, "save_steps": save_steps, "save_epochs": save_epochs}
+
+
+def run_config(train: EngineArgs, run: Any, **more: Any) -> RunConfig:
+    """The settings of a run that flags say alike in every program.
+
+    Args:
+        train: the flags of training.
+        run: a script's flags ``skip_steps`` and those of ``times_of``.
+        more: the other settings.
+    """
+    from propeller.train.state import RunConfig
+
+    return RunConfig(
+        seed=train.random_seed,
+        accumulate=train.gradient_accumulation_steps,
+        log_steps=run.skip_steps,
+        recompute=train.use_recompute,
+        bucket_mb=train.fuse_grad_size_mb,
+        **times_of(run),
+        **more,
+    )
 
 
 def log_path(log_file: str | None, folder: str | None) -> Path | None:

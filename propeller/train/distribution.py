@@ -34,7 +34,6 @@ FIRST_MESSAGE = 4096  # bytes: what most messages fit in, so that one exchange i
 LENGTH = 8
 # Megabytes of gradients that are sent at once. gloo is quickest with messages that stay in the cache.
 BUCKET_MB = {"nccl": 32.0, "gloo": 1.0}
-GLOO_PATIENCE = 30.0  # seconds Paddle's gloo waits for another rank; nobody can ask it for more
 
 
 class Ranks:
@@ -105,7 +104,7 @@ class ParallelRanks(Ranks):
         self._store, self.rank, self.size, self._barriers = store, rank, size, 0
 
     def barrier(self) -> None:
-        # Not a barrier of the process group: gloo gives up after GLOO_PATIENCE.
+        # Not a barrier of the process group: gloo gives up after 30 seconds, whatever it is told.
         self._barriers += 1
         self._count("come", 1)
         self._wait_for("come", self._barriers * self.size)

@@ -38,16 +38,8 @@ from reader.pretraining.masking import (
 )
 from reader.pretraining.negatives import negative_pairs
 from reader.pretraining.reading import Masking, ShardReading, check_integers
-from reader.pretraining.shards import (
-    SPECIAL,
-    TOKEN_CLASSES_MOST,
-    Instances,
-    Limits,
-    of_kind,
-    parse_block,
-    read_blocks,
-    read_filelist,
-)
+from reader.pretraining.shard_files import read_blocks, read_filelist
+from reader.pretraining.shards import SPECIAL, TOKEN_CLASSES_MOST, Instances, Limits, of_kind, parse_block
 
 if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer
@@ -64,7 +56,7 @@ class PretrainingReader:
     """Batches of the instances of all shards in a list, each instance once an epoch.
 
     Args:
-        filelist: file with lines `path<TAB>mask_word_prob`, see reader.pretraining.shards.read_filelist.
+        filelist: file with lines `path<TAB>mask_word_prob`, see reader.pretraining.shard_files.read_filelist.
         tokenizer: pad_id, cls_id, sep_id, mask_id; vocab (for its size, without vocab_size).
         reading: see ShardReading.
         kind: one of batches.KINDS.

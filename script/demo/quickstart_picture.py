@@ -18,7 +18,14 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from script.demo.quickstart_report import MissingError, dev_scores, newest_predictions, read_predictions, read_rows
+from script.demo.quickstart_report import (
+    MissingError,
+    dev_scores,
+    newest_predictions,
+    read_predictions,
+    read_rows,
+    said,
+)
 
 RUN = "output/quickstart/en_glue/ernie_base/SST-2/seed_1"
 DATA = "output/quickstart/data/SST-2"
@@ -97,12 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path(DATA), help=f"the directory with test.tsv [{DATA}]")
     parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
     arguments = parser.parse_args(argv)
-    try:
-        draw(arguments.run, arguments.data, arguments.out)
-    except MissingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return said(lambda: draw(arguments.run, arguments.data, arguments.out))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Callable
 
 LABEL_WORDS = {0: "negative", 1: "positive"}
 SAMPLES = 5
@@ -23,6 +24,16 @@ SAMPLES = 5
 
 class MissingError(Exception):
     """Something that a finished run leaves behind is not there or not as it should be: one line, with the remedy."""
+
+
+def said(work: Callable[[], None]) -> int:
+    """The exit status of a program that does this: 2, with a line on stderr, where something is missing."""
+    try:
+        work()
+    except MissingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def dev_scores(metrics_file: Path, *names: str) -> list[tuple[int, tuple[float, ...]]]:
@@ -181,12 +192,7 @@ def main(argv=None) -> int:
     parser.add_argument("--checkpoints", type=Path, required=True, help="the run's checkpoint folder")
     parser.add_argument("--data", type=Path, required=True, help="the folder with dev.tsv and test.tsv")
     arguments = parser.parse_args(argv)
-    try:
-        print(report(arguments.checkpoints, arguments.data))
-    except MissingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return said(lambda: print(report(arguments.checkpoints, arguments.data)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Transformer students that learn hidden states and attention relations; the loss against numpy, and whole runs."""
 
-import json
-
 import numpy as np
 import paddle
 import pytest
@@ -13,6 +11,7 @@ from ernie.checkpoint import read_params
 from ernie.config import ErnieConfig
 from ernie.modeling import ErnieEncoder
 from propeller.errors import UserError
+from tests.helpers.runs import read_records
 from tests.helpers.students import stopped_and_whole, train_student, weights_of, write_shape
 from tests.helpers.tiny import CONFIG, make_model
 
@@ -115,7 +114,7 @@ def test_every_flag_changes_the_student(changes, small, teacher, data, tmp_path)
 def test_states_come_nearer_to_the_teachers(small, teacher, data, tmp_path):
     """The loss of a run that learns hidden states alone falls."""
     layered(small, teacher, data, tmp_path / "run", epoch=8, hidden_weight=10, learning_rate=5e-3)
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    lines = read_records(tmp_path / "run")
     losses = [line["loss"] for line in lines if line["event"] == "train"]
     assert losses[-1] < 0.7 * losses[0]
 

@@ -10,6 +10,7 @@ from finetune.serving.handler import open_handler
 from propeller.errors import UserError
 from propeller.service.limits import Limits
 from tests.helpers.predicting import words
+from tests.helpers.runs import read_records
 from tests.helpers.served import respond
 from tests.helpers.students import train_student, write_shape
 from tests.helpers.tagged import IOB, tagged, write_tagged
@@ -33,7 +34,7 @@ def train(network, model, tags, folder, **changes):
 def test_a_student_tags_and_serves(network, model, tags, tmp_path):
     """It learns the tags of words, and files, Python and requests agree."""
     last = train(network, model, tags, tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    lines = read_records(tmp_path / "run")
     assert [line["f1"] for line in lines if line["event"] == "dev"][-1] > 0.8
     flags = words(init_checkpoint=last, predict_set=tags / "test.tsv", output=tmp_path / "out.tsv",
                   save_inference_model_path=tmp_path)  # fmt: skip

@@ -18,6 +18,7 @@ from finetune.training.main import main
 from propeller.errors import UserError
 from reader.tagging.tags import TagSet
 from reader.tagging.token_logits import TokenLogits
+from tests.helpers.runs import read_records
 from tests.helpers.served import make_bundle
 from tests.helpers.students import serving, train_student, weights_of, write_shape
 from tests.helpers.tagged import IOB, tagged, write_tagged
@@ -124,7 +125,7 @@ def test_a_student_learns_tags_from_the_teacher_alone(trained, model, tags, tmp_
     path = write_unlabelled(tmp_path / "u.tsv", 120)
     label.main([str(trained), path, "--use_cuda", "false"])
     train("cnn", model, tmp_path, tmp_path, gold_weight=0, unlabelled_set=path, epoch=20, allow_no_entities="true")
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    lines = read_records(tmp_path / "run")
     assert [line["f1"] for line in lines if line["event"] == "dev"][-1] > 0.8
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pretrain.corpus.documents import detect, documents
 from propeller.errors import UserError
-from reader.pretraining.shards import read_filelist
+from reader.pretraining.shard_files import read_filelist
 from reader.row_encoder import LabelRule, load_label_map
 from reader.squad.file import SquadFile
 from reader.tables.form import PLAIN, TableForm

@@ -16,6 +16,7 @@ import pytest
 
 from tests.helpers.browser import needs_chromium
 from tests.helpers.common import ROOT
+from tests.helpers.runs import read_records
 from tests.helpers.shell import clean_environment
 from tests.helpers.tiny import characters, make_model, write_tsv
 
@@ -146,7 +147,7 @@ def test_the_task_trains_evaluates_and_predicts(clone, recipe_run):
     shown, folder = recipe_run
     log = (folder / "train.log").read_text(encoding="utf8")
     assert re.search(r"\[dev evaluation\] ave loss: [\d.]+, micro_f1: [\d.]+, macro_f1: ", log)
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(folder)
     best = max(record["micro_f1"] for record in records if record["event"] == "dev")
     assert best > 0.95  # the labels are told by words
     (line,) = [line for line in shown.splitlines() if "finetune/prediction/__main__.py" in line]
@@ -200,7 +201,8 @@ def test_the_page_shows_the_task(clone, recipe_run):
 
 @pytest.mark.slow
 def test_the_tests_of_every_task_and_recipe_pass_with_it(clone):
-    tests = ["tests/script/test_recipes.py", "tests/finetune/test_serving.py", "tests/finetune/test_page.py"]
+    scripts = ["tests/script/test_recipes.py", "tests/script/test_published_recipes.py"]
+    tests = [*scripts, "tests/finetune/test_serving.py", "tests/finetune/test_page.py"]
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests]
     done = run(clone, *command, "-v", "-k", "recipe or every_task or multi_label or named", "-m", "not slow")
     assert re.search(r"\d+ passed", done.stdout)

@@ -27,6 +27,7 @@ from pretrain.training.task_list import read_task_list
 from reader.pretraining.shards import Limits, parse_lines
 from tests.helpers.common import ROOT
 from tests.helpers.pretrain_text import write_vocab
+from tests.helpers.runs import read_records
 from tests.helpers.shell import clean_environment
 from tokenization import build_tokenizer
 
@@ -305,7 +306,7 @@ def test_every_command_runs_as_printed(clone):
 
 def records(run, event):
     """The records of an event in metrics.jsonl."""
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    found = read_records(run)
     return [record for record in found if record["event"] == event]
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import paddle
 import pytest
 
-from ernie import operators
 from ernie.config import ErnieConfig
 from ernie.optimization import AdamW, OptimizationConfig, decays, learning_rate_at
 from finetune.classification.classifier import Classifier
@@ -14,6 +13,7 @@ from finetune.spec import ModelSpec
 from propeller.errors import UserError
 from propeller.train import program
 from tests.helpers.common import GOLDEN
+from tests.helpers.operators import load_or_skip
 
 CASES = ("linear_wd", "noam_wd", "const_nowarmup_wd", "linear_wd_pastend")
 FOLDER = GOLDEN / "4_optim"
@@ -88,10 +88,7 @@ def batches():
 @pytest.mark.parametrize("name", CASES)
 def test_trajectory_equals_2019(name, accumulate, fused):
     if fused:
-        try:
-            operators.load()
-        except operators.Unavailable as error:
-            pytest.skip(str(error))
+        load_or_skip()
     case = recorded(name)
     run = Run(case, accumulate, fused)
     losses = [run.step(i, batch) for i, batch in enumerate(batches())]

@@ -7,13 +7,13 @@ import numpy as np
 import paddle
 import pytest
 
-from ernie import operators
 from ernie.config import ErnieConfig
 from ernie.depth import depth_of, freeze, rate_factor
 from ernie.optimization import AdamW, OptimizationConfig, decays, learning_rate_at
 from finetune.classification.classifier import Classifier
 from finetune.spec import ModelSpec
 from propeller.train import program
+from tests.helpers.operators import load_or_skip
 from tests.helpers.tiny import CONFIG
 
 NAMES = ("word_embedding", "encoder_layer_0_ffn_fc_0.w_0", "encoder_layer_1_ffn_fc_0.b_0", "_cls_out_w")
@@ -23,10 +23,7 @@ FACTORS = (0.5**3, 0.5**2, 0.5, 1.0)  # with a decay of 0.5 over two layers
 @pytest.fixture(params=[False, True], ids=["paddle's", "fused"])
 def fused(request):
     if request.param:
-        try:
-            operators.load()
-        except operators.Unavailable as error:
-            pytest.skip(str(error))
+        load_or_skip()
     return request.param
 
 

@@ -19,6 +19,7 @@ from finetune.training.main import main
 from propeller.errors import UserError
 from propeller.service.limits import Limits
 from tests.helpers.predicting import infer, table
+from tests.helpers.runs import read_records
 from tests.helpers.served import respond
 from tests.helpers.tiny import BAD, GOOD, OTHER, flags, make_model, write_tsv
 
@@ -182,7 +183,7 @@ def run(place, tmp_path_factory):
 
 @pytest.mark.slow
 def test_it_learns_and_says_what_it_is(run):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(run)
     assert max(line["f1"] for line in lines if line["event"] == "dev") > 0.9
     record = json.loads((run / "best" / "checkpoint.json").read_text())
     assert record["task"] == "sequence_label_crf"

@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from finetune import metrics
-from finetune.classification.classifier import Classifier, score_of
+from finetune.classification.by_metric import score_of
+from finetune.classification.classifier import Classifier
 from finetune.classification.flags import ClassificationFlags
 from finetune.spec import ModelSpec
 from propeller.errors import UserError

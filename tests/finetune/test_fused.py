@@ -3,9 +3,7 @@
 python -m pytest tests/finetune/test_fused.py
 """
 
-import io
 import json
-from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
@@ -14,6 +12,8 @@ from ernie import operators
 from ernie.checkpoint import read_params
 from finetune.training.main import main
 from propeller.errors import UserError
+from tests.helpers.operators import load_or_skip
+from tests.helpers.runs import log_of, read_records
 from tests.helpers.tiny import flags
 
 HERE = "training with the fused operators"
@@ -21,10 +21,7 @@ HERE = "training with the fused operators"
 
 @pytest.fixture(autouse=True)
 def available():
-    try:
-        operators.load()
-    except operators.Unavailable as error:
-        pytest.skip(str(error))
+    load_or_skip()
 
 
 @pytest.fixture
@@ -36,11 +33,8 @@ def no_compiler(monkeypatch):
 
 def run(model, data, folder, **changes):
     """A run; what it said."""
-    shown = io.StringIO()
     given = {"epoch": 1, "do_test": "false", "validation_steps": 0, "eval_strategy": "steps", **changes}
-    with redirect_stderr(shown):
-        main("run_classifier.py", "classify", flags(model, data, folder, **given))
-    return shown.getvalue()
+    return log_of(main, "run_classifier.py", "classify", flags(model, data, folder, **given))
 
 
 def flag_of(folder):
@@ -48,8 +42,7 @@ def flag_of(folder):
 
 
 def losses(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [record["loss"] for record in map(json.loads, lines) if record["event"] == "train"]
+    return [record["loss"] for record in read_records(folder) if record["event"] == "train"]
 
 
 def test_the_masks_differ_and_without_dropout_the_weights_agree(model, data, tmp_path):

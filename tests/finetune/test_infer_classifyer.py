@@ -13,6 +13,7 @@ import pytest
 from propeller import runtime
 from tests.helpers.common import GOLDEN, ROOT
 from tests.helpers.predicting import infer, rerun, table, train, words
+from tests.helpers.runs import at_a_terminal
 from tests.helpers.tiny import sentences, write_tsv
 
 SCRIPT, RUN = "infer_classifyer.py", ("run_classifier.py", "classify")
@@ -266,22 +267,9 @@ def test_bf16_gives_the_same_labels(saved, rows):
 
 
 def test_the_bar_is_on_a_terminal_only(saved, rows, tmp_path):
-    import fcntl
-    import pty
-    import struct
-    import termios
 
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     given = words(inference_model=saved[0], predict_set=rows, output=tmp_path / "out.tsv", log_file=tmp_path / "log")
-    process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT), *given], stdout=follower, stderr=follower)
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 65536):
-            shown += chunk
-    except OSError:  # the terminal closes with the process
-        assert process.wait(timeout=60) == 0
+    shown = at_a_terminal([ROOT / SCRIPT, *given])
     assert b"90.0/90.0" in shown
     assert b"rows/s" in shown
     assert "\r" not in (tmp_path / "log").read_text()

@@ -3,13 +3,12 @@
 import json
 import re
 
-import numpy as np
 import pytest
 
 from finetune.training.main import main
 from tests.helpers.predicting import fails, infer, train
-from tests.helpers.squad import squad
-from tests.helpers.tiny import GOOD, OTHER, flags
+from tests.helpers.squad import write_questions
+from tests.helpers.tiny import flags
 
 SCRIPT, RUN = "infer_mrc.py", ("run_mrc.py", "mrc")
 OWN = {"doc_stride": 8, "max_answer_length": 4, "n_best_size": 5}
@@ -20,13 +19,7 @@ def place(tmp_path_factory):
     """Folder with train.json, and the questions of new.json without answers; long contexts among them."""
     folder = tmp_path_factory.mktemp("mrc")
     for name, count, seed in (("train", 24, 1), ("new", 70, 2)):
-        random, paragraphs = np.random.RandomState(seed), []
-        for i in range(count):
-            words = list(random.choice(OTHER[:9], 5 if i % 3 else 30))
-            answer = random.choice(GOOD)
-            words.insert(random.randint(len(words)), answer)
-            paragraphs.append((" ".join(words), [(f"{name}{i}", "the cast ?", answer, answer)]))
-        squad(folder / f"{name}.json", *paragraphs)
+        write_questions(folder / f"{name}.json", count, seed)
     content = json.loads((folder / "new.json").read_text())
     for article in content["data"]:
         for paragraph in article["paragraphs"]:

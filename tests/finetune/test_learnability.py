@@ -9,6 +9,7 @@ import pytest
 
 from pretrain.build_data import main as build
 from pretrain.training.runner import main
+from tests.helpers.runs import read_records
 from tests.helpers.tiny import CONFIG
 
 pytestmark = pytest.mark.slow
@@ -119,7 +120,7 @@ def test_a_head_learns_what_the_text_decides(tmp_path, task):
     given.update(validation_steps=0, skip_steps=50)
     with redirect_stderr(StringIO()):
         main("train.py", [word for name, value in given.items() for word in (f"--{name}", str(value))])
-    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(tmp_path / "run")
     (scored,) = [record for record in records if record["event"] == "dev"]
     assert scored["acc"] >= 0.9, scored
     assert not classes or scored["balanced_acc"] >= 0.85, scored

@@ -31,6 +31,7 @@ from reader.tables.form import TableForm
 from reader.windows import WindowReader, Windows
 from tests.helpers.predicting import infer, table
 from tests.helpers.row_files import FORMS, write_as
+from tests.helpers.runs import read_records
 from tests.helpers.served import respond
 from tests.helpers.tiny import BAD, CONFIG, GOOD, OTHER, flags, make_model, write_tsv
 from tokenization import build_tokenizer
@@ -119,7 +120,7 @@ def test_the_line_on_memory_reaches_to_texts_of_many_windows(place):
 
 @pytest.mark.slow
 def test_it_learns_what_stands_behind_the_first_window(run, place, tmp_path):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(run)
     assert max(line["acc"] for line in lines if line["event"] == "dev") > 0.9
     assert {line["data_num"] for line in lines if line["event"] == "dev"} == {16}
     record = json.loads((run / "best" / "checkpoint.json").read_text())
@@ -275,7 +276,7 @@ def test_a_report_scores_texts_and_not_windows(run, place, tmp_path):
     dev = str(place / "dev.tsv")
     assert report([str(run / "best"), dev, "--output_dir", str(tmp_path / "report"), "--use_cuda", "false"]) == 0
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(run)
     assert facts["rows"] == 16
     assert facts["windows"] > 2 * 16
     assert facts["cut"] == 0

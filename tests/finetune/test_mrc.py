@@ -19,8 +19,9 @@ from propeller.train import program
 from propeller.train.model import RunMode
 from tests.helpers.common import GOLDEN, ROOT, SHARED
 from tests.helpers.mrc_scorer import second_scorer
-from tests.helpers.squad import squad
-from tests.helpers.tiny import GOOD, OTHER, flags
+from tests.helpers.runs import read_records
+from tests.helpers.squad import squad, write_questions
+from tests.helpers.tiny import flags
 
 
 def start(arguments, status=0):
@@ -37,13 +38,7 @@ def questions(tmp_path_factory):
     """A folder with train.json, dev.json, test.json: the answer is the one telling word; some contexts are long."""
     folder = tmp_path_factory.mktemp("mrc")
     for name, count, seed in (("train", 24, 1), ("dev", 8, 2), ("test", 5, 3)):
-        random, paragraphs = np.random.RandomState(seed), []
-        for i in range(count):
-            words = list(random.choice(OTHER[:9], 5 if i % 3 else 30))
-            answer = random.choice(GOOD)
-            words.insert(random.randint(len(words)), answer)
-            paragraphs.append((" ".join(words), [(f"{name}{i}", "the cast ?", answer, answer)]))
-        squad(folder / f"{name}.json", *paragraphs)
+        write_questions(folder / f"{name}.json", count, seed)
     return folder
 
 
@@ -114,7 +109,7 @@ def test_a_run_from_beginning_to_end(whole, questions):
     assert float(found[-1]) > 50, "the answer is the only telling word"
     assert re.search(rf"\[test evaluation\] em: {number}, f1: {number}, avg: {number}, question_num: 5,", output)
     assert "scored as English" in output
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(folder)
     dev = [line for line in lines if line["event"] == "dev"]
     assert {"em", "f1", "avg", "question_num"} <= set(dev[0])
     assert "loss" not in dev[0], "it has no meaning in evaluation"

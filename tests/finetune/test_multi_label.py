@@ -6,8 +6,6 @@ python -m pytest tests/finetune/test_multi_label.py -m slow    # the runs
 
 import json
 import re
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +21,6 @@ from finetune.classification.multi_label import MultiLabel
 from finetune.labels import find_labels
 from finetune.prediction.model import InferenceModel
 from finetune.report import main as report
-from finetune.reporting.label_sets import suspects
 from finetune.score import ScoreArgs, score_file
 from finetune.serving.handler import open_handler
 from finetune.training.args import from_keywords
@@ -39,6 +36,7 @@ from tests.helpers.common import ROOT
 from tests.helpers.label_sets import LABELS, label_sets, make_task
 from tests.helpers.predicting import infer, table
 from tests.helpers.row_files import write_as
+from tests.helpers.runs import in_processes, read_records
 from tests.helpers.served import respond
 from tests.helpers.tiny import flags, write_tsv
 
@@ -47,51 +45,6 @@ FAST = {"multi_label": "true", "learning_rate": 4e-3, "warmup_proportion": 0, "e
 
 
 # ---------------------------------------------------------------- scores and thresholds
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_scores_equal_scikit_learn(seed):
-    random = np.random.RandomState(seed)
-    shape = random.randint(1, 40), random.randint(1, 7)
-    labels, chosen = (random.rand(*shape) < random.rand() for _ in range(2))
-    found = cuts.set_scores(chosen, labels)
-    for name, average, empty in (("micro_f1", "micro", 0), ("macro_f1", "macro", 0), ("sample_f1", "samples", 1.0)):
-        if shape[1] == 1 and average != "samples":  # one column is no label indicator to scikit-learn
-            wanted = sk.f1_score(labels.ravel(), chosen.ravel(), zero_division=empty)
-        elif shape[1] == 1:
-            continue
-        else:
-            wanted = sk.f1_score(labels, chosen, average=average, zero_division=empty)
-        assert found[name] == pytest.approx(wanted, abs=1e-12), name
-    assert found["exact_match"] == pytest.approx(sk.accuracy_score(labels, chosen))
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_no_threshold_is_better_than_the_tuned_one(seed):
-    """Beside all thresholds that make a difference, with equal probabilities among them."""
-    random = np.random.RandomState(seed)
-    probs = random.rand(30, 3).round(2).astype("float32")
-    labels = random.rand(30, 3) < probs * random.rand()
-    every = [cuts.EDGE, *np.unique(probs.astype("float64")), 1 - cuts.EDGE]
-    (one,) = set(cuts.tune(probs, labels, "one"))
-    best = max(cuts.set_scores(probs >= value, labels)["micro_f1"] for value in every)
-    assert cuts.set_scores(probs >= one, labels)["micro_f1"] == pytest.approx(best)
-    for column, tuned in enumerate(cuts.tune(probs, labels, "per_label")):
-        part = slice(column, column + 1)
-        best = max(cuts.set_scores(probs[:, part] >= value, labels[:, part])["micro_f1"] for value in every)
-        if labels[:, part].any():
-            assert cuts.set_scores(probs[:, part] >= tuned, labels[:, part])["micro_f1"] == pytest.approx(best)
-        else:
-            assert tuned == 0.5
-
-
-def test_thresholds_are_read_as_they_were_written():
-    tuned = np.array([0.25, 0.123456789, 0.9])
-    assert cuts.write_thresholds(tuned) == "0.25,0.123456789,0.9"
-    assert cuts.read_thresholds("0.25,0.123456789,0.9", 3).tolist() == tuned.tolist()
-    assert cuts.write_thresholds(np.full(3, 0.25)) == "0.25"
-    assert cuts.read_thresholds("0.25", 3).tolist() == [0.25] * 3
-    assert cuts.read_thresholds(None, 2).tolist() == [0.5, 0.5]
 
 
 # ---------------------------------------------------------------- a run
@@ -119,7 +72,7 @@ def record_of(folder):
 
 
 def test_it_learns_tunes_and_scores(run):
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(run)
     dev = [record for record in records if record["event"] == "dev"]
     assert max(record["micro_f1"] for record in dev) > 0.9
     best = record_of(run / "best")
@@ -144,7 +97,7 @@ def test_the_prediction_file_is_scored_as_the_log_says(run, task):
     probs = np.array([row[2:] for row in rows], float)
     for row, chosen in zip(rows, probs >= limits):
         assert row[1] == ",".join(name for name, is_chosen in zip(LABELS, chosen) if is_chosen)
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(run)
     (logged,) = [line for line in lines if line["event"] == "test" and line["step"] == step]
     for name, value in cuts.set_scores(probs >= limits, gold).items():
         assert logged[name] == pytest.approx(value)
@@ -156,7 +109,7 @@ def test_score_computes_what_the_log_says(run, task, tmp_path):
     (path,) = run.glob(f"test_out.tsv.*.{step}")
     args = ScoreArgs(task="multi_label_classification", label_map_config=str(task / "labels.json"))
     found, _ = score_file(str(path), str(task / "test.tsv"), args)
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(run)
     (logged,) = [line for line in lines if line["event"] == "test" and line["step"] == step]
     assert found.pop("rows") == 16
     assert found.pop("task") == "multi_label_classification"
@@ -266,14 +219,12 @@ def test_a_run_that_goes_on_keeps_its_thresholds(run, task, caplog):
 def test_two_processes_make_the_run_of_one(task, tmp_path):
     """The steps, the scores and the thresholds, with texts in windows."""
     found = []
-    for name, size, launch in (("one", 8, ()), ("two", 4, ("finetune_launch.py", "--nproc_per_node", "2"))):
+    for name, size, count in (("one", 8, 1), ("two", 4, 2)):
         given = {**FAST, "epoch": 2, "batch_size": size, "validation_steps": 6, "tune_threshold": "per_label"}
         given.update(label_map_config=task / "labels.json", long_text="window", max_seq_len=6, head_dropout=0)
         words = flags(task / "model", task, tmp_path / name, **given)
-        command = [sys.executable, *launch, "run_classifier.py", *words]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
-        assert done.returncode == 0, done.stderr
-        lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+        in_processes(count, ["run_classifier.py", *words])
+        lines = read_records(tmp_path / name)
         found.append([line for line in lines if line["event"] != "train"])
         assert {line["data_num"] for line in found[-1]} == {16}
         limits = cuts.read_thresholds(record_of(tmp_path / name / "last")["flags"]["threshold"], 3)
@@ -429,12 +380,3 @@ def test_its_report_says_what_is_wrong_by_label(run, task, tmp_path):
     lines = (folder / "wrong.tsv").read_text(encoding="utf8").splitlines()[1:]
     assert sorted(int(line.split("\t")[0]) - 2 for line in lines) == wrong
     assert found["micro_f1"] == pytest.approx(sk.f1_score(truth, guess, average="micro"))
-
-
-def test_decisions_that_are_probably_wrong_by_hand():
-    """Means of label 0: 0.8 of the rows that have it, 0.2 of those that lack it; label 1 is everywhere."""
-    probs = np.array([[0.9, 0.9], [0.7, 0.9], [0.1, 0.9], [0.3, 0.9], [0.1, 0.9], [0.95, 0.9]])
-    given = np.array([[1, 1], [1, 1], [0, 1], [0, 1], [1, 1], [0, 1]], bool)
-    rows, labels, gaps = suspects(probs, given)
-    assert list(zip(rows.tolist(), labels.tolist())) == [(4, 0), (5, 0)]
-    assert gaps == pytest.approx([0.8, 0.9])

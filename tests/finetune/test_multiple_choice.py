@@ -31,6 +31,7 @@ from reader.choices import ChoiceReader, Choices
 from tests.helpers.common import ROOT
 from tests.helpers.predicting import table, words
 from tests.helpers.questions import make_task, questions, write_lines
+from tests.helpers.runs import in_processes, read_records
 from tests.helpers.served import make_bundle
 from tests.helpers.tiny import flags
 from tokenization import build_tokenizer
@@ -186,7 +187,7 @@ def run(task, tmp_path_factory):
 @pytest.mark.slow
 def test_it_learns_and_its_answers_agree(run, task, tmp_path, capsys):
     """Training's prediction file, batch prediction and the Python API say the same; the accuracy is the log's."""
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(run)
     assert max(record["acc"] for record in records if record["event"] == "dev") > 0.9
     gold = questions(9, 3)
     (logged,) = [each for each in records if each["event"] == "test" and each.get("checkpoint") == "last"]
@@ -257,7 +258,7 @@ def test_padded_rows_and_rows_without_padding_train_alike(task, tmp_path):
     for fused in ("true", "false"):
         folder = train(task, tmp_path / fused, max_steps=4, do_val="false", fused_encoder=fused,
                        **without_dropout(task, tmp_path))  # fmt: skip
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        lines = read_records(folder)
         losses.append([line["loss"] for line in lines if line["event"] == "train"])
     assert len(losses[0]) == 4
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -266,13 +267,11 @@ def test_padded_rows_and_rows_without_padding_train_alike(task, tmp_path):
 @pytest.mark.slow
 def test_two_processes_make_the_run_of_one(task, tmp_path):
     found = []
-    for name, size, launch in (("one", 8, ()), ("two", 4, ("finetune_launch.py", "--nproc_per_node", "2"))):
+    for name, size, count in (("one", 8, 1), ("two", 4, 2)):
         given = {**FAST, **without_dropout(task, tmp_path), "epoch": 2, "batch_size": size, "validation_steps": 6}
         words_of = flags(task / "model", task, tmp_path / name, **given)
-        command = [sys.executable, *launch, "finetune/__main__.py", "multiple_choice", *words_of]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
-        assert done.returncode == 0, done.stderr[-3000:]
-        lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+        in_processes(count, ["finetune/__main__.py", "multiple_choice", *words_of])
+        lines = read_records(tmp_path / name)
         found.append([line for line in lines if line["event"] == "dev"])
     assert len(found[0]) == len(found[1]) > 1
     for one, other in zip(*found):
@@ -294,9 +293,7 @@ def test_an_interrupted_run_ends_as_a_whole_one(task, tmp_path):
     )
     assert "Stopped" in done.stderr or done.returncode, done.stderr[-2000:]
     train(task, tmp_path / "parts", **common)
-    records = [
-        json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]) for folder in (whole, tmp_path / "parts")
-    ]
+    records = [read_records(folder)[-1] for folder in (whole, tmp_path / "parts")]
     assert records[0]["loss"] == records[1]["loss"]
 
 

@@ -6,8 +6,6 @@ python -m pytest tests/finetune/test_prompt.py -m slow    # the runs
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import paddle
@@ -29,8 +27,8 @@ from propeller.service.errors import BadRequest
 from propeller.service.limits import Limits
 from propeller.train.model import RunMode
 from reader.prompts import Prompt, PromptReader, check_template
-from tests.helpers.common import ROOT
 from tests.helpers.predicting import table, words
+from tests.helpers.runs import in_processes, read_records
 from tests.helpers.served import make_bundle
 from tests.helpers.tiny import CONFIG, VOCABULARY, flags, make_data, make_model, write_tsv
 from tokenization import build_tokenizer
@@ -210,14 +208,10 @@ def train(task, folder, **changes):
     return folder
 
 
-def records(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 @pytest.mark.slow
 def test_it_learns_from_few_rows_and_answers_agree(task, tmp_path, capsys):
     run = train(task, tmp_path / "run", label_words=LONGER, epoch=25, skip_steps=10)
-    assert max(record["acc"] for record in records(run) if record["event"] == "dev") > 0.9
+    assert max(record["acc"] for record in read_records(run) if record["event"] == "dev") > 0.9
     stored = json.loads((run / "best" / "checkpoint.json").read_text())
     assert stored["label_pieces"] == [[10], [5, 17]]
     out = tmp_path / "out.tsv"
@@ -234,7 +228,9 @@ def test_it_learns_from_few_rows_and_answers_agree(task, tmp_path, capsys):
         for answer, row in zip(predictor([row[0] for row in rows], batch_size=2), rows):
             assert answer["label"] == row[1]
             np.testing.assert_allclose(list(answer["probabilities"].values()), list(map(float, row[2:])), atol=1e-5)
-    test = next(record for record in records(run) if record["event"] == "test" and record["step"] == stored["step"])
+    test = next(
+        record for record in read_records(run) if record["event"] == "test" and record["step"] == stored["step"]
+    )
     gold = [line.split("\t")[0] for line in (task / "data" / "test.tsv").read_text().splitlines()[1:]]
     assert f"scores of {len(gold)} labelled rows: acc: {test['acc']:f}" in said
     assert test["acc"] == pytest.approx(np.mean([row[1] == label for row, label in zip(rows, gold)]))
@@ -292,7 +288,7 @@ def test_rows_without_padding_train_alike(task, tmp_path):
     for fused in ("true", "false"):
         folder = train(task, tmp_path / fused, max_steps=4, skip_steps=1, do_test="false", do_val="false",
                        fused_encoder=fused, head_dropout=0, ernie_config_path=path, label_words=LONGER)  # fmt: skip
-        losses.append([record["loss"] for record in records(folder) if record["event"] == "train"])
+        losses.append([record["loss"] for record in read_records(folder) if record["event"] == "train"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
@@ -304,14 +300,12 @@ def test_two_processes_make_the_run_of_one(task, tmp_path):
     path.write_text(json.dumps({**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}))
     rows = (task / "data" / "train.tsv").read_text().splitlines()[:35]  # the last step has 2 rows
     (tmp_path / "train.tsv").write_text("\n".join(rows) + "\n")
-    for name, size, launch in (("one", 8, ()), ("two", 4, ("finetune_launch.py", "--nproc_per_node", "2"))):
+    for name, size, count in (("one", 8, 1), ("two", 4, 2)):
         given = {**FAST, "epoch": 2, "batch_size": size, "head_dropout": 0, "ernie_config_path": path,
                  "do_test": "false", "label_words": LONGER, "train_set": tmp_path / "train.tsv"}  # fmt: skip
         words_of = flags(task / "model", task / "data", tmp_path / name, **given)
-        command = [sys.executable, *launch, "finetune/__main__.py", "prompt", *words_of]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
-        assert done.returncode == 0, done.stderr[-3000:]
-        found.append([record for record in records(tmp_path / name) if record["event"] == "dev"][-1])
+        in_processes(count, ["finetune/__main__.py", "prompt", *words_of])
+        found.append([record for record in read_records(tmp_path / name) if record["event"] == "dev"][-1])
     assert found[0]["loss"] == pytest.approx(found[1]["loss"], abs=1e-4)
     assert found[0]["step"] == found[1]["step"] == 10
 

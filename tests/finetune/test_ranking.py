@@ -13,6 +13,7 @@ from finetune.spec import ModelSpec
 from finetune.training.main import main
 from propeller.errors import UserError
 from tests.helpers.common import GOLDEN
+from tests.helpers.runs import read_records
 from tests.helpers.tiny import flags, sentences, write_tsv
 
 HEAD = ModelSpec(metric="acc_and_f1_and_mrr")
@@ -80,7 +81,7 @@ def test_a_run_scores_by_question_and_training_rows_need_no_qid(model, tmp_path,
         r"\[dev evaluation\] ave loss: \S+, acc: \d\.\d{6}, f1: \d\.\d{6}, mrr: \d\.\d{6}, data_num: 13, elapsed time"
     )
     assert re.search(line, text)
-    figures = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+    figures = read_records(folder)
     tested = next(row for row in figures if row["event"] == "test" and row["checkpoint"] == "last")
     rows = [row.split("\t") for row in (folder / "test_out.tsv.1.10").read_text().splitlines()]
     qids = [int(row[0]) for row in rows]

@@ -21,6 +21,7 @@ from propeller.train import program
 from propeller.train.model import RunMode
 from tests.helpers.common import GOLDEN, ROOT
 from tests.helpers.modeling import CASES, batch_of
+from tests.helpers.runs import read_records
 from tests.helpers.tiny import flags, sentences, write_tsv
 
 HEAD = ModelSpec(num_labels=1, metric="pearson_and_spearman")
@@ -127,7 +128,7 @@ def test_a_run_from_beginning_to_end(model, data, tmp_path):
     evaluations = re.findall(line, text)
     assert len(evaluations) == 6
     assert re.search(r"\[test evaluation\] ave loss: ", text)
-    figures = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+    figures = read_records(folder)
     last = [row for row in figures if row["event"] == "dev"][-1]
     assert last["corr"] > 0.8, "it learns"
     # The loss is the true one: the mean squared error of the predictions.

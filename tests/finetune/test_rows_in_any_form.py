@@ -1,7 +1,6 @@
 """Training, evaluation, prediction and embeddings from CSV, JSON and Parquet: the numbers of the same rows in a TSV."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from finetune.training.main import main
 from propeller.errors import UserError
 from tests.helpers.embedding import embed
 from tests.helpers.row_files import write_as
+from tests.helpers.runs import read_records
 from tests.helpers.tagged import tagged
 from tests.helpers.tiny import flags, make_data, sentences, write_tsv
 
@@ -31,7 +31,7 @@ def write_parts(folder, form, header=("stars", "review")):
 
 def scores(folder):
     """What a run learnt and predicted, without the files it was made of."""
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(folder)
     left_out = {"time", "speed", "elapsed", "file", "steps_per_second"}
     kept = [{name: value for name, value in each.items() if name not in left_out} for each in records]
     predictions = sorted(path.read_text() for path in folder.glob("test_out*"))

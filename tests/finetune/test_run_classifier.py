@@ -1,10 +1,8 @@
 """run_classifier.py as its user starts it, on a tiny model."""
 
 import json
-import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ import pytest
 
 from ernie.checkpoint import read_params
 from tests.helpers.common import GOLDEN, ROOT
+from tests.helpers.runs import at_a_terminal, read_records
 from tests.helpers.tiny import flags, sentences, write_tsv
 from tests.helpers.weights import assert_same_weights, weights
 
@@ -94,7 +93,7 @@ def test_what_a_run_leaves(whole):
 
 def test_test_sets_are_scored_once_with_the_last_and_with_the_best(whole):
     folder, _ = whole
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(folder)
     tested = [line["checkpoint"] for line in lines if line["event"] == "test"]
     best = (folder / "best").resolve().name
     assert tested == (["last"] if best == f"step_{STEPS}" else ["last", "best"])
@@ -289,25 +288,9 @@ def test_kill_at_any_moment_and_continue(model, data, killed_run_whole, tmp_path
 @pytest.mark.slow
 def test_the_bar_is_on_a_terminal_only(model, data, tmp_path):
     """Through a pseudo-terminal there is a bar; the log file stays free of control characters."""
-    import fcntl
-    import pty
-    import termios
 
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     log_file = tmp_path / "train.log"
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run_classifier.py"), *flags(model, data, tmp_path / "run", log_file=log_file)],
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 65536):
-            shown += chunk
-    except OSError:  # the terminal closes with the process
-        assert process.wait(timeout=60) == 0
+    shown = at_a_terminal([ROOT / "run_classifier.py", *flags(model, data, tmp_path / "run", log_file=log_file)])
     assert b"step/s" in shown or b"s/step" in shown
     text = log_file.read_text()
     assert "\r" not in text

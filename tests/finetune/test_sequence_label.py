@@ -14,9 +14,11 @@ from seqeval.metrics import f1_score as seqeval_f1
 
 from ernie.checkpoint import read_params
 from ernie.config import ErnieConfig
+from finetune.metrics import f1_score
 from finetune.spec import ModelSpec
 from finetune.tagging.flags import SequenceLabelArgs
-from finetune.tagging.task import ChunkScores, SequenceLabel, f1_score, token_tags, whole_sentences
+from finetune.tagging.sentences import token_tags, whole_sentences
+from finetune.tagging.task import ChunkScores, SequenceLabel
 from finetune.training.main import main
 from propeller.errors import UserError
 from propeller.train import program

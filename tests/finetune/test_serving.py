@@ -17,7 +17,7 @@ from finetune.mrc import answers as mrc_answers
 from finetune.mrc.task import WindowLogits
 from finetune.prediction.model import InferenceModel
 from finetune.serving.handler import Handler, handler_class, open_handler
-from finetune.tagging.task import find_entities, token_tags, whole_sentences
+from finetune.tagging.sentences import find_entities, token_tags, whole_sentences
 from propeller.errors import UserError
 from propeller.service.errors import BadRequest, ServiceError, TooLarge
 from propeller.service.limits import Limits

@@ -26,6 +26,7 @@ from propeller.service.limits import Limits
 from reader.squad.file import SquadFile
 from reader.squad.reader import SquadReader
 from tests.helpers.predicting import infer
+from tests.helpers.runs import read_records
 from tests.helpers.served import respond
 from tests.helpers.squad2 import normal, second_scorer, squad2
 from tests.helpers.tiny import flags, make_model
@@ -182,7 +183,7 @@ def read(path):
 
 @pytest.mark.slow
 def test_it_learns_which_questions_have_an_answer(run, place):
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(run)
     dev = [record for record in records if record["event"] == "dev"]
     best = max(dev, key=lambda record: record["avg"])
     assert best["HasAns_exact"] > 60
@@ -210,7 +211,7 @@ def test_the_files_are_those_of_the_stored_threshold(run, place):
     dev = {kind: read(run / f"dev_{kind}.json") for kind in ("predictions", "null_odds", "nbest_predictions")}
     assert len(dev["predictions"]) == len(dev["null_odds"]) == len(dev["nbest_predictions"]) == 16
     scores, _ = score_file(saved, place / "test.json", ScoreArgs())
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(run)
     (logged,) = [line for line in lines if line["event"] == "test" and line["step"] == step]
     for name in ("em", "f1", "HasAns_exact", "HasAns_f1", "NoAns_exact", "NoAns_f1", "HasAns_total", "NoAns_total"):
         assert scores[name] == pytest.approx(logged[name]), name
@@ -283,7 +284,7 @@ def test_a_report_knows_questions_without_an_answer(run, place, tmp_path):
     given = ["--output_dir", str(tmp_path / "report"), "--use_cuda", "false"]
     assert report([str(run / "best"), dev, *given]) == 0
     facts = read(tmp_path / "report" / "report.json")
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(run)
     best = max((record for record in records if record["event"] == "dev"), key=lambda record: record["avg"])
     assert facts["questions"] == 16
     assert facts["em"] * 100 == pytest.approx(best["em"])

@@ -3,9 +3,7 @@
 python -m pytest tests/finetune/test_training_options.py
 """
 
-import io
 import json
-from contextlib import redirect_stderr
 from dataclasses import fields
 
 import numpy as np
@@ -30,6 +28,7 @@ from propeller.train.faults import Stopped
 from propeller.train.hooks import RunHook
 from propeller.train.trainer import Learner
 from reader.task_reader import drawn
+from tests.helpers.runs import log_of
 from tests.helpers.tiny import CONFIG, flags, write_tsv
 
 FILES = {"ernie_config_path": "c", "vocab_path": "v", "train_set": "t"}
@@ -41,11 +40,8 @@ def given(**changes):
 
 def run(model, data, folder, **changes):
     """A run without predictions; what it said."""
-    shown = io.StringIO()
     values = {"epoch": 2, "do_test": "false", "validation_steps": 0, "eval_strategy": "steps", **changes}
-    with redirect_stderr(shown):
-        main("run_classifier.py", "classify", flags(model, data, folder, **values))
-    return shown.getvalue()
+    return log_of(main, "run_classifier.py", "classify", flags(model, data, folder, **values))
 
 
 def record_of(folder):

@@ -7,7 +7,6 @@ import numpy as np
 import paddle
 import pytest
 
-from ernie import operators
 from ernie.config import ErnieConfig
 from ernie.optimization import AdamW, OptimizationConfig
 from finetune import task_class
@@ -16,6 +15,7 @@ from finetune.training.fgm import FGM
 from finetune.training.rdrop import AGAIN, RDrop
 from propeller.train import program
 from propeller.train.model import Input, Model, RunMode
+from tests.helpers.operators import load_or_skip
 from tests.helpers.tiny import CONFIG
 
 LENGTHS = (6, 4, 2)
@@ -24,10 +24,7 @@ LENGTHS = (6, 4, 2)
 @pytest.fixture(params=[False, True], ids=["padded", "packed"])
 def packed(request):
     if request.param:
-        try:
-            operators.load()
-        except operators.Unavailable as error:
-            pytest.skip(str(error))
+        load_or_skip()
     return request.param
 
 
@@ -197,10 +194,7 @@ def test_fgm(epsilon):
 
 def test_fgm_without_padding_is_fgm_with_it():
     """Without dropout the gradients agree, and each is another than without FGM."""
-    try:
-        operators.load()
-    except operators.Unavailable as error:
-        pytest.skip(str(error))
+    load_or_skip()
     paddle.enable_static()
     config = ErnieConfig({**CONFIG, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
     spec, batch, found, arrays = spec_of("classify").replace(dropout=0.0), batch_of("classify"), {}, None

@@ -1,12 +1,11 @@
 """Shared with tests/propeller/test_amp.py: a classifier in mixed precision."""
 
-import json
-
 from ernie.config import ErnieConfig
 from ernie.optimization import AdamW, OptimizationConfig
 from finetune.classification.classifier import Classifier
 from finetune.spec import ModelSpec
 from propeller.train.model import RunMode
+from tests.helpers.runs import read_records
 from tests.helpers.tiny import CONFIG
 
 
@@ -16,5 +15,5 @@ def classifier(mode, **changes):
 
 
 def losses(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(folder)
     return [line["loss"] for line in lines if line["event"] == "train"]

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 
 from script.demo import demo_data
 
@@ -27,6 +28,14 @@ def tar_bytes(files, link=None):
             info = tarfile.TarInfo(link)
             info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
             archive.addfile(info)
+    return buffer.getvalue()
+
+
+def zip_bytes(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
     return buffer.getvalue()
 
 

@@ -5,7 +5,6 @@ with Browser(tmp_path) as browser:
     browser.run("return document.title")
 """
 
-import base64
 import contextlib
 import json
 import shutil
@@ -121,10 +120,3 @@ class Browser:
     def console(self):
         """The messages of the console since the last time: violations of the Content-Security-Policy too."""
         return [entry["message"] for entry in self._call("POST", "/se/log", {"type": "browser"})]
-
-    def screenshot(self, path):
-        """Write a picture of the whole page."""
-        size = self.run("return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
-        clip = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}
-        found = self.devtools("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-        Path(path).write_bytes(base64.b64decode(found["data"]))

@@ -56,15 +56,21 @@ TASKS = [
 ]
 
 
-def make_task_shards(folder):
-    """Write FOLDER/{train,valid}/TASK/filelist with their shards, and FOLDER/tasks.json; returns the folder."""
-    for part, count, seed in (("train", 60, 0), ("valid", 24, 1)):
-        for name, make in LINES.items():
+def make_task_shards(folder, lines=LINES, tasks=TASKS, counts=(60, 24)):
+    """Write FOLDER/{train,valid}/TASK/filelist with their shards, and FOLDER/tasks.json; returns the folder.
+
+    Args:
+        lines: task -> function of (count, seed) that makes the lines of a shard.
+        tasks: the list.
+        counts: lines of training and of validation.
+    """
+    for seed, (part, count) in enumerate(zip(("train", "valid"), counts)):
+        for name, make in lines.items():
             place = folder / part / name
             place.mkdir(parents=True)
             write_shard(place / "part.gz", make(count, seed))
             (place / "filelist").write_text(f"{place / 'part.gz'}\t1\n")
-    write_list(folder / "tasks.json", TASKS)
+    write_list(folder / "tasks.json", tasks)
     return folder
 
 

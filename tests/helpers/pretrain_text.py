@@ -2,7 +2,7 @@
 
 import gzip
 
-from reader.pretraining.shards import read_filelist
+from reader.pretraining.shard_files import read_filelist
 
 HAN = "中文大学生在北京上海工作他很忙我们去公园走了好天气今明说话三百里张李四年月日，。！？、“”：；（）…"
 DOCUMENTS = (

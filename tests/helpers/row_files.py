@@ -32,3 +32,9 @@ def write_as(path, rows, header=("label", "text_a")):
         else:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in objects)
     return str(path)
+
+
+def write_lines(path, lines):
+    """Write lines; returns the path as a string."""
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf8")
+    return str(path)

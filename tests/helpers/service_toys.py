@@ -139,6 +139,22 @@ def toy_server(folder, **options):
         yield server
 
 
+def write_page(folder):
+    """Files as a server shows them; returns the folder."""
+    (folder / "index.html").write_text("<title>a page</title>")
+    (folder / "app.js").write_text("'use strict';")
+    (folder / ".hidden").write_text("secret")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "style.css").write_text("p {}")
+    return folder
+
+
+def limited_server(folder):
+    """A toy server of small limits, which notes its batches in FOLDER/.batches."""
+    limits = {"max_texts": 8, "max_chars": 100, "max_body_kb": 16}
+    return toy_server(folder, limits=limits, options={"log": str(folder / ".batches")})
+
+
 @contextlib.contextmanager
 def toy_process(folder, **options):
     """A toy server in a process of its own: (process, address)."""

@@ -14,6 +14,7 @@ KNOBS = {
     "TASK_DATA_PATH",
     "OUTPUT",
     "SEEDS",
+    "STEPS",
     "DEVICES",
     "KEEP_BATCH",
     "USE_FP16",

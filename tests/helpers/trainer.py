@@ -1,7 +1,6 @@
 """Shared with tests/propeller/test_trainer.py: a toy model, its batches and its runs."""
 
 import contextlib
-import json
 
 import numpy as np
 import paddle
@@ -14,6 +13,7 @@ from propeller.train.journal import Journal
 from propeller.train.model import Input, Model, RunMode
 from propeller.train.saver import Saver
 from propeller.train.trainer import Evaluation, Learner, RunConfig
+from tests.helpers.runs import read_records
 
 ROWS = 20
 
@@ -102,7 +102,7 @@ def train(folder, batches=None, hooks=(), evaluations=None, keep=3, **config):
 
 
 def records(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(folder)
     return [{k: v for k, v in line.items() if k not in ("speed", "elapsed", "queue_size")} for line in lines]
 
 

@@ -31,7 +31,7 @@ from pretrain.corpus.documents import blocks, documents
 from pretrain.corpus.engines import over_ray
 from pretrain.corpus.english import English
 from propeller.errors import UserError
-from reader.pretraining.shards import read_filelist
+from reader.pretraining.shard_files import read_filelist
 from tests.helpers.build_data import build, command, digest, flags
 from tests.helpers.common import ROOT
 from tests.helpers.pretrain_text import DOCUMENTS, shard_lines, write_text, write_vocab

@@ -170,7 +170,7 @@ def test_bad_lists(tmp_path, text, message):
 
 
 def test_no_list(tmp_path):
-    with pytest.raises(UserError, match="none.json: No such file or directory"):
+    with pytest.raises(UserError, match=r"none.json: cannot be read \(No such file or directory\)"):
         read_connectives(tmp_path / "none.json")
     maker = Maker(tmp_path, ENGLISH, connectives=None)
     with pytest.raises(UserError, match="--connectives: needed with --segmenter mine:Own; give"):

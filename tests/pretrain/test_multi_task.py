@@ -1,12 +1,8 @@
 """train.py --task_list: several tasks over one encoder: log, moments, continuing, adding a task, errors."""
 
-import gzip
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from contextlib import redirect_stderr
 from io import StringIO
 
@@ -17,14 +13,14 @@ from ernie.checkpoint import read_params
 from pretrain.training.args import parse
 from pretrain.training.growth import load_grown
 from pretrain.training.runner import Pretrainer, main
-from pretrain.training.task_list import read_task_list
 from propeller.errors import UserError
 from propeller.train.saver import read_training_state
 from tests.helpers.class_shards import PLACES, TASKS, make_task_shards, sentence_lines, task_flags, write_list
 from tests.helpers.common import ROOT
 from tests.helpers.pretraining import write_shard
+from tests.helpers.runs import in_processes, log_of, read_records
 from tests.helpers.tiny import flags, make_model
-from tests.helpers.weights import assert_same_weights
+from tests.helpers.weights import assert_close_weights, assert_same_weights
 
 MASKING, DISTANCE, CAPITAL = (task["name"] for task in TASKS)
 NUMBER = r"\d+\.\d+"
@@ -42,10 +38,7 @@ def shards(tmp_path_factory):
 
 def train(model, shards, folder, **changes):
     """The messages of the log of a run in this process."""
-    shown = StringIO()
-    with redirect_stderr(shown):
-        main("train.py", task_flags(model, shards, folder, **changes))
-    return "\n".join(line.split("\t", 1)[-1] for line in shown.getvalue().splitlines())
+    return log_of(main, "train.py", task_flags(model, shards, folder, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +46,6 @@ def whole(model, shards, tmp_path_factory):
     """A run of 18 steps in three stages: its folder and its log."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     return folder, train(model, shards, folder, keep_checkpoints=0, validation_steps=6)
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_the_log_speaks_of_every_task(whole):
@@ -79,7 +68,7 @@ def test_the_log_speaks_of_every_task(whole):
 
 def test_the_records_have_every_task(whole):
     folder, _ = whole
-    found = records(folder)
+    found = read_records(folder)
     last = [record for record in found if record["event"] == "dev" and record["step"] == 18]
     assert [record["task"] for record in last] == [MASKING, DISTANCE, CAPITAL]
     scored = {record["task"]: record for record in last}
@@ -133,7 +122,7 @@ def test_continued_within_a_stage_or_at_its_end_a_run_ends_alike(whole, model, s
     assert f"continue from step {step}," in text
     assert_same_weights(whole[0], run)
     shown = [
-        [{**record, "speed": 0, "elapsed": 0, "queue_size": 0} for record in records(folder)]
+        [{**record, "speed": 0, "elapsed": 0, "queue_size": 0} for record in read_records(folder)]
         for folder in (whole[0], run)
     ]
     assert shown[0] == shown[1]
@@ -160,18 +149,6 @@ def test_a_task_may_have_a_filelist_for_each_stage(model, shards, tmp_path):
     shutil.rmtree(run / "step_8")
     assert "continue from step 6," in train(model, shards, run, **changes)
     assert_same_weights(tmp_path / "whole", run)
-
-
-@pytest.mark.parametrize(
-    ("filelist", "said"),
-    [(["a", "b", "c"], "3 filelists for 2 stages"), ([], "is empty; give"), (["a", 3], "give paths of lists")],
-    ids=["too many", "none", "a number"],
-)
-def test_filelists_are_as_many_as_stages(tmp_path, filelist, said):
-    path = tmp_path / "tasks.json"
-    path.write_text(json.dumps({"tasks": [{"name": MASKING, "task_id": 0, "steps": [1, 2], "filelist": filelist}]}))
-    with pytest.raises(UserError, match=said):
-        read_task_list(path)
 
 
 @pytest.mark.slow
@@ -271,7 +248,7 @@ def test_a_model_without_task_embeddings_gets_them(model, tmp_path):
 
 def test_do_test_scores_every_task_as_validation_does(whole, model, shards, tmp_path):
     text = train(model, shards, tmp_path / "x", do_test="true", init_checkpoint=whole[0] / "last")
-    for record in records(whole[0]):
+    for record in read_records(whole[0]):
         if record["event"] == "dev" and record["step"] == 18:
             assert f"[test_set] task: {record['task']}, loss: {record['loss']:f}" in text
     assert not (tmp_path / "x").exists()
@@ -352,92 +329,6 @@ def test_ids_of_a_checkpoint_stay(whole, model, shards, tmp_path):
             train(model, shards, tmp_path / "run", task_list=listed, init_checkpoint=source)
 
 
-def test_validation_shards_that_do_not_suit_the_head_are_named_before_the_first_step(model, shards, tmp_path):
-    with gzip.open(shards / "valid" / DISTANCE / "part.gz", "rt") as file:
-        lines = [line[: line.rindex(";")] + ";7" for line in file.read().splitlines()]
-    (tmp_path / "beyond").write_text(f"{write_shard(tmp_path / 'beyond.gz', lines)}\t1\n")
-    alone = {**TASKS[1], "start_stage": 1, "valid_filelist": str(tmp_path / "beyond")}
-    path = write_list(tmp_path / "tasks.json", [alone])
-    with pytest.raises(UserError, match="beyond.gz, line 1: the class is '7', but the head has 3"):
-        train(model, shards, tmp_path / "run", task_list=path)
-    assert not list((tmp_path / "run").glob("step_*"))
-    path = write_list(
-        tmp_path / "tests.json", [{**alone, "valid_filelist": "", "test_filelist": str(tmp_path / "beyond")}]
-    )
-    assert "step: 6/6" in train(model, shards, tmp_path / "run", task_list=path, skip_steps=1)
-    with pytest.raises(UserError, match="beyond.gz, line 1: the class is '7', but the head has 3"):
-        train(model, shards, tmp_path / "x", task_list=path, do_test="true", init_checkpoint=tmp_path / "run" / "last")
-
-
-def test_instances_that_are_all_too_long_are_named_before_the_first_step(model, shards, tmp_path):
-    with pytest.raises(UserError, match=r"instances are longer than --max_seq_len 4, the shortest has \d+ tokens"):
-        train(model, shards, tmp_path / "run", max_seq_len=4)
-    assert not list((tmp_path / "run").glob("step_*"))
-
-
-@pytest.mark.slow
-def test_tasks_without_task_embeddings_are_told(shards, tmp_path):
-    plain = make_model(tmp_path / "plain", use_task_id=False)
-    text = train(plain, shards, tmp_path / "run")
-    assert re.search(r"ernie_config.json has no task embeddings: .*\"task_type_vocab_size\" above 2", text)
-
-
-def without_class(shards, tmp_path):
-    with gzip.open(shards / "train" / DISTANCE / "part.gz", "rt") as file:
-        lines = [line for line in file.read().splitlines() if not line.endswith(";1")]
-    (tmp_path / "few").write_text(f"{write_shard(tmp_path / 'few.gz', lines)}\t1\n")
-    return {"filelist": str(tmp_path / "few")}
-
-
-def changed(**changes):
-    return lambda shards, tmp_path: changes
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (without_class, "no instance of class 1"),
-        (changed(head={"classes": 2}), "class"),
-        (changed(head={"classes": 1}), 'give "classes": a whole number from 2 on'),
-        (changed(name="capitalization", head={"classes": 12}), 'task capitalization: its head is {'),
-        (changed(name="capitalization", head={"classes": 12}), '; give "classes": a whole number from 2 to 9'),
-        (changed(head={"labels": 3}), 'give "classes": a whole number from 2 on, nothing else'),
-        (changed(task_id=4), "its id 4 is outside the 4 task embeddings"),
-        (changed(filelist="nowhere"), "nowhere: cannot be read as a list of shards"),
-    ],
-)  # fmt: skip
-def test_mistakes_are_named_before_the_first_step(model, shards, tmp_path, change, message):
-    alone = {**TASKS[1], "start_stage": 1, **change(shards, tmp_path)}
-    path = write_list(tmp_path / "tasks.json", [alone])
-    with pytest.raises(UserError) as caught:
-        train(model, shards, tmp_path / "run", task_list=path)
-    assert message in str(caught.value)
-    assert not list((tmp_path / "run").glob("step_*"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train_filelist": "x"}, "--train_filelist with --task_list, which says that for each task"),
-        ({"num_train_steps": 7}, "--num_train_steps with --task_list"),
-        ({"predict_mask": "x", "init_checkpoint": "c"}, "--predict_mask with --task_list"),
-        (
-            {"eval_strategy": "epoch"},
-            "--eval_strategy epoch with --task_list, whose tasks have no common end of a pass",
-        ),
-        ({"save_strategy": "both"}, "--save_strategy both with --task_list, whose tasks have no common end of a pass"),
-        ({"scale_steps": 0}, "--scale_steps must be above 0"),
-        ({"beta2": 1}, "--beta2 must be from 0 to below 1"),
-        ({"task_list": None, "train_filelist": "x", "task_data": None, "schedule": "multitask"}, "--schedule is about"),
-        ({"task_list": None, "task_data": None}, "training needs --train_filelist"),
-    ],
-)
-def test_flags_that_do_not_go_together(model, shards, tmp_path, changes, message):
-    with pytest.raises(UserError) as caught:
-        parse("train.py", "", task_flags(model, shards, tmp_path, **changes))
-    assert message in str(caught.value)
-
-
 def test_a_finished_list_needs_more_steps(whole, model, shards, tmp_path):
     with pytest.raises(UserError, match=r"is at step 18, the steps of .*tasks.json sum to 18: raise that"):
         train(model, shards, tmp_path / "run", init_checkpoint=whole[0] / "last")
@@ -448,17 +339,9 @@ def test_two_processes_make_the_steps_of_one(model, shards, tmp_path):
     """A batch each, of the same task at every step, and one process that accumulates two."""
     changes = {"learning_rate": 1e-3, "validation_steps": 0, "save_steps": 0}
     train(model, shards, tmp_path / "one", gradient_accumulation_steps=2, **changes)
-    command = [sys.executable, ROOT / "finetune_launch.py", "--nproc_per_node", "2", ROOT / "train.py"]
-    command += task_flags(model, shards, tmp_path / "two", **changes)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        list(map(str, command)), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    one, two = (read_params(tmp_path / name / "last") for name in ("one", "two"))
-    for name in one:
-        if not name.endswith("key_fc.b_0"):
-            np.testing.assert_allclose(two[name], one[name], atol=1e-4, err_msg=name)
+    words = task_flags(model, shards, tmp_path / "two", **changes)
+    in_processes(2, [ROOT / "train.py", *words], cwd=tmp_path)
+    assert_close_weights(tmp_path / "one", tmp_path / "two", atol=1e-4)
 
 
 @pytest.mark.slow
@@ -478,6 +361,6 @@ def test_it_learns_all_of_them(model, shards, tmp_path):
         batch_size=16,
         learning_rate=2e-3,
     )
-    found = {record["task"]: record["acc"] for record in records(tmp_path / "run") if record["event"] == "dev"}
+    found = {record["task"]: record["acc"] for record in read_records(tmp_path / "run") if record["event"] == "dev"}
     assert found[DISTANCE] >= 0.9
     assert found[CAPITAL] >= 0.9

@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
 import re
 import shutil
-import subprocess
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 
@@ -28,11 +25,12 @@ from propeller.train.model import RunMode
 from propeller.train.trainer import Learner, RunConfig
 from reader.pretraining.shards import Limits, parse_lines
 from tests.helpers.builder_text import Maker
-from tests.helpers.class_shards import line_of, task_flags, write_list
+from tests.helpers.class_shards import line_of, make_task_shards, task_flags, write_list
 from tests.helpers.common import ROOT
 from tests.helpers.pretraining import write_shard
+from tests.helpers.runs import in_processes, log_of, read_records
 from tests.helpers.tiny import BAD, CONFIG, GOOD, make_model
-from tests.helpers.weights import assert_same_weights
+from tests.helpers.weights import assert_close_weights, assert_same_weights
 from tokenization import FullTokenizer
 
 WHOLE, REPLACED = "whole_word_masking", "replaced_token_detection"
@@ -59,27 +57,14 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-    for part, count, seed in (("train", 200, 0), ("valid", 60, 1)):
-        for name in (WHOLE, REPLACED):
-            place = folder / part / name
-            place.mkdir(parents=True)
-            write_shard(place / "part.gz", lines_of(count, seed))
-            (place / "filelist").write_text(f"{place / 'part.gz'}\t1\n")
-    write_list(folder / "tasks.json", TASKS)
-    return folder
+    return make_task_shards(
+        tmp_path_factory.mktemp("shards"), dict.fromkeys((WHOLE, REPLACED), lines_of), TASKS, (200, 60)
+    )
 
 
 def train(model, shards, folder, **changes):
     """The log of a run in this process."""
-    shown = StringIO()
-    with redirect_stderr(shown):
-        main("train.py", task_flags(model, shards, folder, **changes))
-    return "\n".join(line.split("\t", 1)[-1] for line in shown.getvalue().splitlines())
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return log_of(main, "train.py", task_flags(model, shards, folder, **changes))
 
 
 # ---------------------------------------------------------------- instances and masks
@@ -252,13 +237,13 @@ def test_a_run_that_is_continued_ends_alike(whole, model, shards, tmp_path):
     shutil.rmtree(run / "step_12")
     assert "continue from step 8," in train(model, shards, run, keep_checkpoints=0, validation_steps=6)
     assert_same_weights(whole[0], run)
-    last = [[r for r in records(folder) if r["event"] == "dev"][-2:] for folder in (whole[0], run)]
+    last = [[r for r in read_records(folder) if r["event"] == "dev"][-2:] for folder in (whole[0], run)]
     assert [[r["loss"] for r in each] for each in last][0] == [r["loss"] for r in last[1]]
 
 
 def test_a_test_scores_as_the_validation_does(whole, model, shards, tmp_path):
     text = train(model, shards, tmp_path / "x", do_test="true", init_checkpoint=whole[0] / "last")
-    for record in [record for record in records(whole[0]) if record["event"] == "dev" and record["step"] == 12]:
+    for record in [record for record in read_records(whole[0]) if record["event"] == "dev" and record["step"] == 12]:
         assert f"[test_set] task: {record['task']}, loss: {record['loss']:f}" in text
 
 
@@ -276,17 +261,9 @@ def test_two_processes_make_the_steps_of_one(model, shards, tmp_path):
     """A batch each, and one process that accumulates two: the generator draws the same."""
     changes = {"learning_rate": 1e-3, "validation_steps": 0, "save_steps": 0}
     train(model, shards, tmp_path / "one", gradient_accumulation_steps=2, **changes)
-    command = [sys.executable, ROOT / "finetune_launch.py", "--nproc_per_node", "2", ROOT / "train.py"]
-    command += task_flags(model, shards, tmp_path / "two", **changes)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        list(map(str, command)), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    one, two = (read_params(tmp_path / name / "last") for name in ("one", "two"))
-    for name in one:
-        if not name.endswith("key_fc.b_0"):
-            np.testing.assert_allclose(two[name], one[name], atol=1e-4, err_msg=name)
+    words = task_flags(model, shards, tmp_path / "two", **changes)
+    in_processes(2, [ROOT / "train.py", *words], cwd=tmp_path)
+    assert_close_weights(tmp_path / "one", tmp_path / "two", atol=1e-4)
 
 
 @pytest.mark.slow
@@ -307,5 +284,5 @@ def test_it_learns(shards, tmp_path, task, steps, score, good):
     listed = write_list(tmp_path / "tasks.json", [{**task, "start_stage": 1, "steps": [steps]}])
     changes = {"validation_steps": 40, "save_steps": 0, "batch_size": 16, "learning_rate": 3e-3, "warmup_steps": 20}
     train(model, shards, tmp_path / "run", task_list=listed, **changes)
-    found = [record[score] for record in records(tmp_path / "run") if record["event"] == "dev"]
+    found = [record[score] for record in read_records(tmp_path / "run") if record["event"] == "dev"]
     assert good(found), found

@@ -1,12 +1,9 @@
 """train.py as its user starts it, on tiny shards: log, files, continuing, tests, several processes."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from contextlib import redirect_stderr
 from io import StringIO
@@ -25,9 +22,10 @@ from propeller.errors import UserError
 from propeller.train.saver import Saver, read_training_state
 from tests.helpers.common import GOLDEN, ROOT
 from tests.helpers.pretraining import STEPS, instances, make_shards, pretrain_flags, write_shard
+from tests.helpers.runs import in_processes, log_of, messages_of, read_records
 from tests.helpers.tiny import VOCABULARY, flags
 from tests.helpers.train_process import start
-from tests.helpers.weights import assert_same_weights
+from tests.helpers.weights import assert_close_weights, assert_same_weights
 from tokenization import FullTokenizer
 
 NUMBER = r"-?\d+\.\d{6}"
@@ -40,10 +38,7 @@ def shards(tmp_path_factory):
 
 def train(model, shards, folder, **changes):
     """The messages of the log of a run in this process."""
-    shown = StringIO()
-    with redirect_stderr(shown):
-        main("train.py", pretrain_flags(model, shards, folder, **changes))
-    return "\n".join(line.split("\t", 1)[-1] for line in shown.getvalue().splitlines())
+    return log_of(main, "train.py", pretrain_flags(model, shards, folder, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +53,7 @@ def whole(model, shards, tmp_path_factory):
 
 def test_the_log_has_the_lines_of_2019(whole, shards):
     folder, output = whole
-    text = "\n".join(line.split("\t", 1)[-1] for line in output.splitlines())
+    text = messages_of(output)
     assert "pretraining start" in text
     assert re.search(r"^Device count 1$", text, re.M)
     assert re.search(r"^Theoretical memory usage in training: \d+\.\d{3} - \d+\.\d{3} MB$", text, re.M)
@@ -93,7 +88,7 @@ def test_what_a_run_leaves(whole, model):
     }
     assert "mask_lm_out_fc.w_0" not in names  # tied
     assert (folder / "vocab.txt").read_bytes() == (model / "vocab.txt").read_bytes()
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(folder)
     assert [(r["event"], r["step"]) for r in records] == [
         ("train", 2), ("train", 4), ("dev", 4), ("train", 6), ("train", 8), ("dev", 8)
     ]  # fmt: skip
@@ -116,7 +111,7 @@ def test_a_finished_run_says_so_and_another_one_is_refused(whole, model, shards)
 def test_validation_and_checkpoints_at_the_end_of_each_pass(model, shards, tmp_path):
     changes = {"skip_steps": 1, "keep_checkpoints": 0, "eval_strategy": "epoch", "save_strategy": "epoch"}
     train(model, shards, tmp_path / "run", best_metric="acc", num_train_steps=2 * STEPS, **changes)
-    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(tmp_path / "run")
     trained = [record for record in records if record["event"] == "train"]
     ends = [one["step"] for one, other in zip(trained, trained[1:]) if one["epoch"] != other["epoch"]]
     assert len(ends) > 1
@@ -245,7 +240,7 @@ def test_do_test_scores_as_validation_does(whole, model, shards, tmp_path):
 def test_it_learns(model, shards, tmp_path):
     """On forty instances seen again and again the perplexity falls, and more with the whole words told."""
     train(model, shards, tmp_path / "run", num_train_steps=60, epoch=20, learning_rate=1e-2, validation_steps=0)
-    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(tmp_path / "run")
     ppl = [record["ppl"] for record in records if record["event"] == "train"]
     assert np.mean(ppl[-5:]) < 0.75 * ppl[0]
 
@@ -267,20 +262,12 @@ def test_accumulated_batches_and_processes_make_the_same_step(model, shards, tmp
     """Two processes of a batch each, and one that accumulates two: the same weights but for the order of sums."""
     changes = {"num_train_steps": 4, "epoch": 3, "learning_rate": 1e-3, "valid_filelist": shards / "valid_filelist"}
     train(model, shards, tmp_path / "one", gradient_accumulation_steps=2, **changes)
-    command = [sys.executable, ROOT / "finetune_launch.py", "--nproc_per_node", "2", ROOT / "train.py"]
-    command += pretrain_flags(model, shards, tmp_path / "two", **changes)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        list(map(str, command)), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    one, two = (read_params(tmp_path / name / "last") for name in ("one", "two"))
-    for name in one:
-        if not name.endswith("key_fc.b_0"):
-            np.testing.assert_allclose(two[name], one[name], atol=2e-5, err_msg=name)
+    words = pretrain_flags(model, shards, tmp_path / "two", **changes)
+    in_processes(2, [ROOT / "train.py", *words], cwd=tmp_path)
+    assert_close_weights(tmp_path / "one", tmp_path / "two", atol=2e-5)
     losses = []
     for name in ("one", "two"):
-        records = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        records = read_records(tmp_path / name)
         losses.append([(r["event"], r["step"], r["loss"]) for r in records])
     for (event, step, loss), other in zip(*losses):
         assert other == (event, step, pytest.approx(loss, rel=1e-4))

@@ -12,6 +12,7 @@ from pretrain.build_data import main as build_data
 from pretrain.build_vocab import main as build_vocab
 from pretrain.training.runner import main
 from tests.helpers.pretraining import pretrain_flags
+from tests.helpers.runs import read_records
 from tests.helpers.tiny import CONFIG, flags, sentences, write_tsv
 from tests.helpers.train_process import start
 
@@ -47,7 +48,7 @@ def test_from_three_documents_to_a_classifier(data, tmp_path, capsys):
     main("train.py", arguments)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["finished"], record["steps"]) == (True, 24)
-    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(tmp_path / "run")
     losses = [entry["loss"] for entry in records if entry["event"] == "dev"]
     assert losses[-1] < losses[0]
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -28,6 +27,7 @@ from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.trainer import Learner, RunConfig
 from tests.helpers.amp import classifier, losses
+from tests.helpers.runs import read_records
 from tests.helpers.tiny import CONFIG, flags
 from tests.helpers.trainer import ROWS, Batches, Toy, assert_same, records
 
@@ -319,7 +319,7 @@ def test_flags_of_the_loss_scale(fp16_in_fp32, monkeypatch, model, data, tmp_pat
         folder = tmp_path / str(number)
         command = flags(model, data, folder, use_fp16="true", skip_steps=1, do_test="false", **{**other, **given})
         main("run_classifier.py", "classify", command)
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        lines = read_records(folder)
         seen.append([(line["loss_scale"], line["skipped_steps"]) for line in lines if line["event"] == "train"])
     assert seen[0] != seen[1]
     assert seen[0], "some steps were made"

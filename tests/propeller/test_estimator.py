@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import signal
-import struct
 
 import numpy as np
 import paddle
@@ -14,46 +13,10 @@ import pytest
 import propeller.paddle as propeller
 from propeller.errors import UserError
 from propeller.hparams import HParams, RunConfig
-from propeller.paddle.train import ModelSpec, exporter, hooks
-from propeller.variables import read_variable, write_variable
+from propeller.paddle.train import ModelSpec, hooks
+from propeller.variables import write_variable
+from tests.helpers.estimators import Seen, assert_same, events, learner, run, weights
 from tests.propeller.toy import COLUMNS, Toy, dataset, features, rows
-
-
-def learner(folder, model=Toy, params=None, warm_start=None, **config):
-    config = RunConfig(model_dir=str(folder), **{"seed": 7, **config})
-    return propeller.Learner(model, config, params or HParams(), warm_start)
-
-
-def weights(folder, name="last"):
-    return {path.name: read_variable(path) for path in (folder / name).iterdir() if path.name.startswith("linear")}
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
-
-
-class Seen(hooks.RunHook):
-    """Remembers the states; ends the run at one of them, or kills the process at its end."""
-
-    def __init__(self, last=None, kill=None):
-        self.states, self.before, self.last, self.kill = [], [], last, kill
-
-    def before_run(self, state):
-        self.before.append(state.gstep)
-
-    def after_run(self, values, state):
-        assert values == []
-        self.states.append(state)
-        if self.kill == state.gstep:
-            raise KeyboardInterrupt
-
-    def should_stop(self, state):
-        return state.gstep == self.last
-
-    def after_train(self):
-        return len(self.states)
 
 
 def test_training_learns_and_continues_where_it_was(tmp_path):
@@ -96,21 +59,6 @@ def test_a_signal_makes_a_checkpoint_to_go_on_from(tmp_path):
     learner(tmp_path / "cut").train(dataset())
     learner(tmp_path / "whole").train(dataset())
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
-
-
-def events(folder):
-    """(tag, step, is it a histogram) of the event files in a folder."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    found = []
-    for path in folder.glob("events*"):
-        data = path.read_bytes()
-        while data:
-            (length,) = struct.unpack("<Q", data[:8])
-            event = Event.FromString(data[12 : 12 + length])
-            found += [(v.tag, event.step, v.HasField("histo")) for v in event.summary.value]
-            data = data[16 + length :]
-    return found
 
 
 def test_the_log_has_loss_rate_and_summaries_after_the_steps_that_are_skipped(tmp_path, caplog):
@@ -235,101 +183,6 @@ def test_prediction_obeys_the_checkpoint(tmp_path):
         next(made.predict(features(), ckpt=3))
     with pytest.raises(UserError, match="no checkpoint -1: the steps that have one: none"):
         learner(tmp_path / "empty").evaluate(dataset("dev"))
-
-
-def better(old, new):
-    return new["dev"]["acc"] > old["dev"]["acc"]
-
-
-def run(folder, exporters=(), train=None, best_by="acc", **options):
-    config = {"eval_steps": 3, "eval_max_steps": 4, "seed": 7, "best_by": best_by, **options.pop("config", {})}
-    return propeller.train_and_eval(
-        model_class_or_model_fn=Toy,
-        params=HParams(),
-        run_config=RunConfig(model_dir=str(folder / "run"), **config),
-        train_dataset=train or dataset().repeat(2),
-        eval_dataset={"dev": dataset("dev", 30, 9), "test": dataset("test", 30, 11)},
-        exporters=exporters,
-        **options,
-    )
-
-
-class Results(exporter.Exporter):
-    def __init__(self):
-        self.seen = []
-
-    def export(self, exe, program, eval_model_spec, eval_results, state):
-        assert isinstance(eval_model_spec, ModelSpec)
-        assert isinstance(program, paddle.static.Program)
-        self.seen.append((state.gstep, eval_results))
-
-
-def test_train_and_eval_evaluates_reports_and_exports(tmp_path, caplog):
-    results, counted = Results(), Seen()
-    with caplog.at_level(logging.INFO, "propeller.train"):
-        last = run(tmp_path, [results], eval_hooks=[counted])
-    assert [step for step, _ in results.seen] == [3, 6, 9, 12, 15, 16], "every 3 steps and at the end"
-    assert last == results.seen[-1][1]
-    assert set(last) == {"dev", "test"}
-    assert set(last["dev"]) == {"acc", "loss"}
-    assert len(counted.states) == 6 * 2 * 4, "the batches of each evaluation"
-    blocks = [line for line in caplog.messages if line.startswith("*** eval res: dev ***")]
-    assert len(blocks) == 6
-    assert f"\nacc\t{last['dev']['acc']:.6g}" in blocks[-1]
-    assert ("eval/acc", 16, False) in events(tmp_path / "run" / "eval_history" / "test")
-    seen = len(results.seen)
-    again = run(tmp_path, [results], config={"max_steps": 16})
-    for name in last:
-        assert again[name] == pytest.approx(last[name]), "nothing left to train"
-    assert len(results.seen) == seen
-    made = propeller.Learner(Toy, RunConfig(model_dir=str(tmp_path / "run"), eval_max_steps=4), HParams())
-    assert made.evaluate(dataset("dev", 30, 9)) == pytest.approx(last["dev"])
-    step, best = max(results.seen, key=lambda each: (each[1]["dev"]["acc"], -each[0]))
-    assert (tmp_path / "run" / "best").resolve().name == f"step_{step}"
-    assert made.evaluate(dataset("dev", 30, 9), ckpt="best") == pytest.approx(best["dev"])
-
-
-def test_exporters_remember_their_best_over_a_restart(tmp_path):
-    def made():
-        return (
-            exporter.BestExporter(tmp_path / "best", better),
-            exporter.BestInferenceModelExporter(tmp_path / "export", better),
-            Results(),
-        )
-
-    first = made()
-    assert first[0].best is None
-    run(tmp_path, first, config={"max_steps": 7})
-    again = made()
-    assert again[0].best == again[1].best == first[0].best
-    run(tmp_path, again)
-    seen = first[2].seen + again[2].seen
-    step, results = max(seen, key=lambda each: (each[1]["dev"]["acc"], -each[0]))
-    assert again[0].best == results
-    assert again[0].best_step == step
-    assert [path.name for path in (tmp_path / "best").glob("model_*")] == [f"model_{step}"]
-    assert not better(old=results, new=seen[0][1])
-
-
-def test_the_exported_model_gives_the_outputs_of_evaluation(tmp_path):
-    from propeller.bundle import read_bundle
-
-    exporters = [exporter.BestExporter(tmp_path / "best", better)]
-    exporters.append(exporter.BestInferenceModelExporter(tmp_path / "export", better))
-    run(tmp_path, exporters)
-    bundle = read_bundle(tmp_path / "export" / "inference")
-    assert [entry["name"] for entry in bundle.inputs] == ["placeholder_0"]
-    config = paddle.inference.Config(str(bundle.path("model.json")), str(bundle.path("model.pdiparams")))
-    predictor = paddle.inference.create_predictor(config)
-    x = np.stack([row for row, _ in rows(7, 5)])
-    (logits,) = predictor.run([_tensor(x)])
-    stored = weights(tmp_path / "best", next((tmp_path / "best").glob("model_*")).name)
-    np.testing.assert_allclose(logits.numpy(), x @ stored["linear_0.w_0"] + stored["linear_0.b_0"], atol=1e-5)
-
-
-def _tensor(array):
-    paddle.disable_static()
-    return paddle.to_tensor(array)
 
 
 def test_warm_start_reads_what_the_predicate_selects(tmp_path):

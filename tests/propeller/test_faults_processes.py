@@ -21,6 +21,7 @@ from propeller.train.faults import ALONE_TIMEOUT, HUNG
 from propeller.train.saver import Saver
 from tests.helpers.common import ROOT
 from tests.helpers.pretraining import make_shards, pretrain_flags
+from tests.helpers.runs import read_records
 from tests.helpers.tiny import flags
 
 pytestmark = pytest.mark.slow
@@ -93,7 +94,7 @@ def assert_weights(one, other, exactly=True):
 
 
 def journal(folder):
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(folder / "run")
     return [{k: v for k, v in line.items() if k not in ("speed", "elapsed", "queue_size", "file")} for line in lines]
 
 

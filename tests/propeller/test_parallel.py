@@ -17,6 +17,7 @@ import pytest
 from ernie.checkpoint import read_params
 from propeller.train.distribution import GradientReducer, ParallelRanks, Ranks, add_numbers, pack, unpack
 from tests.helpers.common import ROOT
+from tests.helpers.runs import read_records
 from tests.helpers.shell import clean_environment
 from tests.helpers.squad import squad
 from tests.helpers.tagged import IOB
@@ -245,7 +246,7 @@ def both(task, folder, make_flags):
 
 
 def journal(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = read_records(folder)
     return [{k: v for k, v in line.items() if k not in ("speed", "elapsed", "queue_size", "file")} for line in lines]
 
 

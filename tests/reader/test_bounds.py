@@ -16,8 +16,8 @@ from propeller import pdparams
 from propeller.errors import UserError
 from propeller.pdparams import read_pdparams
 from reader import row_file, tsv
-from reader.pretraining import shards
-from reader.pretraining.shards import read_blocks
+from reader.pretraining import shard_files
+from reader.pretraining.shard_files import read_blocks
 from reader.tsv import TsvFile
 from tests.helpers.tiny import CONFIG
 from tokenization import load_vocab
@@ -28,10 +28,10 @@ MOST = 1 << 12
 @pytest.fixture
 def short_lines(monkeypatch):
     """Lines of 4 KiB at most, in blocks of 1 KiB."""
-    for module in (row_file, tsv, shards):
+    for module in (row_file, tsv, shard_files):
         monkeypatch.setattr(module, "LONGEST_LINE", MOST)
     monkeypatch.setattr(tsv, "BLOCK", 1 << 10)
-    monkeypatch.setattr(shards, "CHUNK", 1 << 10)
+    monkeypatch.setattr(shard_files, "CHUNK", 1 << 10)
 
 
 @pytest.mark.parametrize(

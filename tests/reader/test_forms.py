@@ -14,7 +14,7 @@ from pretrain.corpus.documents import documents
 from pretrain.corpus.stop_words import read_stop_words
 from propeller.encoding import guess, not_utf8, read_text
 from propeller.errors import UserError
-from reader.pretraining.shards import read_filelist
+from reader.pretraining.shard_files import read_filelist
 from reader.row_encoder import LabelRule, load_label_map
 from reader.squad.file import SquadFile
 from reader.tsv import TsvFile

@@ -18,6 +18,7 @@ from reader.pretraining import blocks as pretraining_blocks
 from reader.pretraining.reader import PretrainingReader
 from reader.pretraining.shards import Limits, parse_block, parse_lines
 from reader.pyreader import PyReader
+from tests.helpers.batches import assert_same_batches
 from tests.helpers.common import GOLDEN
 from tests.helpers.reading import open_shards
 from tests.helpers.shard_rows import TOKENIZER, instance, make_list, numbers_of, reader_of, restored, shard
@@ -30,16 +31,6 @@ files_made = settings(deadline=None, max_examples=60, suppress_health_check=[Hea
 
 def masked(batch):
     return batch["src_ids"].tolist(), batch["mask_pos"].tolist(), batch["mask_label"].tolist()
-
-
-def assert_same(found, expected):
-    assert len(found) == len(expected)
-    for (batch, position), (other, other_position) in zip(found, expected):
-        assert position == other_position
-        assert batch.keys() == other.keys()
-        for name in batch:
-            assert batch[name].dtype == other[name].dtype
-            np.testing.assert_array_equal(batch[name], other[name])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -76,7 +67,7 @@ def test_batches_equal_those_of_2019(case, monkeypatch):
                 compared += 1
     assert compared == 7 * meta["n_batches"]
     again = list(reader.batches(start=found[1][1].to_dict()))
-    assert_same(again, found[2:])
+    assert_same_batches(again, found[2:])
 
 
 some_lines = st.lists(
@@ -163,14 +154,14 @@ def check_instances_and_restarts(tmp_path, files, kind, shuffle, buffer, world, 
     even = [list(reader_of(path, **flags, rank=rank, world_size=world, even=True).batches()) for rank in range(world)]
     for own, with_none in zip(ranks, even):
         assert [at for _, at in with_none] == [at for _, at in even[0]]  # any rank's may be stored
-        assert_same([pair for pair in with_none if pair[0] is not None], own)
+        assert_same_batches([pair for pair in with_none if pair[0] is not None], own)
     for rank, own in enumerate(ranks):
         if not own:
             continue
         k = data.draw(st.integers(0, len(own) - 1))
         position = json.loads(json.dumps(own[k][1].to_dict()))
         again = reader_of(path, **flags, rank=rank, world_size=world)
-        assert_same(list(again.batches(start=position)), own[k + 1 :])
+        assert_same_batches(list(again.batches(start=position)), own[k + 1 :])
     if kind.get("in_tokens"):
         assert all(batch["src_ids"].size <= 90 for batch, _ in alone)
 
@@ -220,9 +211,9 @@ def test_two_runs_are_equal_also_through_the_queue_and_other_seeds_differ(tmp_pa
     path = make_list(tmp_path, [[3, 4, 5, 6] * 6, [2, 3] * 5, [7] * 9])
     flags = {"shuffle": True, "shuffle_buffer": 16, "epochs": 2}
     found = list(reader_of(path, **flags, seed=3).batches())
-    assert_same(list(reader_of(path, **flags, seed=3).batches()), found)
+    assert_same_batches(list(reader_of(path, **flags, seed=3).batches()), found)
     with PyReader(reader_of(path, **flags, seed=3).batches, capacity=2) as queue:
-        assert_same(list(queue), found)
+        assert_same_batches(list(queue), found)
     other = list(reader_of(path, **flags, seed=4).batches())
     assert [numbers_of(batch) for batch, _ in other] != [numbers_of(batch) for batch, _ in found]
     halves = [[numbers_of(batch) for batch, at in found if at.epoch == epoch] for epoch in (0, 1)]
@@ -234,7 +225,7 @@ def test_unshuffled_instances_come_as_they_stand_and_their_masks_do_not_change(t
     reader = reader_of(path, shuffle_buffer=2)
     found = list(reader.batches())
     assert [n for batch, _ in found for n in numbers_of(batch)] == list(range(7))
-    assert_same(list(reader.batches()), found)
+    assert_same_batches(list(reader.batches()), found)
     positions = [(at.rows, at.batches, at.ended, at.path.rsplit("/")[-1]) for _, at in found]
     assert positions == [(4, 1, False, "part-1.gz"), (7, 2, True, "part-1.gz")]
 
@@ -303,7 +294,7 @@ def test_stages_follow_each_other_by_steps_also_after_a_restart(tmp_path):
         pieces = [p for p in places if restored(batch).reshape(-1)[p] in (4, 6)]
         assert all(p + 1 in places and (p + 1) % longest for p in pieces)
         assert at.steps > 5
-    assert_same(list(reader.batches(start=found[3][1])), found[4:])
+    assert_same_batches(list(reader.batches(start=found[3][1])), found[4:])
 
 
 def test_long_instances_are_left_out_and_counted(tmp_path, caplog):

@@ -11,17 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propeller.errors import UserError
-from reader.pretraining.shards import (
-    CHUNK,
-    ENTITY,
-    PHRASE,
-    SPECIAL,
-    WORD,
-    Limits,
-    parse_lines,
-    read_filelist,
-    read_shard,
-)
+from reader.pretraining.shard_files import CHUNK, read_filelist, read_shard
+from reader.pretraining.shards import ENTITY, PHRASE, SPECIAL, WORD, Limits, parse_lines
 from tests.helpers.common import GOLDEN
 from tests.helpers.shard_rows import instance, make_list, numbers_of, reader_of, shard
 

@@ -11,6 +11,7 @@ from propeller.errors import UserError
 from reader.batching import encode_rows
 from reader.tagging.reader import Parts, TaggingReader
 from reader.tagging.tags import SCHEMES, TagSet
+from tests.helpers.batches import assert_same_batches
 from tests.helpers.common import GOLDEN
 from tests.helpers.tagged import IOB, reader_of, tag_map, tagged, write_tagged
 from tests.helpers.tiny import write_tsv
@@ -99,20 +100,11 @@ def test_io_takes_a_map_with_beginnings_and_does_not_tell_them_apart():
     assert tags.entities([0, 1, 0, 2, 4, 3]) == [("PER", 0, 2), ("LOC", 3, 3), ("LOC", 5, 5)]
 
 
-def assert_same(found, expected):
-    assert len(found) == len(expected)
-    for (batch, position), (other, other_position) in zip(found, expected):
-        assert position == other_position
-        assert batch.keys() == other.keys()
-        for name in batch:
-            np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
-
-
 def test_both_forms_give_the_same_batches(tmp_path, tokenizer):
     rows = tagged(20, 1)
     one = write_tagged(tmp_path / "bytes.tsv", rows)
     other = write_tagged(tmp_path / "blanks.tsv", rows, " ")
-    assert_same(*(list(reader_of(path, tokenizer).batches()) for path in (one, other)))
+    assert_same_batches(*(list(reader_of(path, tokenizer).batches()) for path in (one, other)))
     # a blank in the 0x02 form belongs to the token; in the other, several are one
     mixed = tmp_path / "mixed.tsv"
     mixed.write_text("text_a\tlabel\ngood film\x02was\tB-PER\x02O\nvery good\tO\n")
@@ -136,7 +128,7 @@ def test_restarts_are_exact(tmp_path, tokenizer, way):
     whole = list(reader_of(path, tokenizer, **way).batches())
     for stop in range(len(whole)):
         position = json.loads(json.dumps(whole[stop][1].to_dict()))
-        assert_same(list(reader_of(path, tokenizer, **way).batches(position)), whole[stop + 1 :])
+        assert_same_batches(list(reader_of(path, tokenizer, **way).batches(position)), whole[stop + 1 :])
 
 
 def test_the_cache_and_workers_change_nothing(tmp_path, tokenizer):
@@ -144,8 +136,8 @@ def test_the_cache_and_workers_change_nothing(tmp_path, tokenizer):
     plain = list(reader_of(path, tokenizer, **WAYS[0]).batches())
     for options in ({}, {}, {"num_workers": 1}):
         cached = reader_of(path, tokenizer, token_cache_dir=str(tmp_path / "cache"), **WAYS[0], **options)
-        assert_same(list(cached.batches()), plain)
-    assert_same(list(reader_of(path, tokenizer, num_workers=1, **WAYS[0]).batches()), plain)
+        assert_same_batches(list(cached.batches()), plain)
+    assert_same_batches(list(reader_of(path, tokenizer, num_workers=1, **WAYS[0]).batches()), plain)
     folders = list((tmp_path / "cache").iterdir())
     assert len(folders) == 1
     assert (folders[0] / "tags.bin").is_file()

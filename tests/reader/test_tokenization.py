@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tokenization
+import tokenization_base
 import tokenization_tables as tables
 from propeller.errors import UserError
 from tests.helpers.common import FIXTURES, GOLDEN
@@ -315,7 +316,7 @@ def test_no_character_breaks_what_the_fast_path_assumes():
 
 
 def test_cache_is_bounded_and_can_be_emptied(vocab_file, monkeypatch):
-    monkeypatch.setattr(tokenization, "CACHED_WORDS", 4)
+    monkeypatch.setattr(tokenization_base, "CACHED_WORDS", 4)
     tokenizer = FullTokenizer(vocab_file)
     texts = ["a b c d e f the world", "hello the f e d", "a" * 65]
     for _ in range(3):

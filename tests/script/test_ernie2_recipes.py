@@ -1,7 +1,6 @@
 """script/{zh_task,en}/pretrain_ernie2.sh without training; the task lists of config/ against the paper's numbers."""
 
 import json
-import shlex
 from pathlib import Path
 
 import pytest
@@ -10,32 +9,17 @@ from ernie.config import ErnieConfig
 from pretrain import TASKS, declared
 from pretrain.classes import ClassTask
 from pretrain.corpus.builder import Plan
-from pretrain.training.args import parse
 from pretrain.training.schedule import StepPlan
 from pretrain.training.task_list import check_ids, read_task_list
 from script.demo import pretrain_corpus
 from tests.helpers.common import ROOT
+from tests.helpers.recipes import dry_run_alone as dry_run
+from tests.helpers.recipes import parsed
 from tests.helpers.shell import SCRIPT, clean_environment, shell
 
 RECIPES = {"zh": SCRIPT / "zh_task" / "pretrain_ernie2.sh", "en": SCRIPT / "en" / "pretrain_ernie2.sh"}
 LANGUAGES = list(RECIPES)
 LISTS = sorted(path.name for path in (ROOT / "config").glob("task_list_*.json"))
-
-
-def dry_run(recipe, *flags, **settings):
-    """(words of the command, what is said on the way)."""
-    environment = clean_environment(PYTHON="python3", **settings)
-    environment.pop("STEPS", None) if "STEPS" not in settings else None
-    done = shell(["sh", str(recipe), "--dry_run", *flags], env=environment)
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    return shlex.split(line), done.stderr
-
-
-def parsed(words):
-    """The flags as train.py understands them."""
-    at = next(i for i, word in enumerate(words) if word.endswith("train.py"))
-    return parse("train.py", "", words[at + 1 :])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

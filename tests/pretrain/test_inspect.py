@@ -1,0 +1,76 @@
+"""python -m pretrain.inspect: what the instances of a shard are."""
+
+import gzip
+import subprocess
+import sys
+
+import pytest
+
+from pretrain import inspect
+from propeller.errors import UserError
+from tests.helpers.build_data import build
+from tests.helpers.common import ROOT
+from tests.helpers.pretrain_text import write_vocab
+
+
+@pytest.fixture(scope="module")
+def vocab(tmp_path_factory):
+    return write_vocab(tmp_path_factory.mktemp("vocab") / "vocab.txt")
+
+
+def test_inspect_shows_instances(tmp_path, vocab, capsys):
+    (tmp_path / "a.txt").write_text("张三/nr 在/p 北京/ns 大学/n 。/w abc/nz 走/v\n", encoding="utf-8")
+    build(tmp_path / "a.txt", tmp_path / "out", vocab, segmenter="pre-segmented", pairs="positive")
+    capsys.readouterr()
+    shard = str(tmp_path / "out" / "shards" / "a-00000.gz")
+    inspect.main([shard, "--vocab_path", vocab])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "line 1: 15 tokens, next_sentence_label 1 (B follows A)"
+    assert shown[1] == "  A  [CLS] 张·三 在 北·京 大·学 。 [SEP]"
+    assert shown[2] == "  B  a·##b·##c 走 [SEP]"
+    assert shown[3] == "  units  e:张·三  e:北·京  p:北·京·大·学  e:a·##b·##c"
+    assert "‹" in shown[4]
+    masks = set()
+    for seed in range(12):
+        inspect.main([shard, "--vocab_path", vocab, "--seed", str(seed), "--mask_draw", "unit"])
+        line = capsys.readouterr().out.splitlines()[4]
+        marked = ["‹" in piece for piece in line.split()[3:]]
+        assert not any(marked[place] for place in (0, 9, -1))  # [CLS], [SEP]
+        assert marked[1] == marked[2]
+        assert marked[4] == marked[5]
+        assert marked[10] == marked[11] == marked[12]
+        masks.add(tuple(marked))
+    assert len(masks) > 2
+
+
+def test_inspect_names_bad_lines(tmp_path, vocab, capsys):
+    shard = tmp_path / "a.gz"
+    good = "1 9 2 8 2;0 0 0 1 1;0 1 2 3 4;-1 0 -1 0 -1;1"
+    for bad, message in (
+        ("1 9 2;0 0 0;0 1 2;-1 0 -1", "4 fields"),
+        ("1 9 2;0 0;0 1 2;-1 0 -1;1", "3 token_ids but 2 sentence_type_ids"),
+        ("1 999 2;0 0 0;0 1 2;-1 0 -1;1", "token id 999"),
+    ):
+        shard.write_bytes(gzip.compress(f"{good}\n{bad}\n".encode()))
+        with pytest.raises(UserError, match=f"a.gz, line 2: {message}"):
+            inspect.main([str(shard), "--vocab_path", vocab])
+        capsys.readouterr()
+        inspect.main([str(shard), "--vocab_path", vocab, "--on_bad", "skip"])
+        assert f"line 2: {message}" in capsys.readouterr().out
+    shard.write_bytes(gzip.compress(f"{good}\n".encode() * 50)[:-9])
+    with pytest.raises(UserError, match="the file is cut short"):
+        inspect.main([str(shard), "--vocab_path", vocab, "--number", "0"])
+    shard.write_bytes(gzip.compress(f"{good}\n".encode()))
+    with pytest.raises(UserError, match="no line 9"):
+        inspect.main([str(shard), "--vocab_path", vocab, "--start", "9"])
+
+
+@pytest.mark.parametrize("lines", [2, 3000])  # what is printed fits the pipe, or not
+def test_inspect_stops_quietly_where_its_reader_has_enough(tmp_path, vocab, lines):
+    good = "1 9 2 8 2;0 0 0 1 1;0 1 2 3 4;-1 0 -1 0 -1;1"
+    (tmp_path / "a.gz").write_bytes(gzip.compress(f"{good}\n".encode() * lines))
+    words = [sys.executable, "-m", "pretrain.inspect", tmp_path / "a.gz", "--vocab_path", vocab, "--number", "0"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
