@@ -325,9 +325,14 @@ def measure_pairs(bench, args, scratch, rows):
     return losses, pairs
 
 
+def folders_of(scratch):
+    """task -> folder of its rows. A comma in a path would part it in two: --train_set takes several files."""
+    return {name: scratch / name.replace(",", "") for name in (*CLASSES, TAGGED)}
+
+
 def measure_options(bench, args, scratch, rows):
     """task -> option -> seed -> score or None; a seed of everything, then the next one."""
-    folders = {name: scratch / name for name in (*CLASSES, TAGGED)}
+    folders = folders_of(scratch)
     for name, folder in folders.items():
         folder.mkdir()
         if name != TAGGED:

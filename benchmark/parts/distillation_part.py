@@ -52,7 +52,7 @@ KINDS = {
     "cnn": Kind({"network": "cnn", "windows": [1, 2, 3], "filters": 100, "hidden_dropout_prob": 0.5}, epochs=(8, 10)),
     "bilstm": Kind({"network": "bilstm", "lstm_size": 64, "hidden_dropout_prob": 0.5}, epochs=(6, 10)),
     "transformer_2": Kind({}, layers="0,5", inner=256, learning_rate=3e-4, epochs=(6, 8), ratio=8, precision="int8"),
-    "transformer_4": Kind({}, layers="0,1,3,5", inner=1024, learning_rate=2e-4, epochs=(6, 6), precision="int8"),
+    "transformer_5": Kind({}, layers="0,1,2,3,5", learning_rate=1e-4, epochs=(3, 3), precision="int8"),
 }
 
 

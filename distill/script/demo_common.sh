@@ -19,7 +19,7 @@ settings
   PYTHON, VENV  the Python that makes .venv, and another place for that (script/env.sh)
 
 flags, those of python benchmark/distillation.py; they win over ROWS
-  --students bow cnn transformer_2          which ones: bow, cnn, bilstm, transformer_2, transformer_4
+  --students bow cnn transformer_2          which ones: bow, cnn, bilstm, transformer_2, transformer_5
   --seeds 1 2 3                             of weights, order and dropout
   --labelled, --unlabelled, --copies        how many rows; copies of each labelled one
   --minutes M                               stop after so many; run again, it goes on

@@ -12,6 +12,7 @@ from benchmark import task_peers
 from benchmark.parts import task_rows
 from ernie.checkpoint import read_params
 from propeller.errors import UserError
+from propeller.flags import split
 from tests.helpers.common import ROOT
 from tests.helpers.tiny import CONFIG, VOCABULARY, make_model, sentences
 
@@ -58,6 +59,13 @@ def test_one_row_in_five_praises(data, tmp_path):
         assert labels.count("1") == count
         assert len(labels) == 5 * count
     assert "the film" in " ".join(task_rows.texts_of([tmp_path]))
+
+
+def test_the_path_of_a_folder_is_one_file_to_a_flag(tmp_path):
+    found = task_peers.folders_of(tmp_path)
+    assert len(set(found.values())) == 3
+    for folder in found.values():
+        assert split(str(task_peers.files(folder)["train_set"])) == [str(folder / "train.tsv")]
 
 
 def test_a_gain_is_the_mean_difference_of_the_same_seeds():
