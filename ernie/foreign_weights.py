@@ -53,6 +53,8 @@ def open_weights(source_format: str, directory: str | os.PathLike[str]) -> Forei
         UserError: it has none of them, or one that cannot be read.
     """
     directory = Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such directory; give that of a model")
     if _has(directory, SAFETENSORS):
         return SafetensorsWeights(directory)
     if source_format == "paddlenlp":

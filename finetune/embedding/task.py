@@ -29,7 +29,7 @@ MEAN_WEIGHT, MATRIX_WEIGHT = f"whitening_mean{FROZEN}", f"whitening_matrix{FROZE
 
 
 class Embed(FinetuneTask):
-    """The states of one layer, and a vector for each row made of them in four ways or more.
+    """The states of one layer, and vectors of each row: its states, pooled in several ways.
 
     ``spec.facts`` says what is taken from the encoder: ``layer``, whose states (0: the embeddings' output, n: the n-th
     layer's; the top layer's where it is not said), ``states``, whether those of every token are given out too, and

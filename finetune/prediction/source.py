@@ -86,7 +86,7 @@ def _bundle_of_checkpoint(args, job, stack):
     name = f"{checkpoint.folder.name or 'checkpoint'}_inference_model"
     folder = target / name
     if folder.exists() and not export.overwrite:
-        raise UserError(f"{folder}: exists already: predict with it (--inference_model), or replace it (--overwrite)")
+        raise UserError(f"{folder}: exists already: predict with it (--model), or replace it (--overwrite)")
     onnx = export.onnx or (runs_onnx(args.data.engine) and args.data.precision != "int8")
     int8 = int8_of(args.data.precision, export, dataclasses.replace(args.tables.form(), others=SKIP))
     is_new = not target.exists()

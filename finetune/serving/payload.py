@@ -90,7 +90,7 @@ def members(value: Any, where: str, limits: Limits) -> list[Any]:
     if not isinstance(value, list):
         raise BadRequest(f"{where} must be a list, not {kind(value)}")
     if not value:
-        raise BadRequest(f"{where} is an empty list: give at least one member")
+        raise BadRequest(f"{where} is an empty list: give at least one")
     if len(value) > limits.max_texts:
         raise TooLarge(
             f"{where} has {len(value)} members, more than the {limits.max_texts} allowed: send fewer at once"

@@ -46,7 +46,10 @@ class ModelArgs(ModelFolder):
     init_pretraining_params: str | None = flag(
         None, "params/ of a pre-trained model: its encoder is taken, its heads are not"
     )
-    init_checkpoint: str | None = flag(None, "a fine-tuned checkpoint (step_N, best, last): encoder and head are taken")
+    init_checkpoint: str | None = flag(
+        None,
+        "a fine-tuned checkpoint (step_N, best, last), or params/ of a converted classifier: encoder and head",
+    )
     tokenizer: str | None = flag(
         None,
         "the tokenizer [the model's, else FullTokenizer]",

@@ -244,7 +244,11 @@ class Finetuner:
         arrays, report = load_params(source, wanted, heads_optional=optional, unused=unused)
         log.info("%s: %s", source, report.summary())
         if optional:
-            log.info("the head is new: initialised from --random_seed %d", self.args.train.random_seed)
+            own = any(name.startswith(self.task.head_prefix) for name in report.unexpected)
+            log.info(
+                "the head is new: initialised from --random_seed %d%s", self.args.train.random_seed,
+                f" (--init_checkpoint {source} trains the one that is there)" if own else "",
+            )  # fmt: skip
         learner.write(arrays)
 
     def _reader(self, path, training=False, labelled=True):

@@ -54,11 +54,11 @@ class Origins:
         host = _header(scope, b"host")
         if host is not None and not self._knows(host, scope.get("server")):
             shown = host[:100].decode("latin-1")
-            raise Forbidden(f"the server does not go by the name {shown!r}: it is started with --allowed_hosts for it")
+            raise Forbidden(f"the server does not answer to the name {shown!r}: start it with --allowed_hosts for it")
         origin = _header(scope, b"origin")
         if origin is not None and not self._allows(origin) and not _same(origin, host):
             shown = origin[:100].decode("latin-1")
-            raise Forbidden(f"pages of {shown!r} may not use this server: it is started with --cors for them")
+            raise Forbidden(f"pages of {shown!r} may not use this server: start it with --cors to allow them")
         kind = _header(scope, b"content-type")
         if scope["method"] == "POST" and kind is not None and not _is_json(kind):
             raise UnsupportedType("send JSON, and say so: Content-Type: application/json")

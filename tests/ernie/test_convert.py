@@ -172,6 +172,8 @@ def test_damaged_and_missing_files(peer, tmp_path):
         weights.write_bytes(content)
         with pytest.raises(UserError, match="not a readable safetensors file"):
             converted(folder, tmp_path / "out")
+    with pytest.raises(UserError, match="nowhere: no such directory; give that of a model"):
+        converted(tmp_path / "nowhere", tmp_path / "out")
     weights.unlink()
     with pytest.raises(UserError, match="no model.safetensors and no pytorch_model.bin.*save_pretrained"):
         converted(folder, tmp_path / "out")

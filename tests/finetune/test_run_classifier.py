@@ -216,6 +216,7 @@ def test_init_pretraining_params_takes_the_encoder_and_drops_the_head(whole, mod
         )
     )
     assert "the head is new" in output
+    assert f"(--init_checkpoint {folder / 'best'} trains the one that is there)" in output
     before, after = read_params(folder / "best"), weights(tmp_path / "run")
     assert after["_cls_out_w"].shape == (32, 3)
     np.testing.assert_allclose(after["word_embedding"], before["word_embedding"], atol=1e-6)

@@ -143,7 +143,7 @@ function showSimilarity(answer, values) {
 function textFields({ pairs }) {
   const text = { name: "text", label: "Text", rows: 4, required: true };
   if (pairs === false) return [text];
-  return [text, { name: "other", label: "Second text", ...(pairs ? {} : { hint: "for models of pairs" }), rows: pairs ? 4 : 2 }];
+  return [text, { name: "other", label: "Second text", ...(pairs ? {} : { hint: "only if the model compares two texts" }), rows: pairs ? 4 : 2 }];
 }
 const textPayload = ({ text, other }) => ({ texts: [other?.trim() ? [text, other] : text] });
 const ofTexts = { fields: textFields, payload: textPayload, examples: textsFor };
