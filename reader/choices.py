@@ -163,7 +163,7 @@ class ChoiceReader(PartedReader):
         UserError: batches are counted in tokens.
     """
 
-    several = ("multiple choice", "questions")
+    several = ("with multiple choice", "questions")
     known_columns: tuple[str, ...] = COLUMNS
     needed_columns: tuple[str, ...] = ("text_a", "choices")
 

@@ -96,11 +96,11 @@ class PartedReader(TaskReader):
         UserError: batches are counted in tokens.
     """
 
-    several: ClassVar[tuple[str, str]]  # what makes several rows of an example, and what examples are called
+    several: ClassVar[tuple[str, str]]  # "with" what makes several rows of an example; what examples are called
 
     def __init__(self, path: str | Path, tokenizer: Any, **others: Any) -> None:
         if others.get("in_tokens"):
-            raise UserError("--in_tokens with {}: give --batch_size in {}".format(*self.several))
+            raise UserError("--in_tokens {}: give --batch_size in {}".format(*self.several))
         super().__init__(path, tokenizer, **others)
 
     def part(self, rows: EncodedRows) -> PartedRows:

@@ -160,7 +160,7 @@ class PromptReader(PartedReader):
         UserError: batches are counted in tokens; the template leaves no room.
     """
 
-    several = ("--template", "texts")
+    several = ("with --template", "texts")
 
     def __init__(self, path: str | Path, tokenizer: Any, *, prompt: Prompt, **others: Any) -> None:
         self.prompt = prompt

@@ -148,7 +148,7 @@ class WindowReader(PartedReader):
         UserError: batches are counted in tokens; the settings leave no room.
     """
 
-    several = ("windows over long texts", "texts")
+    several = ("with windows over long texts", "texts")
 
     def __init__(self, path: str | Path, tokenizer: Any, *, windows: Windows, **others: Any) -> None:
         self.windows_of_texts = windows

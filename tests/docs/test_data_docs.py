@@ -24,7 +24,7 @@ from tests.helpers.common import ROOT
 from tokenization import build_tokenizer
 
 TEXT = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"^```text (\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+EXAMPLES = dict(re.findall(r'^```text title="(\S+)"\n(.*?)^```$', TEXT, re.MULTILINE | re.DOTALL))
 COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.M | re.S) for line in block.splitlines()]
 CHOSEN = TableForm(text_a="review", label="stars")
 CANAL = ["运河", "运河连接两座城市。今天仍然通航。"]

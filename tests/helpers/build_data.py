@@ -36,3 +36,9 @@ def command(*words):
 def tasks_flags(inputs, out, vocab, tasks, **changes):
     """Of a build with --tasks."""
     return [*flags(list(inputs), out, vocab, **changes), *(["--tasks", ",".join(tasks)] if tasks else [])]
+
+
+def tasks_digest(out):
+    """Of all shards, lists and statistics of a build with --tasks."""
+    paths = [path for pattern in ("shards/*.gz", "filelist", "stats.json") for path in sorted(out.glob(f"*/{pattern}"))]
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

@@ -204,7 +204,7 @@ def test_a_task_without_an_instance_is_named(tmp_path, vocab):
         (("capitalisation",), {}, "--tasks: task 'capitalisation' is unknown; give names out of knowledge_masking, "),
         (("capitalization", "capitalization"), {}, "--tasks: capitalization is there twice"),
         (("sentence_reordering",), {"max_segments": 6}, "--max_segments 6: give 2 to 5"),
-        (("discourse_relation",), {"connectives": "none.json"}, "none.json: No such file"),
+        (("discourse_relation",), {"connectives": "none.json"}, "none.json: cannot be read"),
         (("token_document_relation",), {"stop_words": "none.txt"}, "--stop_words none.txt: No such file"),
     ],
 )
