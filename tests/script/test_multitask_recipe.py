@@ -55,7 +55,7 @@ def test_it_runs_on_the_samples_and_is_reported(tmp_path):
                TASK_DATA_PATH=ROOT / "data", DEVICES="cpu", PYTHON=sys.executable)  # fmt: skip
     folder = tmp_path / "out/zh_task/ernie_base/multitask/seed_1"
     command = shlex.split(said.strip().splitlines()[-1])
-    assert command[command.index("--init_checkpoint") + 1] == str(folder / "TASK/best")
+    assert command[command.index("--model") + 1] == str(folder / "TASK/best")
     assert command[command.index("--predict_set") + 1] == "NEW.tsv"
     for name, task in (("reviews", "classify"), ("inference", "classify"), ("entities", "sequence_label")):
         assert json.loads((folder / name / "best/checkpoint.json").read_text())["task"] == task
