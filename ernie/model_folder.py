@@ -36,7 +36,7 @@ class ModelFolder:
     model: str | None = flag(
         None,
         "directory of a model: a released or converted one, a checkpoint (best, last, step_N) or, to predict, an "
-        "inference model; stands for the flags of its parts, which win over it",
+        "inference model; replaces the flags of its parts; if these are given too, they override it",
         metavar="DIR",
     )
 
@@ -124,7 +124,8 @@ def look_into(given: str) -> Found:
         )
     params = folder / "params"
     if (folder / RUN).is_file() and not params.is_dir():
-        raise UserError(f"--model {given}: the directory of a run: give a checkpoint in it, as {folder / 'best'}")
+        best = folder / "best"
+        raise UserError(f"--model {given}: is the directory of a run; name a checkpoint in it, such as {best}")
     paths = {PARAMS: params, CONFIG: folder / CONFIG, VOCAB: folder / VOCAB}
     parts = {part: str(path) for part, path in paths.items() if path.exists()}
     record = read_json(params / CHECKPOINT) if (params / CHECKPOINT).is_file() else {}

@@ -81,7 +81,7 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling
         return Weights(_checkpoint(temporary.path / "model" / "params", task, vocab_path, folder, pooling), temporary)
     params = folder / PARAMS
     if (folder / RUN).is_file() and not params.is_dir():
-        raise UserError(f"{folder}: the directory of a run: give a checkpoint in it, as {folder / 'best'}")
+        raise UserError(f"{folder}: is the directory of a run; name a checkpoint in it, such as {folder / 'best'}")
     if not any((place / name).is_file() for place in (folder, params) for name in (RECORD, CONFIG)):
         raise UserError(
             f"{folder}: holds no checkpoint ({RECORD}), inference model ({MANIFEST}), Hugging Face model (config.json) "

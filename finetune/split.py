@@ -141,7 +141,7 @@ def split_file(path: str, args: SplitArgs) -> dict[str, Path]:
     """Split a file; returns the parts.
 
     Raises:
-        UserError: the file cannot be read; a part would be empty, or is there already.
+        UserError: the file cannot be read; a part would be empty, or exists already.
     """
     table = open_table(path, known=COLUMNS, form=args.form(), lists=True)
     rows = read_rows(table, args.stratify)
@@ -182,7 +182,7 @@ def _check_targets(path, folder, targets, overwrite):
         if target.resolve() == path.resolve():
             raise UserError(f"{target}: would replace the file that is split: give another --output_dir")
         if target.exists() and not overwrite:
-            raise UserError(f"{target}: is there already: give another --output_dir, or --overwrite")
+            raise UserError(f"{target}: exists already; give another --output_dir, or --overwrite")
 
 
 def _tell(table, rows, parts, targets):

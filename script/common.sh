@@ -23,7 +23,7 @@ PROCESSES=1 BACKEND= # see choose_devices
 
 usage() {
     cat <<EOF
-usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of $PROGRAM, which win over the recipe's]
+usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of $PROGRAM; they override the recipe's]
 
   MODEL_PATH      a model: params/, ernie_config.json and vocab.txt
   TASK_DATA_PATH  the folder that holds this task's data
@@ -268,7 +268,7 @@ next_step() {
     cat <<EOF
 
 $NAME: done, seeds $(seeds), in $OUTPUT/$NAME/
-  of each: best/ and last/ are checkpoints, train.log the log, metrics.jsonl every figure, curves.png the curves
+  in the directory of each seed: the checkpoints best/ and last/, train.log, every figure (metrics.jsonl), curves.png
 next, label new rows with the best checkpoint of seed $first ($new is like the test set; labels may be missing):
 EOF
     printf '    %s\n' "$(quoted "$PYTHON_FOUND" "$ROOT/$infer" --model "$best" \

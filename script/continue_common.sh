@@ -12,7 +12,7 @@ WORK=$OUTPUT/continued/$LANGUAGE
 
 continue_usage() {
     cat <<EOF
-usage: MODEL_PATH=DIR TEXT=FILE TASK_DATA_PATH=DIR sh $0 [flags of train.py, which win over the recipe's]
+usage: MODEL_PATH=DIR TEXT=FILE TASK_DATA_PATH=DIR sh $0 [flags of train.py; they override the recipe's]
 
 Builds shards of the text, masks whole words of it in $STEPS steps from the model's weights, and runs a fine-tuning recipe
 from the result. Everything goes to $WORK; the same command goes on where it was interrupted. Leave out of the

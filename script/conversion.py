@@ -144,10 +144,10 @@ def _problem(header, values):
 
 
 class Report:
-    """Counts, a line a file on stdout, and the exit status."""
+    """Counts, a line a file on stdout, and the exit status. unit: what a row is called."""
 
-    def __init__(self, allow_refused=False):
-        self.files, self.broken, self.allow_refused = 0, [], allow_refused
+    def __init__(self, allow_refused=False, unit="row"):
+        self.files, self.broken, self.allow_refused, self.unit = 0, [], allow_refused, unit
 
     @contextlib.contextmanager
     def file(self, source):
@@ -187,6 +187,10 @@ class Report:
             self.read_back(target, kept, check or (lambda path: check_table(path, rule)))
         self.count(source, target, read, kept, refused, "line", whole)
 
+    def of(self, number):
+        """A number of rows in words: "1 row", "2 rows"."""
+        return f"{number} {self.unit}{'' if number == 1 else 's'}"
+
     def is_lost(self, read, kept):
         """Whether more of a file is refused than may be."""
         return read - kept > MOST_REFUSED * read and not self.allow_refused
@@ -200,7 +204,7 @@ class Report:
                 raise UserError(f"{target}: {kept} rows were written, the reader finds {found}")
         except UserError as error:
             target.unlink()
-            raise UserError(f"what was made of it cannot be read, and was removed: {error}") from None
+            raise UserError(f"the converted file could not be read back, so it was removed: {error}") from None
 
     def count(self, source, target, read, kept, refused, unit="line", written=True, changes=()):
         """Say what became of a file.
@@ -211,18 +215,21 @@ class Report:
         """
         self.files += 1
         left = sum(map(len, refused.values()))
-        print(f"{source}: {read} rows in, {kept} rows out, {left} refused -> {target if written else 'not written'}")
+        goes_to = target if written else "not written"
+        print(f"{source}: {self.of(read)} in, {self.of(kept)} out, {left} refused -> {goes_to}")
         for reason, places in Counter({reason: len(places) for reason, places in refused.items()}).most_common():
             first = refused[reason][0]
             print(f"    refused: {places} x {reason} (first: {unit} {first})")
         for text in changes:
             print(f"    changed: {text}")
         if not written:
-            why = f"{left} rows refused, and a test set needs all" if kept else "there is no good row in it"
+            why = (
+                f"{self.of(left)} refused, and a test set needs all" if kept else f"there is no good {self.unit} in it"
+            )
             if kept and self.is_lost(read, kept):
                 reason = max(refused, key=lambda words: len(refused[words]))
                 why = (
-                    f"{left} of {read} rows refused, most of them: {reason} (first: {unit} {refused[reason][0]}); "
+                    f"{left} of {self.of(read)} refused, most of them: {reason} (first: {unit} {refused[reason][0]}); "
                     f"is it the file that was meant? {ALLOW_REFUSED} converts the rest"
                 )
             self.broken.append(f"{source}: {why}")

@@ -42,7 +42,7 @@ def arguments():
     parser.add_argument(
         "--columns", nargs="+", default=[], metavar="NEW=OLD", help=f"NEW: one of {', '.join(KNOWN_COLUMNS)}"
     )
-    parser.add_argument(ALLOW_REFUSED, action="store_true", help="convert a file most rows of which are refused, too")
+    parser.add_argument(ALLOW_REFUSED, action="store_true", help="convert a file even if most of its rows are refused")
     return parser
 
 
@@ -174,6 +174,7 @@ def main(argv):
     header, blanks = list(places), []
     rows = list(picked(found, places, blanks))
     rule, mapping = label_rule(rows, header)
+    own = mapping
     if mapping:
         mapping = label_maps.with_those_there(target.parent / LABEL_MAP, mapping)
         rule = LabelRule("class", mapping)
@@ -182,7 +183,7 @@ def main(argv):
     if blanks:
         print(f"    changed: a tab or a line end inside a text became a blank in {len(blanks)} rows (line {blanks[0]})")
     if mapping:
-        label_maps.write(target.parent / LABEL_MAP, mapping)
+        label_maps.write(target.parent / LABEL_MAP, mapping, own=own)
     return report.finish(source)
 
 

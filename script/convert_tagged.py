@@ -13,7 +13,9 @@ tags as they are, as for parts of speech.
 
 from __future__ import annotations
 
+import re
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -22,12 +24,15 @@ if __name__ == "__main__":
 from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import FlagParser, boolean
 from reader.row_encoder import load_label_map
+from reader.tagging.joined import joint_of as joint_of_text
 from script import label_maps, tagged_exports, tagged_text
 from script.conversion import ALLOW_REFUSED, Refused, Report
 from script.conversion_check import check_tagged
+from script.tagged_checks import check_not_prose, kind_of, scheme_of, strange_tag
 from script.tagged_text import JOINT
 
 LABEL_MAP = "label_map.json"
+SPACED = re.compile(r"\s")
 SCHEMES = ("auto", "none", *tagged_text.WRITTEN)
 
 
@@ -48,8 +53,8 @@ def arguments():
         help="whether the number after each character, as in the weibo data, is taken off; such files need the flag",
     )
     parser.add_argument("--token_column", type=int, default=1, help="which column the token is, from 1 (default 1)")
-    parser.add_argument("--label_map", help="label_map.json to take (default: one is made of the tags found)")
-    parser.add_argument(ALLOW_REFUSED, action="store_true", help="convert a file most rows of which are refused, too")
+    parser.add_argument("--label_map", help="use this label map (default: make label_map.json of the tags found)")
+    parser.add_argument(ALLOW_REFUSED, action="store_true", help="convert a file even if most of its rows are refused")
     return parser
 
 
@@ -85,26 +90,21 @@ def read(paths, strip, column=1):
     return found
 
 
-def scheme_of(found, asked):
-    """(the scheme to write or None, the tags that mean O). Raises UserError: tags without prefix to be renamed."""
-    tags = {tag for sentences in found.values() for each in sentences if not each.problem for tag in each.tags}
-    outside = tagged_text.outside_of(tags)
-    if asked == "none" or (asked == "auto" and not tagged_text.is_chunked(tags)):
-        return None, outside
-    if not tagged_text.is_chunked(tags):
-        odd = sorted(tag for tag in tags - outside if not tagged_text.parts_of(tag))
-        raise UserError(f"{next(iter(found))}: tag {odd[0]!r} has no prefix (B-, I-, ...); give --scheme none")
-    return "IOB" if asked == "auto" else asked, outside
+def joint_of(sentences):
+    """What separates the tokens of a file: a blank, or 0x02 where one has a blank or is empty, and for CJK text."""
+    cells = {cell for each in sentences if not each.problem for cell in (*each.tokens, *each.tags)}
+    return JOINT if any(not cell or SPACED.search(cell) for cell in cells) or not joint_of_text(cells) else " "
 
 
 def rows(sentences, known):
     """(first line, [tokens, tags] or Refused) of each sentence."""
+    joint = joint_of(sentences)
     for line, tokens, tags, problem in sentences:
         if problem is None and known is not None and (odd := [tag for tag in tags if tag not in known]):
             problem = Refused(f"unknown tag {odd[0][:20]!r}")
         if problem is None and any(JOINT in token for token in tokens):
             problem = Refused("a token holds the byte 0x02")
-        yield line, problem or [JOINT.join(tokens), JOINT.join(tags)]
+        yield line, problem or [joint.join(tokens), joint.join(tags)]
 
 
 def renamed(found, scheme, outside):
@@ -116,6 +116,14 @@ def renamed(found, scheme, outside):
                for each in sentences]
         for path, sentences in found.items()
     }  # fmt: skip
+
+
+def label_map_of(found):
+    """tag -> class of the tags of all files, and of O, which padding has if no token does."""
+    tags = (tag for sentences in found.values() for each in sentences if not each.problem for tag in each.tags)
+    mapping = tagged_text.label_map(tags)
+    mapping.setdefault(tagged_text.OUTSIDE, len(mapping))
+    return mapping
 
 
 def main(argv):
@@ -131,19 +139,24 @@ def main(argv):
     if args.token_column < 1:
         raise UserError(f"--token_column {args.token_column}: give 1 or more")
     found = read(sources, args.strip_numbers, args.token_column)
+    if args.scheme != "none":
+        for path, sentences in found.items():
+            check_not_prose(path, sentences)
     scheme, outside = scheme_of(found, args.scheme)
     found = renamed(found, scheme, outside)
     folder = target.parent if one else target
+    own = label_map_of(found)
     if args.label_map:
         mapping = load_label_map(args.label_map)
+        odd = strange_tag(mapping, scheme)
+        if odd is not None:
+            raise UserError(
+                f"{args.label_map}: {odd!r} is not a tag of the scheme {scheme}, which is written; correct it, or "
+                "leave --label_map out to have a label map made"
+            )
     else:
-        mapping = tagged_text.label_map(
-            tag for sentences in found.values() for each in sentences if not each.problem for tag in each.tags
-        )
-        if scheme is None:  # padding has it, if no token does
-            mapping.setdefault(tagged_text.OUTSIDE, len(mapping))
-        mapping = label_maps.with_those_there(folder / LABEL_MAP, mapping)
-    report = Report(args.allow_refused)
+        mapping = label_maps.of_one_set(folder / LABEL_MAP, own, partial(kind_of, scheme=scheme))
+    report = Report(args.allow_refused, "sentence")
     for path, sentences in found.items():
         with report.file(path):
             report.convert(
@@ -154,8 +167,8 @@ def main(argv):
     flags = f"; train with --chunk_scheme {named}" if named not in (None, "IOB") else ""
     if args.label_map:
         print(f"{args.label_map}: {len(mapping)} tags{flags}")
-    else:
-        label_maps.write(folder / LABEL_MAP, mapping, f"tags{flags}")
+    elif len(report.broken) < len(found):
+        label_maps.write(folder / LABEL_MAP, mapping, "tag", own, flags)
     return report.finish(sources[0])
 
 

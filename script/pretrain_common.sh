@@ -17,7 +17,7 @@ DEMO=$OUTPUT/pretrain_demo/$LANGUAGE
 
 pretrain_usage() {
     cat <<EOF
-usage: sh $0 [flags of train.py, which win over the recipe's]
+usage: sh $0 [flags of train.py; they override the recipe's]
        sh $0 --train_filelist FILE [--valid_filelist FILE] [flags]    on your own shards
        sh script/zh_task/pretrain.sh --full [--minutes N] [flags]     the encoder of the Chinese demonstrations: hours
 

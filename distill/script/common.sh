@@ -16,7 +16,7 @@ ROOT=${HERE%/distill/script}
 
 usage() {
     cat <<EOF
-usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of python -m finetune student, which win over the recipe's]
+usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of python -m finetune student; they override the recipe's]
 
   MODEL_PATH      the model that the teacher starts from: params/, ernie_config.json and vocab.txt
   TASK_DATA_PATH  the folder that holds distill/chnsenticorp/ as in 2019, or chnsenticorp/{train,dev}.tsv

@@ -18,7 +18,7 @@ settings
   OUTPUT=DIR    in place of output/
   PYTHON, VENV  the Python that makes .venv, and another place for that (script/env.sh)
 
-flags, those of python benchmark/distillation.py; they win over ROWS
+flags, those of python benchmark/distillation.py; they override ROWS
   --students bow cnn transformer_2          which ones: bow, cnn, bilstm, transformer_2, transformer_5
   --seeds 1 2 3                             of weights, order and dropout
   --labelled, --unlabelled, --copies        how many rows; copies of each labelled one

@@ -30,7 +30,8 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
         raise UserError(f"--task {given}: {prog} is for {' and '.join(tasks)}: use python -m finetune.prediction")
     tasks = tuple(tasks) or _task_of_model(argv, given)
     flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
-    args = parse(prog, f"Predict new data: {flags.about}.", argv, flags.prediction or TableArgs, flags.task)
+    kind = flags.about.partition(":")[0]
+    args = parse(prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task)
     runtime.prepare()
     from finetune.prediction.run import start
 

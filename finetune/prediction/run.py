@@ -117,7 +117,8 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
         reader = job.open_reader(path, model, spec, reading, args)
         check_file(reader, args.checks, model.spec)
         _tell_copied(reader)
-        log.info("-------------- prediction results --------------")
+        if job.prints(args):
+            log.info("-------------- prediction results --------------")
         progress = Progress(model, reader.num_examples, job.unit, bar)
         with contextlib.closing(progress):
             gold = job.write(model, spec, reader, args, progress)
@@ -126,8 +127,8 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
     stats, elapsed = reader.stats, time.monotonic() - progress.begun
     if stats["truncated"]:
         log.info("%d of %d rows were cut to %d tokens", stats["truncated"], stats["rows"], reader.max_seq_len)
-    log.info("predicted %d %s in %.2f s, %.1f %s/s: %s", progress.done, job.unit, elapsed,
-             progress.done / max(elapsed, 1e-9), job.unit, data.output or "standard output")  # fmt: skip
+    log.info("predicted %d %s in %.2f s, %.2f s of it in the model (qps and total_time above): %s", progress.done,
+             job.unit, elapsed, progress.busy, data.output or "standard output")  # fmt: skip
     if gold is not None:
         gold.tell()
 

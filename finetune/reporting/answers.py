@@ -80,8 +80,8 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     odd = np.flatnonzero((overlap == 0) & (sure >= usual))
     made.suspects = Table(
         "Likely label errors",
-        "The answer has nothing of the labelled one, and the model is as sure of it as of right answers. Of questions "
-        "that the model was trained on this says little.",
+        "Questions whose predicted answer has nothing of the labelled one, though the model is as sure of it as it is, "
+        "on average, of right answers. Use questions that the model was not trained on.",
         header,
         [entry(number) for number in odd[by_confidence(sure[odd])].tolist()],
     )

@@ -67,8 +67,8 @@ def _report(model, reader, path, probs_of):
     gap = probs[found, odd[found]] - probs[found, given[found]]
     made.suspects = Table(
         "Likely label errors",
-        "The model is as sure of another class as it is of rows that have that label (confident learning, Northcutt et "
-        "al. 2021). Of rows that the model was trained on this says little.",
+        "Rows for which the model is as sure of another class as it is, on average, for the rows of that class "
+        "(confident learning, Northcutt et al. 2021). Use rows that the model was not trained on.",
         header,
         [entry(row, odd[row]) for row in found[by_confidence(gap)].tolist()],
     )

@@ -58,8 +58,9 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     made.facts["suspects"] = len(places)
     made.suspects = Table(
         "Likely label errors",
-        "The model is as sure of the opposite as it is of rows that rightly have, or lack, that label (confident "
-        "learning per label, Northcutt et al. 2021). Of rows that the model was trained on this says little.",
+        "Decisions on one label for which the model is as sure of the opposite as it is, on average, for rows "
+        "labelled so (confident learning per label, Northcutt et al. 2021). Use rows that the model was not trained "
+        "on.",
         [layout.unit, "label", "in the file", "probability", *columns],
         [
             [layout.number(row), names[label], "yes" if given[row, label] else "no", float(probs[row, label]),

@@ -65,8 +65,8 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     odd = np.flatnonzero(~right & (sure >= usual))
     made.suspects = Table(
         "Likely label errors",
-        "The model is as sure of another option as it is of right ones on the mean. Of rows that the model was trained "
-        "on this says little.",
+        "Rows for which the model is as sure of another option as it is, on average, of right ones. Use rows that the "
+        "model was not trained on.",
         header,
         [entry(row) for row in odd[by_confidence(sure[odd])].tolist()],
     )

@@ -32,10 +32,12 @@ class Table(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """labels; counts: int64 [labels, labels], row the label that is given, column the one that is predicted."""
+    """labels; counts: int64 [labels, labels], row the label that is given, column the one that is predicted; none: a
+    label that stands for nothing, so that nothing can be counted where it meets itself."""
 
     labels: list[str]
     counts: np.ndarray
+    none: str | None = None
 
 
 @dataclass
@@ -129,15 +131,15 @@ def text_tables(texts: Texts, right: np.ndarray, limit: int, what: str = "rows r
     for name, own in (("with [UNK]", texts.unknown > 0), ("without [UNK]", texts.unknown == 0)):
         if own.any():
             rows.append(_group(name, own, texts, right))
-    about = f"Lengths count tokens, special ones too; a row of over {limit} is cut, or read in windows."
+    about = f"Lengths count tokens, special ones too; rows longer than {limit} are cut, or read in windows."
     if texts.windows is not None:
         facts["windows"] = int(texts.windows.sum())
         several = texts.windows > 1
         groups = (("in one window", ~several), ("in several windows", several))
         rows += [_group(name, own, texts, right) for name, own in groups if own.any()]
         about = (
-            f"Lengths count all tokens of a text, special ones too; a text of over {limit} is read in windows, and cut "
-            "only after the last of them."
+            f"Lengths count all tokens of a text, special ones too; texts longer than {limit} are read in windows, and "
+            "cut only after the last of them."
         )
     return facts, [Table("Lengths and unknown pieces", about, ["rows", "count", what, "[UNK] of pieces"], rows)]
 

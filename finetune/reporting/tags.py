@@ -67,7 +67,8 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     table, made.facts = type_table(counts)
     kinds = [row[0] for row in table.rows[:-2]]
     order = [*kinds, NONE]
-    made.matrix = Matrix(order, np.array([[counts.pairs[one, other] for other in order] for one in order], np.int64))
+    pairs = np.array([[counts.pairs[one, other] for other in order] for one in order], np.int64)
+    made.matrix = Matrix(order, pairs, NONE)
     right = np.array([float(given == guessed) for given, guessed in spans])
     facts, tables = text_tables(count_texts(reader), right, reader.max_seq_len, "sentences right")
     total = sum(len(each.given) for each in sentences)
@@ -97,8 +98,9 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     odd = [number for number in wrong if gaps[number] > 0]
     made.suspects = Table(
         "Likely label errors",
-        "Sentences with a token of whose other tag the model is as sure as of tokens that have that tag (confident "
-        "learning, Northcutt et al. 2021). Of sentences that the model was trained on this says little.",
+        "Sentences with a token for which the model is as sure of another tag as it is, on average, for the tokens "
+        "labelled with that tag (confident learning, Northcutt et al. 2021). Use sentences that the model was not "
+        "trained on.",
         header,
         [entry(odd[place], gaps[odd[place]]) for place in by_confidence([gaps[number] for number in odd])],
     )

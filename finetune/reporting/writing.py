@@ -22,6 +22,22 @@ from propeller.files import atomic_directory
 SHOWN_ROWS = 1000  # of the wrong rows on the page
 SHOWN_CLASSES = 30  # of the matrix in the text, on the page and in the picture
 PICTURE = "confusion.png"
+# Facts whose names in report.json are not the words for them; of the others _ becomes a blank.
+WORDS = {
+    "f1": "F1",
+    "em": "exact match",
+    "macro_f1": "F1, mean of classes",
+    "weighted_f1": "F1, mean by rows",
+    "unknown_share": "share of [UNK] among the word pieces",
+    "cut": "texts that were cut",
+    "longest": "tokens of the longest text",
+    "tag_accuracy": "share of the tags that are right",
+    "suspects": "likely label errors",
+    "mean_error": "mean distance of predictions from labels",
+    "bias": "mean difference of predictions from labels",
+    "by_chance": "accuracy of guessing",
+    "several_windows": "questions read in several windows",
+}
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:.5rem 0 2rem;display:block;overflow-x:auto}"
@@ -71,11 +87,16 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+def facts_in_words(report: Report) -> list[tuple[str, Any]]:
+    """(what it is in plain words, number or text) of each fact that is not a table of its own."""
+    facts = {name: value for name, value in report.facts.items() if not isinstance(value, dict)}
+    return [(WORDS.get(name, name.replace("_", " ")), value) for name, value in facts.items()]
+
+
 def as_text(report: Report) -> str:
     """Facts, tables and the matrix, in columns."""
     lines = [f"{report.source}: {report.task}", ""]
-    facts = {name: value for name, value in report.facts.items() if not isinstance(value, dict)}
-    lines += [f"{name}: {shown(value)}" for name, value in facts.items()]
+    lines += [f"{name}: {shown(value)}" for name, value in facts_in_words(report)]
     tables = [*report.tables, *([matrix_table(report.matrix)] if report.matrix is not None else [])]
     for table in tables:
         lines += ["", table.title, table.about, "", *in_columns(table)]
@@ -86,7 +107,8 @@ def in_columns(table: Table) -> list[str]:
     """The lines of a table; a CJK character takes two places."""
     cells = [[on_one_line(shown(value)) for value in row] for row in (table.header, *table.rows)]
     widths = [max(map(_width, column)) for column in zip(*cells)]
-    numeric = [all(not isinstance(row[place], str) for row in table.rows) for place in range(len(widths))]
+    numeric = [all(row[place] == "" or not isinstance(row[place], str) for row in table.rows)
+               for place in range(len(widths))]  # fmt: skip
 
     def line(row):
         padded = []
@@ -107,6 +129,9 @@ def matrix_table(matrix: Matrix) -> Table:
     chosen = chosen_classes(matrix)
     labels = [matrix.labels[number] for number in chosen]
     rows: list[list[Any]] = [[label, *matrix.counts[number, chosen].tolist()] for label, number in zip(labels, chosen)]
+    if matrix.none is not None and matrix.none in labels:
+        place = labels.index(matrix.none)
+        rows[place][place + 1] = ""
     more = len(matrix.labels) - len(chosen)
     also = f" The {len(chosen)} classes with most errors; {more} others are left out." if more else ""
     return Table("Confusion matrix", f"A row per label, a column per prediction.{also}", ["label", *labels], rows)
@@ -147,8 +172,7 @@ def as_page(report: Report, picture: Path | None = None) -> str:
         "style-src 'unsafe-inline'\">",
         f"<title>{title}</title><style>{STYLE}</style></head><body>", f"<h1>{title}</h1>",
     ]  # fmt: skip
-    facts = [[name, value] for name, value in report.facts.items() if not isinstance(value, dict)]
-    parts += _html_table(Table("", "", ["", ""], facts))
+    parts += _html_table(Table("", "", ["", ""], [list(fact) for fact in facts_in_words(report)]))
     for table in report.tables:
         parts += _section(table)
     if report.matrix is not None:
@@ -160,12 +184,12 @@ def as_page(report: Report, picture: Path | None = None) -> str:
         if whole is not None:
             left = len(whole.rows) - SHOWN_ROWS
             about = f"{whole.about} {left} more are in the TSV file." if left > 0 else whole.about
-            parts += _section(whole._replace(about=about, rows=whole.rows[:SHOWN_ROWS]))
+            parts += _section(whole._replace(about=about, rows=whole.rows[:SHOWN_ROWS]), f" ({len(whole.rows)})")
     return "\n".join([*parts, "</body></html>"]) + "\n"
 
 
-def _section(table):
-    head = [f"<h2>{html.escape(table.title)} ({len(table.rows)})</h2>", f"<p>{html.escape(table.about)}</p>"]
+def _section(table, count=""):
+    head = [f"<h2>{html.escape(table.title)}{count}</h2>", f"<p>{html.escape(table.about)}</p>"]
     return head + (_html_table(table) if table.rows else ["<p>None.</p>"])
 
 

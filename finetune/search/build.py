@@ -47,10 +47,10 @@ def build(flags: BuildFlags, form: TableForm = PLAIN) -> Path:
 
     Raises:
         UserError: a text is empty or cannot be read (file and line), the model gives no vectors or not of that pooling,
-            faiss is asked for and not installed, or the folder is there already.
+            faiss is asked for and not installed, or the folder exists already.
     """
     if os.path.lexists(flags.search_index) and not flags.overwrite:
-        raise UserError(f"{flags.search_index}: is there already: give another --search_index, or --overwrite")
+        raise UserError(f"{flags.search_index}: exists already; give another --search_index, or --overwrite")
     table = open_table(flags.data_set, form=dataclasses.replace(form, others=SKIP))
     kind = kind_of(flags.kind, table.num_rows)
     for _ in texts_of(table):  # every row is read before the first vector is made

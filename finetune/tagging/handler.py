@@ -6,8 +6,8 @@
 
 Places count characters (Unicode code points), the end exclusive: ``text[start:end]`` is the entity. Tokens of a text
 are its words, punctuation marks and CJK characters. ``{"tokens": [["John", "lives"], ...]}`` gives the tokens
-themselves, as the rows of a file do; places are then those in the tokens end to end. Long texts are read in
-overlapping windows.
+themselves, as the rows of a file do; places are then those in the tokens with a blank between, or with nothing where a
+token has a Chinese or Japanese character. Long texts are read in overlapping windows.
 
 With ``"logits": true`` beside them each prediction has ``logits`` too, a list per token of one number per tag, for a
 student to learn from; null for a token without a word piece. See ``reader.tagging.token_logits``.

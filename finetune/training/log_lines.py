@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetune.training.args import GROUPS, Args, ignored_flags
@@ -18,6 +19,7 @@ from propeller.train.hooks import RunHook
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
     from finetune.task import FinetuneTask
+    from finetune.training.result import RunResult
     from propeller.train.journal import Journal
     from propeller.train.state import Evaluation, TrainState
     from propeller.train.trainer import Learner
@@ -43,6 +45,18 @@ def log_arguments(args: Args, given: Args) -> None:
     reasons = ignored_flags(task_flags)
     shown = changed(all_flags(given), (*GROUPS.values(), task_flags))
     log_values(log, all_flags(args), {name: reasons[name] for name in args.ignored}, shown)
+
+
+def log_best(result: RunResult, names: Sequence[str]) -> None:
+    """The step that became ``best``, with its scores on the first dev set; nothing without an evaluation.
+
+    Args:
+        result: of the run.
+        names: the scores that are shown, as far as there are such.
+    """
+    scores = [f"{name} {result.scores[name]:.6g}" for name in names if name in result.scores]
+    if result.best_step is not None:
+        log.info("best: %s", ", ".join([f"step {result.best_step}", *scores]))
 
 
 class LegacyLogLines(RunHook):

@@ -19,7 +19,7 @@ from finetune.spec import read_record
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.fingerprint import fingerprint, former_record, is_of_dev_set
-from finetune.training.log_lines import LegacyLogLines, log_arguments
+from finetune.training.log_lines import LegacyLogLines, log_arguments, log_best
 from finetune.training.reading import facts_of_rows, reading_of
 from finetune.training.result import RunResult, numbers_of, result_of
 from finetune.training.schedule import log_plan, make_optimizer, num_steps
@@ -158,8 +158,10 @@ class Finetuner:
                 self._log_reader(reader)
                 self._test_last_and_best(learner, saver, state, journal)
             saver.finish(steps=state.step, best_step=state.best_step)
+            result = self._result()
+            log_best(result, self.task.score_names(self.spec))
             log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
-            return self._result()
+            return result
 
     def _explain(self, difference):
         if is_of_dev_set(difference):

@@ -102,7 +102,7 @@ def as_bundle(name: str, folder: str | Path, use_cuda: str, engine: str, precisi
         raise UserError(f"--precision int8: {folder} holds weights: give an inference model that was saved with it")
     with temporary_directory("ernie-served-") as scratch:
         _module(name).write_bundle(folder, scratch / "model", use_cuda, runs_onnx(engine))
-        log.info("%s: weights, made into an inference model for this server", folder)
+        log.info("%s holds weights: a temporary inference model was made of them for this server", folder)
         yield scratch / "model"
 
 

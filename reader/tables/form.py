@@ -123,7 +123,9 @@ class TableForm:
         for needed in required:
             if needed not in there:
                 flag = f", or name it with {FLAGS[needed]}" if needed in FLAGS else ""
-                raise UserError(f"{place}: column {needed!r} is missing (there: {shown}); add it{flag}")
+                strange = hint and not chosen and all(map(is_copied, there))  # the first line is no header, it seems
+                said = (hint() if hint and strange else None) or f"add it{flag}"
+                raise UserError(f"{place}: column {needed!r} is missing (there: {shown}); {said}")
         return found
 
     @staticmethod

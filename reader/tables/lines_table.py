@@ -13,7 +13,9 @@ import os
 import numpy as np
 
 from propeller.errors import UserError
+from reader.forms import HEAD, first_lines, header_hint, looks_tagged
 from reader.row_file import BOM, LONE_CR, Layout
+from reader.tables.form import AUTO
 from reader.tsv import BLOCK, TsvFile, read_lines
 
 __all__ = ["LinesFile", "LinesLayout"]
@@ -48,6 +50,11 @@ class LinesFile(TsvFile):
     def _read_header(self, fd, required, known, form):
         if not os.pread(fd, BLOCK, 0).removeprefix(BOM).strip():
             raise UserError(f"{self.path}, line 1: the file is empty; give one with a text per line")
+        head = os.pread(fd, HEAD, 0)
+        if form.format == AUTO and looks_tagged(first_lines(head, whole=len(head) < HEAD)):
+            hint = header_hint(self.path, head, known)
+            if hint:
+                raise UserError(f"{self.path}, line 1: give --format txt if each line is a text; {hint}")
         found = form.choose(f"{self.path}, line 1", ["text_a"], required, known)
         self.columns = [ours for ours, _ in found]
         self.layout = LinesLayout(self.path)

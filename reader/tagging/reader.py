@@ -24,6 +24,7 @@ from reader.batching import EncodedRows, all_cuts, encode_rows, offsets_of, pad_
 from reader.row_encoder import BLANK_TEXT, LabelRule, RowEncoder
 from reader.row_stream import RowStream
 from reader.sources import CHUNK_ROWS
+from reader.tagging.joined import joint_of
 from reader.tagging.tags import TagSet
 from reader.task_reader import ReaderPosition, TaskReader
 from reader.tsv import TsvFile
@@ -63,18 +64,19 @@ def _texts(table):
 class Sentence:
     """A row of a file: text, its tokens, where they are in the original text (int begins), and word pieces of each.
 
-    The original text is the column as it is with blanks, and the tokens end to end with 0x02, which is not of the text.
+    The original text is the column as it is with blanks; 0x02 is not of the text, see `joint_of` for what is instead.
     """
 
     def __init__(self, text: str, separator: str) -> None:
         self.text, self.separator = text, separator
         self.tokens = split_tokens(text, separator)
-        self.original = text if separator == BLANK else "".join(self.tokens)
+        joint = "" if separator == BLANK else joint_of(self.tokens)
+        self.original = text if separator == BLANK else joint.join(self.tokens)
         self.begins, at = [], 0
         for token in self.tokens:
             at = self.original.index(token, at) if separator == BLANK else at
             self.begins.append(at)
-            at += len(token)
+            at += len(token) + len(joint)
         self.pieces: list[int] = []
 
     @classmethod

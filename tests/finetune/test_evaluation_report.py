@@ -3,6 +3,7 @@
 import csv
 import html.parser
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from finetune.report import main as report
 from finetune.reporting.classes import class_table, confusion, suspects
 from finetune.reporting.parts import Matrix, Report, Table, bands
 from finetune.reporting.tags import Counts, type_table
-from finetune.reporting.writing import as_page, as_text, as_tsv, chosen_classes, draw, in_columns, matrix_table
+from finetune.reporting.writing import as_json, as_page, as_text, as_tsv, chosen_classes, draw, in_columns, matrix_table
 from finetune.scoring.tags import score_tags
 from propeller.errors import UserError
 from tests.helpers.predicting import train
@@ -123,6 +124,22 @@ def test_the_page_escapes_texts_and_loads_nothing(tmp_path):
     assert NASTY in texts
     assert "".join(texts).count("alert") == 1001, "a thousand of the wrong rows, and the table's"
     assert "200 more are in the TSV file." in page
+
+
+def test_plain_words_and_counts_that_mean_something(tmp_path):
+    """Names of facts are for report.json; a count in a heading is that of the rows, not of a table's lines."""
+    made = nasty_report()
+    made.facts.update(unknown_share=0.25, tag_accuracy=0.5, suspects=3, scored_as="SQuAD")
+    made.matrix = Matrix(["PER", "(none)"], np.array([[3, 1], [2, 0]]), "(none)")
+    text, page = as_text(made), as_page(made)
+    for name in ("share of [UNK] among the word pieces", "share of the tags that are right", "likely label errors"):
+        assert f"\n{name}: " in text
+        assert f"<td>{name}</td>" in page
+    assert "scored as: SQuAD" in text
+    assert "unknown_share" not in text + page
+    assert as_json(made)["unknown_share"] == 0.25
+    assert in_columns(matrix_table(made.matrix)) == ["label   PER  (none)", "PER       3       1", "(none)    2"]
+    assert re.findall("<h2>(.*?)</h2>", page) == ["T&lt;i&gt;", "Confusion matrix", "Wrong (1200)"]
 
 
 def test_text_and_tsv():

@@ -85,7 +85,7 @@ def test_an_inference_model_needs_nothing_else(rows, saved):
     folder, first = saved
     printed, log = infer(SCRIPT, inference_model=folder, predict_set=rows, output_format="tsv")
     assert printed == first
-    assert re.search(r"\tpredicted 90 rows in \d+\.\d\d s, \d+\.\d rows/s: standard output$", log, re.M)
+    assert re.search(r"\tpredicted 90 rows in [\d.]+ s, [\d.]+ s of it in the model .*: standard output$", log, re.M)
     *_, predicted, scored = log.splitlines()
     assert predicted.endswith("standard output")
     assert "scores of 90 labelled rows: acc: " in scored

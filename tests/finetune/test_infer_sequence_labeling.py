@@ -69,8 +69,11 @@ def test_equal_to_run_sequence_labeling(name, long_text, model, place, checkpoin
 
 def test_json_lines_say_the_same_from_the_checkpoint(model, place, checkpoint, saved, tmp_path):
     path = place / "blanks.tsv"
-    _, rows = table(infer(SCRIPT, inference_model=saved, predict_set=path)[0])
-    infer(SCRIPT, **given(model, checkpoint, path, output=tmp_path / "out.jsonl", output_format="jsonl"))
+    printed, log = infer(SCRIPT, inference_model=saved, predict_set=path)
+    _, rows = table(printed)
+    assert "prediction results" in log
+    flags = given(model, checkpoint, path, output=tmp_path / "out.jsonl", output_format="jsonl")
+    assert "prediction results" not in infer(SCRIPT, **flags)[1], "nothing follows it"
     objects = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf8").splitlines()]
     for (text, tags, probs, entities), entry in zip(rows, objects):
         assert list(entry) == ["text", "tokens", "tags", "probabilities", "entities"]

@@ -100,7 +100,7 @@ def test_a_report_counts_lengths_before_windows_and_what_is_beyond_them(place):
         facts, (table_of_lengths,) = text_tables(texts, np.ones(16), 12)
         assert (facts["cut"], facts["windows"]) == (cut, int(texts.windows.sum()))
         assert "in several windows" in [row[0] for row in table_of_lengths.rows]
-        assert "is read in windows" in table_of_lengths.about
+        assert "are read in windows" in table_of_lengths.about
 
 
 def test_the_line_on_memory_reaches_to_texts_of_many_windows(place):

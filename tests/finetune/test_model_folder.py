@@ -107,7 +107,7 @@ def test_what_is_missing_is_named_unless_it_is_given(program, places):
     [
         ("nowhere", "no such directory"),
         ("empty", "has no ernie_config.json and no vocab.txt and no params/"),
-        ("run", "the directory of a run: give a checkpoint in it, as .*run/best"),
+        ("run", "is the directory of a run; name a checkpoint in it, such as .*run/best"),
         ("foreign", r"a Hugging Face model: convert it with python -m ernie.convert --from hf --to params"),
     ],
 )
@@ -137,12 +137,12 @@ def test_python_takes_params_too(model):
 
 
 def test_python_says_that_a_directory_is_of_a_run(places):
-    with pytest.raises(UserError, match=r"run: the directory of a run: give a checkpoint in it, as .*best"):
+    with pytest.raises(UserError, match=r"run: is the directory of a run; name a checkpoint in it, such as .*best"):
         finetune.load(places["run"])
 
 
 def test_prediction_says_that_a_directory_is_of_a_run(places):
-    with pytest.raises(UserError, match=r"run: the directory of a run: give a checkpoint in it, as .*best"):
+    with pytest.raises(UserError, match=r"run: is the directory of a run; name a checkpoint in it, such as .*best"):
         prediction.main("p", (), words(model=places["run"], predict_set="t"))
 
 

@@ -348,7 +348,7 @@ def test_mistakes_are_one_line(made, tmp_path):
         ([], "give build or query and its flags, not nothing"),
         (["find"], "give build or query and its flags, not 'find'"),
         (["build", *bundle, "--data_set", blank, *new], r"blank.tsv, line 3: text_a is empty"),
-        (["build", *bundle, "--data_set", blank, *index], "index: is there already: give another --search_index, or"),
+        (["build", *bundle, "--data_set", blank, *index], "index: exists already; give another --search_index, or"),
         (["build", *bundle, "--data_set", str(made / "texts.tsv"), *new, "--pooling", "first_last"], "pooling must be"),
         (
             ["build", *bundle, "--data_set", blank, *new, "--kind", "exact", "--links", "8"],

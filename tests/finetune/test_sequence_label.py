@@ -176,6 +176,8 @@ def test_a_run_from_beginning_to_end(whole, place):
     assert re.search(rf"epoch: 0, progress: 16/160, step: 2, loss: {number}, {scores}, speed: ", output)
     found = re.findall(rf"\[dev evaluation\] f1: ({number}), precision: .*, elapsed time: {number} s, file: ", output)
     assert float(found[-1]) > 0.8
+    step = json.loads((folder / "run.json").read_text())["best_step"]
+    assert re.search(rf"\tbest: step {step}, loss [\d.e-]+, f1 {float(max(found)):.6g}, precision ", output)
     best = re.findall(rf"\[test evaluation\] f1: ({number}), ", output)
     assert len(best) == output.count("testing with the")
     described = json.loads((folder / "last" / "checkpoint.json").read_text())
@@ -191,7 +193,7 @@ def test_predictions_give_tokens_tags_and_spans(whole, place):
         assert text.split("\x02") == tokens
         assert len(tags.split("\x02")) == len(probs.split("\x02")) == len(tokens)
         assert all(0 < float(value) <= 1 for value in probs.split("\x02"))
-        original = "".join(tokens)
+        original = " ".join(tokens)
         for entity in json.loads(entities):
             assert original[entity["start"] : entity["end"]] == entity["text"]
             assert entity["type"] in ("PER", "LOC")

@@ -159,6 +159,8 @@ def test_tags_equal_batch_prediction(opened, ask, tmp_path):
         assert [token["tag"] for token in answer["tokens"]] == [handler.tags.names[number] for number in classes]
         np.testing.assert_allclose([token["probability"] for token in answer["tokens"]], chances, atol=2e-5)
         assert answer["entities"] == find_entities(handler.tags, sentence, classes)
+        for entry in (*answer["tokens"], *answer["entities"]):
+            assert " ".join(sentence.tokens)[entry["start"] : entry["end"]] == entry["text"]
     running = ask("sequence_label", {"texts": [" ".join(tokens) for tokens in rows]})["predictions"]
     for one, other in zip(running, found):
         assert [token["tag"] for token in one["tokens"]] == [token["tag"] for token in other["tokens"]]

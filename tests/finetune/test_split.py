@@ -100,7 +100,7 @@ def test_rows_with_a_label_each_are_drawn_too(tmp_path):
         (["--dev", "2.5"], "a share below 1, or a whole number"),
         (["--dev", "-1"], "--dev must be 0 or more"),
         (["--dev", "1", "--test", "1", "--text_column", "same"], "too few of the 10 rows"),
-        (["--output_dir", "DIR"], r"train.csv: is there already: give another --output_dir, or --overwrite"),
+        (["--output_dir", "DIR"], r"train.csv: exists already; give another --output_dir, or --overwrite"),
         (["--seed", "-1"], "--seed must be from 0"),
         (["--text_column", "none"], "no column 'none'"),
     ],

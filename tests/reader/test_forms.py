@@ -17,6 +17,8 @@ from propeller.errors import UserError
 from reader.pretraining.shard_files import read_filelist
 from reader.row_encoder import LabelRule, load_label_map
 from reader.squad.file import SquadFile
+from reader.tables.form import TableForm
+from reader.tables.opening import open_table
 from reader.tsv import TsvFile
 from script.conversion_check import check_table, check_tagged
 from tests.helpers.common import ROOT
@@ -231,6 +233,20 @@ def test_tagged_text_is_named_and_its_command_converts_it(tmp_path, case):
     mapping = load_label_map(tmp_path / "label_map.json")
     assert mapping == {"B-LOC": 0, "I-LOC": 1, "O": 2}
     assert check_tagged(tmp_path / "OUT.tsv", mapping, "IOB") == 2
+
+
+@pytest.mark.parametrize("others", ["copy", "skip"])
+@pytest.mark.parametrize("name", ["new.conll", "new.txt"])
+def test_tagged_text_to_predict_or_embed_is_named_too(tmp_path, name, others):
+    """Lines of a .txt that end in a tag are texts only where that is asked for."""
+    path = tmp_path / name
+    path.write_text(TAGGED["tabs"].replace("\n\n", "\n"), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"{name}, line 1: .*looks like tagged text.*convert_tagged\.py") as caught:
+        open_table(path, form=TableForm(others=others))
+    assert ("--format txt" in str(caught.value)) == (name == "new.txt")
+    assert carried_out(str(caught.value), tmp_path).returncode == 0
+    assert open_table(tmp_path / "OUT.tsv", form=TableForm(others=others)).num_rows == 1
+    assert open_table(path, form=TableForm(format="txt", others=others)).num_rows == 4
 
 
 def test_questions_and_sheets_are_named(tmp_path):

@@ -109,6 +109,9 @@ def test_both_forms_give_the_same_batches(tmp_path, tokenizer):
     mixed = tmp_path / "mixed.tsv"
     mixed.write_text("text_a\tlabel\ngood film\x02was\tB-PER\x02O\nvery good\tO\n")
     assert next(reader_of(mixed, tokenizer).sentences()).tokens == ["good film", "was"]
+    assert [(s.original, s.begins) for s in reader_of(mixed, tokenizer).sentences()][0] == ("good film was", [0, 10])
+    mixed.write_text("text_a\tlabel\n灯\x02塔\x02GPT\tB-PER\x02O\x02O\n", encoding="utf-8")
+    assert [(s.original, s.begins) for s in reader_of(mixed, tokenizer).sentences()] == [("灯塔GPT", [0, 1, 2])]
     mixed.write_text("text_a\tlabel\n good  film \tB-PER I-PER\n")
     assert [(s.tokens, s.begins) for s in reader_of(mixed, tokenizer).sentences()] == [(["good", "film"], [1, 7])]
 

@@ -29,6 +29,7 @@ RESUME = "赵 B-NAME\n小 M-NAME\n明 E-NAME\n任 O\n校 B-TITLE\n长 E-TITLE\n�
 
 
 def convert(tmp_path, content, *flags, name="train.txt"):
+    (tmp_path / "out" / "label_map.json").unlink(missing_ok=True)  # of another conversion of the same test
     (tmp_path / name).write_text(content, encoding="utf-8")
     assert convert_tagged.main([str(tmp_path / name), str(tmp_path / "out" / "train.tsv"), *flags]) == 0
     lines = (tmp_path / "out" / "train.tsv").read_text(encoding="utf-8").replace("\x02", " ").splitlines()
@@ -89,7 +90,6 @@ def test_bmes_in_the_scheme_asked_for(tmp_path):
         rows, mapping = convert(tmp_path, RESUME, *flags)
         assert rows == [tokens + tags]
         assert set(mapping) == set(tags.split())
-        (tmp_path / "out" / "label_map.json").unlink()  # else it keeps the tags of the scheme before
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_what_cannot_be_converted_is_named(tmp_path):
     out = str(tmp_path / "o.tsv")
     for name, flags, message in (
         ("b.txt", [], "not UTF-8; the file looks like GBK; convert it: iconv -f GB18030"),
-        ("c.txt", ["--scheme", "IOB"], "tag 'odd' has no prefix .*; give --scheme none"),
+        ("c.txt", ["--scheme", "IOB"], "line 2: the tag 'odd' has no prefix among tags with prefixes"),
         ("d.txt", [], "no line has a token and a tag"),
         ("none.txt", [], "no such file"),
     ):
@@ -193,7 +193,9 @@ def test_a_file_of_which_most_is_refused_is_not_converted(tmp_path, capsys):
     """Sentences that end without a tag on most of their lines: another layout than the one that is read."""
     path, out = tmp_path / "a.txt", tmp_path / "out" / "a.tsv"
     path.write_text("Riga B-LOC\nis O\n\n" + "Anna\nBerzina B-PER\n\n" * 2)
-    words = "2 of 3 rows refused, most of them: a line of its sentence has no tag .first: line 4.; .*--allow_refused"
+    words = (
+        "2 of 3 sentences refused, most of them: a line of its sentence has no tag .first: line 4.; .*--allow_refused"
+    )
     with pytest.raises(UserError, match=words):
         convert_tagged.main([str(path), str(out)])
     assert not out.exists()
@@ -201,7 +203,7 @@ def test_a_file_of_which_most_is_refused_is_not_converted(tmp_path, capsys):
     assert len(out.read_text().splitlines()) == 2
     path.write_text("Riga B-LOC\nis O\n\nAnna\nBerzina B-PER\n")  # half of it is a line of the report
     assert convert_tagged.main([str(path), str(out)]) == 0
-    assert "2 rows in, 1 rows out, 1 refused" in capsys.readouterr().out
+    assert "2 sentences in, 1 sentence out, 1 refused" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- exports of annotation tools
@@ -296,13 +298,20 @@ def test_an_export_given_to_training_names_the_converter(tmp_path):
 
 def test_a_label_map_that_is_there_keeps_what_it_has(tmp_path, capsys):
     """Files converted one after the other share it: known tags keep their numbers, new ones come after them."""
-    for name, content in (("train.txt", CONLL), ("dev.txt", "Riga B-LOC\n. O\n"), ("more.txt", "x B-MISC\n. O\n")):
+    more = CONLL + "Hansa I-MISC\n"
+    said = []
+    for name, content in (("train.txt", CONLL), ("dev.txt", "Riga B-LOC\n. O\n"), ("more.txt", more)):
         (tmp_path / name).write_text(content, encoding="utf-8")
         assert convert_tagged.main([str(tmp_path / name), str(tmp_path / "out" / f"{name[:-4]}.tsv")]) == 0
+        said.append(capsys.readouterr().out.splitlines()[-1].partition("label_map.json: ")[2])
     first = {"B-LOC": 0, "B-ORG": 1, "B-PER": 2, "I-PER": 3, "O": 4}
     mapping = json.loads((tmp_path / "out" / "label_map.json").read_text())
     assert mapping == {**first, "B-MISC": 5}
-    assert "6 tags (5 of them as they were)" in capsys.readouterr().out
+    assert said == [
+        "5 tags",
+        "5 tags; all of them were there; not in the files converted now: B-ORG, B-PER, I-PER",
+        "6 tags; added to those that were there: B-MISC",
+    ]
     (tmp_path / "out" / "label_map.json").write_text("[]")
     with pytest.raises(UserError, match="or move it away: the converter writes one there"):
         convert_tagged.main([str(tmp_path / "dev.txt"), str(tmp_path / "out" / "dev.tsv")])

@@ -145,7 +145,7 @@ def test_test_sets_are_converted_whole_or_not_at_all(raw, tmp_path):
     path.write_text(path.read_text() + "1\tno second text\n")
     done = cvt(raw, tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == f"error: {path}: 1 rows refused, and a test set needs all"
+    assert done.stderr.splitlines()[-1] == f"error: {path}: 1 row refused, and a test set needs all"
     assert not (tmp_path / "out/RTE/test.tsv").exists()
     assert (tmp_path / "out/WNLI/test.tsv").exists()
 

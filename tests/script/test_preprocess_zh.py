@@ -114,7 +114,7 @@ def test_every_table(converted):
 def test_rows_are_counted_and_refused_with_reasons(converted):
     _, said = converted
     for line in (
-        "raw/lcqmc/train.txt: 3 rows in, 1 rows out, 2 refused -> zh_data_processed/lcqmc/train.tsv",
+        "raw/lcqmc/train.txt: 3 rows in, 1 row out, 2 refused -> zh_data_processed/lcqmc/train.tsv",
         "    refused: 1 x 2 fields where there should be 3 (first: line 2)",
         "    refused: 1 x unknown label 'x' (first: line 3)",
         "    refused: 1 x 2 fields where the header has 3 (first: line 4)",
@@ -164,7 +164,7 @@ def test_reading_comprehension(converted):
         ("bq/dev.csv", "a,b\n", "no column 'sentence1'"),
         ("tnews/dev.tsv", "a\tb\n", "labels.txt: not there"),
         ("lcqmc/dev.txt", "a b 1\n", "there is no good row in it"),
-        ("nlpcc-dbqa/test.txt", "谁？\t甲\n谁？\n", "1 rows refused, and a test set needs all"),
+        ("nlpcc-dbqa/test.txt", "谁？\t甲\n谁？\n", "1 row refused, and a test set needs all"),
     ],
 )
 def test_bad_files(tmp_path, name, text, words):
@@ -340,7 +340,9 @@ def test_what_a_reader_would_refuse_is_removed(tmp_path):
         rows = [(1, ["text", "not a number"])]
         report.convert(tmp_path / "in.txt", tmp_path / "out.tsv", ("text_a", "label"), rows)
     assert not (tmp_path / "out.tsv").exists()
-    with pytest.raises(UserError, match=r"cannot be read, and was removed: .*out.tsv, line 2: label 'not a number'"):
+    with pytest.raises(
+        UserError, match=r"could not be read back, so it was removed: .*out.tsv, line 2: label 'not a number'"
+    ):
         report.finish(tmp_path)
 
 

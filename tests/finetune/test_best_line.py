@@ -1,0 +1,26 @@
+"""The line of a run's end that names the step of its best checkpoint."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from finetune.training.log_lines import log_best
+from finetune.training.result import RunResult
+
+NAMES = ("loss", "f1", "precision", "recall")
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "said"),
+    [
+        ({"loss": 0.1234567, "f1": 0.5, "data_num": 26.0}, 120, ["best: step 120, loss 0.123457, f1 0.5"]),
+        ({}, 120, ["best: step 120"]),
+        ({}, None, []),
+    ],
+    ids=["scores", "no scores", "no evaluation"],
+)
+def test_it_names_the_step_and_its_scores(caplog, scores, best, said):
+    with caplog.at_level(logging.INFO, "ernie.finetune"):
+        log_best(RunResult(scores, Path("run"), 200, best), NAMES)
+    assert caplog.messages == said
