@@ -127,8 +127,9 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
     stats, elapsed = reader.stats, time.monotonic() - progress.begun
     if stats["truncated"]:
         log.info("%d of %d rows were cut to %d tokens", stats["truncated"], stats["rows"], reader.max_seq_len)
-    log.info("predicted %d %s in %.2f s, %.2f s of it in the model (qps and total_time above): %s", progress.done,
-             job.unit, elapsed, progress.busy, data.output or "standard output")  # fmt: skip
+    rate = progress.done / max(elapsed, 1e-9)
+    log.info("predicted %d %s in %.2f s, %.1f %s/s (%.2f s of it in the model, as qps above): %s", progress.done,
+             job.unit, elapsed, rate, job.unit, progress.busy, data.output or "standard output")  # fmt: skip
     if gold is not None:
         gold.tell()
 

@@ -85,7 +85,8 @@ def test_an_inference_model_needs_nothing_else(rows, saved):
     folder, first = saved
     printed, log = infer(SCRIPT, inference_model=folder, predict_set=rows, output_format="tsv")
     assert printed == first
-    assert re.search(r"\tpredicted 90 rows in [\d.]+ s, [\d.]+ s of it in the model .*: standard output$", log, re.M)
+    said = r"\tpredicted 90 rows in [\d.]+ s, [\d.]+ rows/s \([\d.]+ s of it in the model, .*: standard output$"
+    assert re.search(said, log, re.MULTILINE)
     *_, predicted, scored = log.splitlines()
     assert predicted.endswith("standard output")
     assert "scores of 90 labelled rows: acc: " in scored

@@ -68,7 +68,7 @@ def test_an_inference_model_needs_nothing_else(place, saved, tmp_path):
     _, log = infer(SCRIPT, **given, output=tmp_path / "same")
     for name in ("predictions.json", "nbest_predictions.json"):
         assert (tmp_path / "same" / name).read_bytes() == (saved[1] / name).read_bytes()
-    assert "windows/s: " in log.splitlines()[-1]
+    assert " windows/s (" in log.splitlines()[-1]
     infer(SCRIPT, **given, output=tmp_path / "other", n_best_size=2)
     infer(SCRIPT, **given, output=tmp_path / "short", max_answer_length=1)
     plain, few, short = (read(folder / "nbest_predictions.json") for folder in
