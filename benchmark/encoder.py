@@ -14,7 +14,6 @@ weights by two standard errors, or when the minutes ran out. Cells are kept: run
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,20 +34,12 @@ from benchmark.parts.pretraining_cells import (
     prepared,
     spread,
 )
+from ernie.checkpoint import params_digest
 from propeller.errors import UserError, exit_on_user_error
 
 ROOT = Path(__file__).resolve().parents[1]
 RANDOM, ENCODER = "random", "the encoder"
 TARGETS = {"ChnSentiCorp": 80.0, "MSRA-NER": 60.0}
-
-
-def contents(folder):
-    """A digest of all files of a folder."""
-    known = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            known.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return known.hexdigest()[:16]
 
 
 def scores_of(found, task, seeds):
@@ -87,7 +78,7 @@ def main(args):
         raise UserError(
             f"{model}: holds no {missing[0]}: make it by sh script/zh_task/pretrain.sh --full, or give --model"
         )
-    known = {"encoder": contents(model / "params"), "versions": versions()}
+    known = {"encoder": params_digest(model / "params"), "versions": versions()}
     cells = Cells("encoder", args, known, args.results)
     tasks = chosen(args)
     data = prepared(SimpleNamespace(folder=Path(args.work)), args.data, tasks)

@@ -1,10 +1,12 @@
 """benchmark/encoder.py without training: what is compared, the table, its targets."""
 
+import numpy as np
 import pytest
 
 from benchmark import encoder
 from benchmark.encoder import ENCODER, RANDOM
 from benchmark.parts.common import arguments
+from ernie.checkpoint import write_params
 from propeller.errors import UserError
 
 
@@ -19,8 +21,9 @@ def given(tmp_path, **changes):
 
 @pytest.fixture
 def files(tmp_path):
-    (tmp_path / "model" / "params").mkdir(parents=True)
-    for name in ("params/weight", "ernie_config.json", "vocab.txt"):
+    (tmp_path / "model").mkdir()
+    write_params(tmp_path / "model" / "params", {"weight": np.zeros(2, "float32")})
+    for name in ("ernie_config.json", "vocab.txt"):
         (tmp_path / "model" / name).write_text("x")
     (tmp_path / "data" / "zh" / "chnsenticorp").mkdir(parents=True)
     for part in ("train", "dev"):
@@ -50,7 +53,7 @@ def test_both_starts_with_every_seed(files, monkeypatch, capsys):
     assert "| ChnSentiCorp, accuracy | 51.50 ± 0.71 | 81.50 ± 0.71 | 80: met | +30.00" in capsys.readouterr().out
     assert encoder.main(given(files)) == 0
     assert len(asked) == 4
-    (files / "model" / "params" / "weight").write_text("another")
+    write_params(files / "model" / "params", {"weight": np.ones(2, "float32")}, overwrite=True)
     encoder.main(given(files))
     assert len(asked) == 8
 
