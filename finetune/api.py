@@ -29,9 +29,9 @@ from propeller.service.engines import check_engine, runs_onnx
 if TYPE_CHECKING:
     from finetune.prediction.export import Checkpoint
     from finetune.prediction.model import InferenceModel
-    from finetune.sources import Scratch
     from finetune.spec import ModelSpec
     from finetune.training.result import RunResult
+    from propeller.files import Scratch
 
 log = logging.getLogger("ernie.finetune")
 

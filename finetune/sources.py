@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +20,9 @@ from finetune.prediction.source import PARAMS, open_checkpoint
 from finetune.spec import CONFIG, RECORD, VOCAB, check_is_of_one, read_record
 from propeller.bundle import MANIFEST, holds_bundle
 from propeller.errors import UserError
-from propeller.files import temporary_directory
+from propeller.files import Scratch
 
 HEADLESS = "embed"  # the task of weights that say none
-
-
-class Scratch:
-    """A temporary directory, ``path``, that goes with this object, at the latest at the end of the program.
-
-    Args:
-        prefix: see ``propeller.files.temporary_directory``.
-    """
-
-    def __init__(self, prefix: str) -> None:
-        stack = contextlib.ExitStack()
-        self.path = stack.enter_context(temporary_directory(prefix))
-        self._finalizer = weakref.finalize(self, stack.close)
-
-    def cleanup(self) -> None:
-        """Remove it now."""
-        self._finalizer()
 
 
 @dataclasses.dataclass(frozen=True)

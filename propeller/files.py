@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TextIO
@@ -153,6 +154,23 @@ def temporary_directory(prefix: str) -> Iterator[Path]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+class Scratch:
+    """A temporary directory, ``path``, that goes with this object, at the latest at the end of the program.
+
+    Args:
+        prefix: see ``temporary_directory``.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        stack = contextlib.ExitStack()
+        self.path = stack.enter_context(temporary_directory(prefix))
+        self._finalizer = weakref.finalize(self, stack.close)
+
+    def cleanup(self) -> None:
+        """Remove it now."""
+        self._finalizer()
 
 
 def clear_leftovers(folder: str | Path, name: str = "*") -> None:

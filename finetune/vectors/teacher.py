@@ -24,7 +24,7 @@ from finetune.embedding.vector_files import open_vectors, vectors_file
 from finetune.spec import CONFIG, RECORD
 from propeller.bundle import holds_bundle
 from propeller.errors import UserError
-from propeller.files import atomic_bytes, file_digest, temporary_directory
+from propeller.files import Scratch, atomic_bytes, file_digest
 from reader.row_file import RowFile
 
 log = logging.getLogger("ernie.finetune")
@@ -99,7 +99,7 @@ class TeacherVectors:
         self.model, self.table, self.columns, self.rows = Path(model), table, columns, rows
         self.folder = None if folder is None else Path(folder)
         self._found: Any = None
-        self._scratch = contextlib.ExitStack()
+        self._scratch: Scratch | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -117,7 +117,10 @@ class TeacherVectors:
         """
         if self._found is not None:
             return
-        folder = self.folder or self._scratch.enter_context(temporary_directory("ernie-teacher-"))
+        folder = self.folder
+        if folder is None:
+            self._scratch = Scratch("ernie-teacher-")  # as long as this object, at the latest until the program ends
+            folder = self._scratch.path
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"teacher_vectors_{self._key()}.npy"
         with open(path.with_suffix(".lock"), "w") as lock:  # processes that train together come here at one time

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from finetune.prediction.run import STANDARD, _named_file
-from finetune.sources import Scratch
 from propeller.errors import UserError
+from propeller.files import Scratch
 from tests.helpers.common import ROOT
 
 OWNER = """
-from finetune.sources import Scratch
+from propeller.files import Scratch
 owner = Scratch("ernie-load-")
 (owner.path / "weights").write_text("a copy")
 print(owner.path.is_dir())
