@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ernie.checkpoint import load_params, read_variable, write_variable
+from ernie.checkpoint import load_params, read_variable, scan_params, write_variable
 from finetune import task_class
 from finetune.checks import check_file, other_readings
 from finetune.prediction.export import load_weights
@@ -236,7 +236,7 @@ class Finetuner:
         if not source:
             log.warning("no --init_pretraining_params and no --init_checkpoint: the encoder starts from random weights")
             return
-        wanted = learner.parameter_shapes(RunMode.TRAIN)
+        shapes = wanted = learner.parameter_shapes(RunMode.TRAIN)
         if model.init_checkpoint:
             check_checkpoint(source, self.spec)
         else:
@@ -246,10 +246,13 @@ class Finetuner:
         arrays, report = load_params(source, wanted, heads_optional=optional, unused=unused)
         log.info("%s: %s", source, report.summary())
         if optional:
-            own = any(name.startswith(self.task.head_prefix) for name in report.unexpected)
+            heads = {name: shape for name, shape in shapes.items() if name not in wanted}
+            own = heads.keys() <= set(report.unexpected) and all(
+                variable.shape == tuple(heads[name]) for name, variable in scan_params(source, heads).items()
+            )
             log.info(
                 "the head is new: initialised from --random_seed %d%s", self.args.train.random_seed,
-                f" (--init_checkpoint {source} trains the one that is there)" if own else "",
+                f" (--init_checkpoint {source} trains the one that is there)" if heads and own else "",
             )  # fmt: skip
         learner.write(arrays)
 

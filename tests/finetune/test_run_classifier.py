@@ -203,19 +203,11 @@ def test_a_checkpoint_of_other_labels_or_vocabulary_is_refused(whole, model, dat
 def test_init_pretraining_params_takes_the_encoder_and_drops_the_head(whole, model, data, tmp_path):
     """From a fine-tuned checkpoint with two classes to a task with three (as MNLI -> RTE, the other way round)."""
     folder, _ = whole
-    output = run(
-        flags(
-            model,
-            data,
-            tmp_path / "run",
-            init_pretraining_params=folder / "best",
-            num_labels=3,
-            learning_rate=1e-12,
-            epoch=1,
-            do_test="false",
-        )
-    )
+    given = {"init_pretraining_params": folder / "best", "learning_rate": 1e-12, "epoch": 1, "do_test": "false"}
+    output = run(flags(model, data, tmp_path / "run", num_labels=3, **given))
     assert "the head is new" in output
+    assert "--init_checkpoint" not in output.partition("the head is new")[2].splitlines()[0]  # it has two labels
+    output = run(flags(model, data, tmp_path / "again", max_steps=1, **given))
     assert f"(--init_checkpoint {folder / 'best'} trains the one that is there)" in output
     before, after = read_params(folder / "best"), weights(tmp_path / "run")
     assert after["_cls_out_w"].shape == (32, 3)
