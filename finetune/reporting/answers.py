@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,21 +49,10 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     }
     seen = reader.survey()
     made.facts["unknown_share"] = seen.unknown / max(seen.pieces, 1)
-    lengths = {
-        "characters of the question": [len(each.text) for each in questions],
-        "characters of the answer": [len(each.answers[0]) if each.answers else 0 for each in questions],
-        "characters of the context": [len(each.context) for each in questions],
-        "windows": [len(reader.windows(number)) for number in range(len(questions))],
-    }
-    made.facts["several_windows"] = sum(count > 1 for count in lengths["windows"])
-    for what, values in lengths.items():
-        groups = [("all", np.ones(len(questions), bool)), *bands(np.array(values), what)]
-        rows = [[name, int(own.sum()), float(exact[own].mean()), float(overlap[own].mean()), float(sure[own].mean())]
-                for name, own in groups]  # fmt: skip
-        about = f"Exact match and F1 as shares of 1, by the rules of {SCRIPTS[language]}."
-        made.tables.append(
-            Table(f"By {what}", about, ["questions", "count", "exact match", "F1", "mean confidence"], rows)
-        )
+    windows = [len(reader.windows(number)) for number in range(len(questions))]
+    made.facts["several_windows"] = sum(count > 1 for count in windows)
+    about = f"Exact match and F1 as shares of 1, by the rules of {SCRIPTS[language]}."
+    made.tables += by_length(questions, windows, about, (exact, overlap, sure))
     header = ["id", "F1", "confidence", "predicted", "answers", "question"]
 
     def entry(number):
@@ -87,6 +77,31 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     )
     made.facts["suspects"] = len(odd)
     return made
+
+
+def by_length(
+    questions: Sequence[Any], windows: Sequence[int], about: str, scores: Sequence[np.ndarray]
+) -> list[Table]:
+    """A table for each length of a question: its scores in bands of that length.
+
+    Args:
+        questions: of the file.
+        windows: how many each is read in.
+        about: what the tables say of themselves.
+        scores: exact match, F1 and confidence, float [questions] each.
+    """
+    lengths = {
+        "characters of the question": [len(each.text) for each in questions],
+        "characters of the answer": [len(each.answers[0]) if each.answers else 0 for each in questions],
+        "characters of the context": [len(each.context) for each in questions],
+        "windows": windows,
+    }
+    header, tables = ["questions", "count", "exact match", "F1", "mean confidence"], []
+    for what, values in lengths.items():
+        groups = [("all", np.ones(len(questions), bool)), *bands(np.array(values), what)]
+        rows = [[name, int(own.sum()), *(float(score[own].mean()) for score in scores)] for name, own in groups]
+        tables.append(Table(f"By {what}", about, header, rows))
+    return tables
 
 
 def _probability(nbest, text):

@@ -140,18 +140,13 @@ class Finetuner:
             self.task.prepare(learner, self.spec)
             reader.prepare()
             journal = Journal(run.checkpoints) if self.ranks.first else None
-            lines = LegacyLogLines(self.task, self.spec, reader.num_examples, run.verbose)
-            hooks = [lines, *([journal] if journal else []), *self.hooks]
-            hooks.append(ProgressBar(num_steps(args, self.spec, reader.num_examples, whole=True), self.bar))
-            if args.train.early_stop:
-                hooks.append(EarlyStopping(args.train.early_stop))
             with guarded(learner, run.hang_timeout):
                 state = learner.train(
                     lambda position: PyReader(lambda: reader.batches(position), args.data.queue_size),
                     reader.num_examples,
                     saver,
                     evaluations,
-                    hooks,
+                    self._hooks(reader.num_examples, journal),
                 )
                 if state.stop:
                     log.info("stopped early at step %d: %s", state.step, state.stop)
@@ -162,6 +157,15 @@ class Finetuner:
             log_best(result, self.task.score_names(self.spec))
             log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
             return result
+
+    def _hooks(self, examples, journal):
+        """What looks on while the run trains."""
+        hooks = [LegacyLogLines(self.task, self.spec, examples, self.args.run.verbose)]
+        hooks += [*([journal] if journal else []), *self.hooks]
+        hooks.append(ProgressBar(num_steps(self.args, self.spec, examples, whole=True), self.bar))
+        if self.args.train.early_stop:
+            hooks.append(EarlyStopping(self.args.train.early_stop))
+        return hooks
 
     def _explain(self, difference):
         if is_of_dev_set(difference):

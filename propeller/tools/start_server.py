@@ -65,7 +65,12 @@ def build_parser(
     parser.add_argument(
         "--cors", metavar="ORIGIN,ORIGIN", help="pages elsewhere that may use it, https://app.example; *: any [none]"
     )
-    group = parser.add_argument_group("workers")
+    _add_workers(parser.add_argument_group("workers"))
+    _add_limits(parser.add_argument_group("limits"))
+    return parser
+
+
+def _add_workers(group):
     group.add_argument(
         "--workers",
         metavar="N",
@@ -92,7 +97,9 @@ def build_parser(
         metavar="FOLDER",
         help="an index by python -m finetune.search build, which the page and POST /predict search then [none]",
     )
-    group = parser.add_argument_group("limits")
+
+
+def _add_limits(group):
     for entry in fields(Limits):
         if entry.name in TEXTS:
             whole = entry.type == "int"
@@ -103,7 +110,6 @@ def build_parser(
                 default=entry.default,
                 help=f"{TEXTS[entry.name]} [{entry.default:g}]",
             )
-    return parser
 
 
 def parse(argv: list[str], parser: FlagParser | None = None) -> argparse.Namespace:
