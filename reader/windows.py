@@ -71,14 +71,13 @@ def plan(rows: EncodedRows, max_seq_len: int, windows: Windows) -> Plan:
     return Plan(kept, second, pair, room, stride, counts, (counts < wanted) | (kept < first))
 
 
-def in_windows(rows: EncodedRows, max_seq_len: int, windows: Windows) -> tuple[EncodedRows, np.ndarray]:
-    """(the windows of rows that were not cut, one after the other; how many each row has, int [rows]).
+def in_windows(rows: EncodedRows, max_seq_len: int, found: Plan) -> EncodedRows:
+    """The windows of rows that were not cut, one after the other, as ``plan`` found them.
 
     The last window of a row ends with its text, unless that is cut. Labels and qids are not of windows.
     """
-    found = plan(rows, max_seq_len, windows)
     if (rows.lengths <= max_seq_len).all():
-        return dataclasses.replace(rows, labels=None, qids=None), found.counts
+        return dataclasses.replace(rows, labels=None, qids=None)
     owner = np.repeat(np.arange(len(rows)), found.counts)
     number = np.arange(len(owner)) - np.repeat(offsets_of(found.counts)[:-1], found.counts)
     moving = np.where(found.pair, found.second, found.first)[owner]
@@ -99,14 +98,13 @@ def in_windows(rows: EncodedRows, max_seq_len: int, windows: Windows) -> tuple[E
         (starts + 1 + heads + size, row + rows.lengths[owner] - 1, np.ones_like(size)),
     ):
         index[ragged_arange(at, count)] = ragged_arange(source, count)
-    parted = EncodedRows(
+    return EncodedRows(
         ids=rows.ids[index],
         offsets=offsets_of(lengths),
         lengths=lengths.astype(np.int32),
         first=np.where(pair, kept + 2, lengths).astype(np.int32),
         cut=found.cut[owner],
     )
-    return parted, found.counts
 
 
 def weights_of(counts: np.ndarray, pooling: str) -> np.ndarray:
@@ -163,12 +161,12 @@ class WindowReader(PartedReader):
         return RowEncoder(table.path, table.columns, self.tokenizer, WHOLE, labels, table.layout)
 
     def part(self, rows: EncodedRows) -> PartedRows:
-        parted, counts = in_windows(rows, self.max_seq_len, self.windows_of_texts)
+        found = plan(rows, self.max_seq_len, self.windows_of_texts)
         owners = {
-            "window_weights": weights_of(counts, self.windows_of_texts.pooling),
-            "window_counts": counts.astype(np.int64).reshape(-1, 1),
+            "window_weights": weights_of(found.counts, self.windows_of_texts.pooling),
+            "window_counts": found.counts.astype(np.int64).reshape(-1, 1),
         }
-        return PartedRows(parted, owners, plan(rows, self.max_seq_len, self.windows_of_texts).cut)
+        return PartedRows(in_windows(rows, self.max_seq_len, found), owners, found.cut)
 
     def _finish(self, rows):
         batch = super()._finish(rows)

@@ -50,8 +50,8 @@ class WindowHandler(TextHandler):
         rows = encode_rows(ids[: len(first)], ids[len(first) :], WHOLE, *special)
         found = plan(rows, self.model.max_seq_len, self.windows)
         checks.windows(int(found.counts.sum()), limits)
-        parted, counts = in_windows(rows, self.model.max_seq_len, self.windows)
-        about = {"pairs": pairs, "truncated": found.cut.tolist(), "teaches": teaches, "counts": counts}
+        parted = in_windows(rows, self.model.max_seq_len, found)
+        about = {"pairs": pairs, "truncated": found.cut.tolist(), "teaches": teaches, "counts": found.counts}
         return ParsedRequest(self.instances(parted), about, None, unpadded=bool(teaches))
 
     def answer(self, job: ParsedRequest, outputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:

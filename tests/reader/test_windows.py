@@ -47,10 +47,11 @@ def test_equal_to_a_second_way(seed):
     firsts = [list(random.randint(10, 99, random.randint(1, 30))) for _ in range(5)]
     seconds = [list(random.randint(100, 199, random.randint(30) * random.randint(2))) for _ in range(5)]
     rows = encode_rows(firsts, seconds, WHOLE, CLS, SEP)
-    parted, counts = in_windows(rows, max_seq_len, windows)
+    found = plan(rows, max_seq_len, windows)
+    parted, counts = in_windows(rows, max_seq_len, found), found.counts
     wanted = [second_way(*texts, max_seq_len, windows) for texts in zip(firsts, seconds)]
     assert counts.tolist() == [len(found) for found, _ in wanted]
-    assert plan(rows, max_seq_len, windows).cut.tolist() == [cut for _, cut in wanted]
+    assert found.cut.tolist() == [cut for _, cut in wanted]
     made = [parted.ids[low:high].tolist() for low, high in zip(parted.offsets, parted.offsets[1:])]
     assert made == [window for found, _ in wanted for window in found]
     assert parted.lengths.max() <= max_seq_len
