@@ -12,7 +12,7 @@ from finetune.mrc import unanswerable
 from finetune.mrc.predictions import InOrder, own_logits
 from finetune.mrc.scores import SCRIPTS, language_of, score
 from finetune.prediction.run import Progress, ordered_results
-from finetune.reporting.parts import Report, Table, bands, by_confidence
+from finetune.reporting.parts import Report, Table, as_sure_as_right, bands, by_confidence
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
@@ -66,14 +66,13 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         header,
         [entry(number) for number in wrong[by_confidence(sure[wrong])].tolist()],
     )
-    usual = float(sure[exact == 1].mean()) if (exact == 1).any() else np.inf
-    odd = np.flatnonzero((overlap == 0) & (sure >= usual))
+    odd = as_sure_as_right(overlap == 0, exact == 1, sure)
     made.suspects = Table(
         "Likely label errors",
         "Questions whose predicted answer has nothing of the labelled one, though the model is as sure of it as it is, "
         "on average, of right answers. Use questions that the model was not trained on.",
         header,
-        [entry(number) for number in odd[by_confidence(sure[odd])].tolist()],
+        [entry(number) for number in odd.tolist()],
     )
     made.facts["suspects"] = len(odd)
     return made

@@ -10,7 +10,16 @@ from finetune.metrics import best_class, softmax
 from finetune.multiple_choice.task import choices_of
 from finetune.prediction.formats import table_rows
 from finetune.reporting.classes import class_table, confusion, labels_of
-from finetune.reporting.parts import Matrix, Report, Table, by_confidence, count_texts, predicted, text_tables
+from finetune.reporting.parts import (
+    Matrix,
+    Report,
+    Table,
+    as_sure_as_right,
+    by_confidence,
+    count_texts,
+    predicted,
+    text_tables,
+)
 from reader.choices import Choices
 
 if TYPE_CHECKING:
@@ -61,14 +70,13 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         header,
         [entry(row) for row in wrong[by_confidence(sure[wrong])].tolist()],
     )
-    usual = float(sure[right].mean()) if right.any() else np.inf
-    odd = np.flatnonzero(~right & (sure >= usual))
+    odd = as_sure_as_right(~right, right, sure)
     made.suspects = Table(
         "Likely label errors",
         "Rows for which the model is as sure of another option as it is, on average, of right ones. Use rows that the "
         "model was not trained on.",
         header,
-        [entry(row) for row in odd[by_confidence(sure[odd])].tolist()],
+        [entry(row) for row in odd.tolist()],
     )
     made.facts["suspects"] = len(odd)
     return made

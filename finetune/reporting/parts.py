@@ -165,3 +165,15 @@ def bands(lengths: np.ndarray, unit: str) -> list[tuple[str, np.ndarray]]:
 def by_confidence(order: Any) -> list[int]:
     """Places of values (float [n]), the highest first; of equal ones the first."""
     return np.argsort(-np.asarray(order), kind="stable").tolist()
+
+
+def as_sure_as_right(odd: np.ndarray, right: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """The odd rows of which the model is as sure as, on average, of right ones: int, the surest first.
+
+    Args:
+        odd, right: bool [rows].
+        sure: float [rows]: how sure the model is.
+    """
+    usual = float(sure[right].mean()) if right.any() else np.inf
+    found = np.flatnonzero(odd & (sure >= usual))
+    return found[by_confidence(sure[found])]

@@ -35,28 +35,12 @@ from propeller.train.hooks import RunHook
 from propeller.train.trainer import Learner, RunConfig
 from tests.helpers.common import ROOT
 from tests.helpers.embedding import words
-from tests.helpers.sentences import make_sentences, training
+from tests.helpers.sentences import make_sentences, numpy_contrastive, training, unit
 from tests.helpers.served import respond
 from tests.helpers.shell import clean_environment
 from tests.helpers.tiny import CONFIG, flags, make_model, write_tsv
 
 # ---------------------------------------------------------------- losses
-
-
-def unit(vectors):
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def numpy_contrastive(anchors, others, same, temperature):
-    """(loss, hits) by the formula, place by place."""
-    candidates = unit(np.concatenate(others))
-    losses, hits = [], []
-    for number, anchor in enumerate(unit(anchors)):
-        scores = candidates @ anchor / temperature
-        kept = same[number] == 0
-        losses.append(np.log(np.exp(scores[kept]).sum()) - scores[number])
-        hits.append(scores[number] == scores[kept].max())
-    return np.mean(losses), hits
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -39,3 +39,20 @@ def training(folder, objective, **changes):
         **more,
         **changes,
     }
+
+
+def unit(vectors):
+    """Of length 1."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def numpy_contrastive(anchors, others, same, temperature):
+    """(loss, hits) by the formula, place by place."""
+    candidates = unit(np.concatenate(others))
+    losses, hits = [], []
+    for number, anchor in enumerate(unit(anchors)):
+        scores = candidates @ anchor / temperature
+        kept = same[number] == 0
+        losses.append(np.log(np.exp(scores[kept]).sum()) - scores[number])
+        hits.append(scores[number] == scores[kept].max())
+    return np.mean(losses), hits
