@@ -34,7 +34,7 @@ from finetune.vectors.flags import (
     SentenceVectorFlags,
 )
 from finetune.vectors.losses import contrastive, cosines
-from finetune.vectors.teacher import teacher_digest, teacher_vectors
+from finetune.vectors.teacher import TeacherVectors, is_model, stored_vectors, teacher_digest
 from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
 from propeller.train.model import Input, RunMode
@@ -201,11 +201,13 @@ class SentenceVectors(FinetuneTask):
 
     @classmethod
     def _teacher_vectors(cls, path, spec, reading):
+        source, columns = spec.settings.teacher_vectors, (spec.network or {}).get("hidden_size")
+        if not is_model(source):
+            return stored_vectors(source, columns)
         table = open_table(path, known=SeveralTextsReader.known_columns, form=reading.form)
         few = reading.max_rows is not None and reading.max_rows < table.num_rows
         rows = drawn(table.num_rows, reading.max_rows, reading.seed) if few else None
-        columns = (spec.network or {}).get("hidden_size")
-        return teacher_vectors(spec.settings.teacher_vectors, table, columns, rows, reading.token_cache_dir)
+        return TeacherVectors(source, table, columns, rows, reading.token_cache_dir)
 
     @classmethod
     def _check_columns(cls, path, given, reading):

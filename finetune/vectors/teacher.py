@@ -1,6 +1,6 @@
 """A teacher's vectors of the rows of a training file: from a file, or made by a model.
 
-    vectors = teacher_vectors("output/teacher/best", table, columns=384)
+    vectors = TeacherVectors("output/teacher/best", table, columns=384)     # or stored_vectors("vectors.npy", 384)
     vectors.make()                          # once: reads every text, which may take long
     vectors[np.array([3, 8])]               # float32 [2, 384]
 
@@ -59,20 +59,12 @@ def teacher_digest(path: str | Path) -> str:
     return total.hexdigest()
 
 
-def teacher_vectors(
-    path: str | Path,
-    table: RowFile,
-    columns: int | None,
-    rows: np.ndarray | None = None,
-    folder: str | Path | None = None,
-) -> np.ndarray | TeacherVectors:
-    """The vectors of the rows of a file, see ``TeacherVectors``.
+def stored_vectors(path: str | Path, columns: int | None) -> np.ndarray:
+    """The vectors of a file, see ``finetune.embedding.vector_files.open_vectors``.
 
     Raises:
         UserError: there are none, or of another length.
     """
-    if is_model(path):
-        return TeacherVectors(path, table, columns, rows, folder)
     vectors_file(path, ", or a model")
     return open_vectors(path, columns)
 

@@ -15,7 +15,7 @@ from finetune.search.__main__ import main as search
 from finetune.search.handler import open_search_handler
 from finetune.search.query import Searcher
 from finetune.training.main import main
-from finetune.vectors.teacher import TeacherVectors, is_model, teacher_digest, teacher_vectors
+from finetune.vectors.teacher import TeacherVectors, is_model, stored_vectors, teacher_digest
 from propeller.errors import UserError
 from propeller.train.hooks import RunHook
 from reader.tables.opening import open_table
@@ -89,12 +89,12 @@ def test_a_model_and_a_file_are_told_apart(model, trained, texts, tmp_path):
     encode("e", ["--model", str(model), "--data_set", str(texts / "texts.tsv"), "--output_dir", str(written),
                  "--use_cuda", "false", "--no_top_layer", "--for_cn", "false", "--max_seq_len", "24"])  # fmt: skip
     assert not is_model(written)
-    assert teacher_vectors(written, None, 32).shape == (48, 32)
+    assert stored_vectors(written, 32).shape == (48, 32)
     for place in (tmp_path / "none", tmp_path):
         with pytest.raises(
             UserError, match="no such file; give a .npy file, .* that ernie_encoder.py wrote, or a model"
         ):
-            teacher_vectors(place, None, 32)
+            stored_vectors(place, 32)
 
 
 def test_a_teacher_is_known_by_its_files(model, tmp_path):
