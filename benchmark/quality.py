@@ -143,8 +143,10 @@ ENTRIES = [
 BY_NAME = {entry.task.name: entry for entry in ENTRIES}
 
 
-def random_model(folder, vocab):
+def random_model(folder, vocab, **changes):
     """Make an encoder of random weights, ever the same, with this vocabulary; returns the folder.
+
+    Args: changes: to the configuration, RANDOM_ENCODER.
 
     Raises:
         UserError: there is no such file.
@@ -154,7 +156,7 @@ def random_model(folder, vocab):
     folder.mkdir()
     shutil.copy(vocab, folder / "vocab.txt")
     words = vocab.read_bytes().count(b"\n")
-    config = ErnieConfig({**RANDOM_ENCODER, "vocab_size": words})
+    config = ErnieConfig({**RANDOM_ENCODER, **changes, "vocab_size": words})
     config.save(folder / "ernie_config.json")
     random = np.random.RandomState(0)
     arrays = {}

@@ -1,14 +1,15 @@
 """Label sets and multiple choice beside transformers; and what each option of training gains.
 
     python -m pip install -r requirements-peers.txt
-    python benchmark/task_peers.py --part peers         # seeds 1 to 3
+    python benchmark/task_peers.py --part peers         # seeds 1 to 5
     python benchmark/task_peers.py --part options       # five seeds; again to go on
 
-Peers: MiniLM's lowest two layers, heads drawn by the seed, both sides over the batches of our reader in one order,
-torch's AdamW and losses, dropout of its own; 800 pairs of sentences of SST-2 whose label set names those that praise
-(micro F1), and 800 questions of four sentences, one of which praises (accuracy); four epochs, 16 a batch, rate 1e-3.
-And the first 20 losses of seed 1 without dropout, with torch's epsilon on both sides. Exit status 1 when one of them
-differs by more than 1e-3, or when a mean difference is neither under 1.5 points nor under two of its standard errors.
+Peers: both sides have the same weights, heads drawn by the seed, and the batches of our reader in one order; torch has
+its own AdamW, losses and dropout. Label sets: the kinds of names in 2,400 sentences of MSRA-NER (micro F1), from a
+random encoder of two layers; six epochs, 32 a batch. Multiple choice: 800 questions of four sentences of SST-2, one of
+which praises (accuracy), from MiniLM's lowest two layers; four epochs, 16 a batch. Rate 1e-3. And the first 20 losses
+of seed 1 without dropout, with torch's epsilon on both sides. Exit status 1 when one of them differs by more than 1e-3,
+or when a mean difference is neither under 1.5 points nor under two of its standard errors.
 
 Options: such an encoder on 400 rows of SST-2 (accuracy), and on 400 of which one in five praises (Matthews
 correlation); three epochs, 16 a batch, rate 1e-3, 400 rows of the dev set; each option is the plain recipe with one
@@ -29,6 +30,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,15 +41,13 @@ from benchmark import peer_trajectory  # noqa: E402
 from benchmark.parts import task_rows  # noqa: E402
 from benchmark.parts.common import Bench, arguments, say  # noqa: E402
 from benchmark.parts.comparison import Recipe, Task, add_flags, find_model, prepare_model, versions  # noqa: E402
-from benchmark.quality import RANDOM_ENCODER, report_losses, verdict  # noqa: E402
+from benchmark.quality import random_model, report_losses, verdict  # noqa: E402
 from propeller import runtime  # noqa: E402
 from propeller.errors import UserError, exit_on_user_error  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 LAYERS = 2
 LOSS_STEPS = 20
-PEERS = {"label sets": ("multi_label_classification", "micro_f1"), "multiple choice": ("multiple_choice", "acc")}
-PEER_RECIPE = Recipe(rows=800, batch=16, epochs=4, learning_rate=1e-3)
 RATE, BATCH, EPOCHS = 1e-3, 16, 3
 RARE, TAGGED = "SST-2, one in five", "MSRA-NER"
 CLASSES = {"SST-2": ("simple_accuracy", "acc"), RARE: ("matthews_corrcoef", "matthews_corrcoef")}
@@ -71,6 +71,29 @@ OPTIONS = {
 TAGS = {PLAIN: {}, "CRF": {"crf": True}}
 
 
+class Peer(NamedTuple):
+    """What is measured beside transformers: our task, its score, outputs of its head, tokens of a row, the recipe."""
+
+    task: str
+    score: str
+    labels: int
+    max_seq_len: int
+    recipe: Recipe
+
+
+SETS, CHOICE = "label sets", "multiple choice"
+PEERS = {
+    SETS: Peer(
+        "multi_label_classification",
+        "micro_f1",
+        len(task_rows.KINDS),
+        96,
+        Recipe(rows=2400, batch=32, epochs=6, learning_rate=1e-3),
+    ),
+    CHOICE: Peer("multiple_choice", "acc", 1, 64, Recipe(rows=800, batch=16, epochs=4, learning_rate=1e-3)),
+}
+
+
 def train(task, model, seed, scores, **flags):
     """The scores of the last evaluation of a run in this process, by name."""
     import finetune
@@ -91,7 +114,7 @@ def train(task, model, seed, scores, **flags):
 # ---------------------------------------------------------------- peers
 
 
-def reader_of(folder, task, recipe, seed=None):
+def reader_of(folder, peer, seed=None):
     """The reader of the training rows (shuffled by `seed`) or of dev."""
     from reader.choices import ChoiceReader, Choices
     from reader.task_reader import TaskReader
@@ -99,30 +122,28 @@ def reader_of(folder, task, recipe, seed=None):
 
     training = seed is not None
     tokenizer = build_tokenizer("FullTokenizer", folder / "model/vocab.txt", True, False)
-    given = {"max_seq_len": 64, "batch_size": recipe.batch, "shuffle": training, "seed": seed or 0,
-             "epochs": recipe.epochs if training else 1}  # fmt: skip
+    given = {"max_seq_len": peer.max_seq_len, "batch_size": peer.recipe.batch, "shuffle": training, "seed": seed or 0,
+             "epochs": peer.recipe.epochs if training else 1}  # fmt: skip
     stem = "train" if training else "dev"
-    if task == "multiple_choice":
+    if peer.task == "multiple_choice":
         return ChoiceReader(folder / f"{stem}.jsonl", tokenizer, choices=Choices(), label_kind="choice", **given)
-    return TaskReader(
-        folder / f"{stem}.tsv", tokenizer, label_map=task_rows.SETS, num_labels=2, label_kind="set", **given
-    )
+    sets = {"label_map": task_rows.KINDS, "num_labels": peer.labels, "label_kind": "set"}
+    return TaskReader(folder / f"{stem}.tsv", tokenizer, **sets, **given)
 
 
-def run_peer(folder, task, seed, recipe, steps=None):
+def run_peer(folder, peer, seed, steps=None):
     """``score`` and ``losses`` of transformers and torch; ``steps``: only so many, without a score."""
     for name in ("torch", "transformers"):
         if versions()[name] is None:
             raise UserError(f"{name} is not installed: python -m pip install -r requirements-peers.txt")
     for name, number in (("train", seed), ("dev", None)):
-        batches = enumerate(
-            batch for batch, _ in itertools.islice(reader_of(folder, task, recipe, number).batches(), steps)
-        )
+        batches = enumerate(batch for batch, _ in itertools.islice(reader_of(folder, peer, number).batches(), steps))
         arrays = {f"{i}/{key}": array for i, batch in batches for key, array in batch.items()}
         np.savez(folder / f"{name}.npz", **arrays)
-    rates = peer_trajectory.rates(recipe)[:steps]
-    job = {"rates": rates, "dropout_seed": seed, "task": task, "num_labels": 2}
-    job.update(weight_decay=recipe.weight_decay, clip_norm=recipe.clip_norm, threads=runtime.cores())
+    recipe = peer.recipe
+    job = {"rates": peer_trajectory.rates(recipe)[:steps], "dropout_seed": seed, "task": peer.task}
+    job.update(num_labels=peer.labels, threads=runtime.cores())
+    job.update(weight_decay=recipe.weight_decay, clip_norm=recipe.clip_norm)
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [sys.executable, str(ROOT / "benchmark/parts/task_peer.py"), str(folder)]
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "HF_HUB_OFFLINE": "1"}
@@ -130,64 +151,59 @@ def run_peer(folder, task, seed, recipe, steps=None):
     return json.loads(done.stdout)
 
 
-def run_ours(folder, task, seed, score, recipe):
+def run_ours(folder, peer, seed):
     """``score`` of this project's run."""
-    choice = task == "multiple_choice"
+    choice = peer.task == "multiple_choice"
     stem = "jsonl" if choice else "tsv"
     more = {} if choice else {"multi_label": True, "label_map_config": folder / "labels.json"}
     found = train(
-        "multiple_choice" if choice else "classify", folder / "model", seed, (score,),
+        "multiple_choice" if choice else "classify", folder / "model", seed, (peer.score,),
         init_checkpoint=folder / "model/params", train_set=folder / f"train.{stem}", dev_set=folder / f"dev.{stem}",
-        for_cn=False, max_seq_len=64, batch_size=recipe.batch, epoch=recipe.epochs,
-        learning_rate=recipe.learning_rate, **more,
+        for_cn=False, max_seq_len=peer.max_seq_len, batch_size=peer.recipe.batch, epoch=peer.recipe.epochs,
+        learning_rate=peer.recipe.learning_rate, **more,
     )  # fmt: skip
-    return {"score": found[score]}
+    return {"score": found[peer.score]}
 
 
-def prepare(folder, shown, model, data, recipe, seed):
+def prepare(folder, peer, start, data, seed):
     """Make model/, hf/ and the rows of a task in `folder`; the head is drawn by the seed."""
-    task = PEERS[shown][0]
-    prepare_model(folder, model, recipe, seed, Task(shown, labels=1 if task == "multiple_choice" else 2))
-    if task == "multiple_choice":
+    prepare_model(folder, start, peer.recipe, seed, Task(peer.task, labels=peer.labels))
+    if peer.task == "multiple_choice":
         for end in ("w", "b"):
             (folder / f"model/params/_cls_out_{end}").rename(folder / f"model/params/choice_out_{end}")
-    (folder / "labels.json").write_text(json.dumps(task_rows.SETS))
     for path in data.iterdir():
         (folder / path.name).symlink_to(path)
 
 
-def measure_losses(bench, shown, model, data, recipe):
+def measure_losses(bench, shown, peer, start, data):
     """(ours, theirs): the first losses without dropout, with torch's epsilon; None where the minutes were used up."""
-    task, seed = PEERS[shown][0], peer_trajectory.SEED
-    recipe = replace(recipe, dropout=0.0)
+    seed = peer_trajectory.SEED
+    peer = peer._replace(recipe=replace(peer.recipe, dropout=0.0))
     with tempfile.TemporaryDirectory(prefix="task-peers-") as name:
         folder = Path(name)
-        prepare(folder, shown, model, data, recipe, seed)
-        kind = Task(shown, finetune=task, labels=1 if task == "multiple_choice" else 2)
+        prepare(folder, peer, start, data, seed)
+        kind = Task(shown, finetune=peer.task, labels=peer.labels)
+
+        def ours():
+            return peer_trajectory.run_ours(folder, peer.recipe, reader_of(folder, peer, seed), kind, LOSS_STEPS)
+
         found = [
-            bench.cell(
-                f"{shown}, ours, losses",
-                lambda: peer_trajectory.run_ours(
-                    folder, recipe, reader_of(folder, task, recipe, seed), kind, LOSS_STEPS
-                ),
-            ),
-            bench.cell(f"{shown}, peer, losses", lambda: run_peer(folder, task, seed, recipe, LOSS_STEPS)["losses"]),
+            bench.cell(f"{shown}, ours, losses", ours),
+            bench.cell(f"{shown}, peer, losses", lambda: run_peer(folder, peer, seed, LOSS_STEPS)["losses"]),
         ]
     say(f"{shown}: first losses {'not ' if None in found else ''}measured")
     return found
 
 
-def measure_pair(bench, shown, model, data, recipe, seed):
+def measure_pair(bench, shown, peer, start, data, seed):
     """(ours, theirs) of a seed; None where the minutes were used up."""
-    task, score = PEERS[shown]
     with tempfile.TemporaryDirectory(prefix="task-peers-") as name:
         folder = Path(name)
-        prepare(folder, shown, model, data, recipe, seed)
+        prepare(folder, peer, start, data, seed)
         found = []
-        for side, run in (("ours", lambda: run_ours(folder, task, seed, score, recipe)),
-                          ("peer", lambda: run_peer(folder, task, seed, recipe))):  # fmt: skip
+        for side, run in (("ours", run_ours), ("peer", run_peer)):
             begin = time.monotonic()
-            found.append(bench.cell(f"{shown}, {side}, seed {seed}", run))
+            found.append(bench.cell(f"{shown}, {side}, seed {seed}", lambda run=run: run(folder, peer, seed)))
             say(f"{shown}, seed {seed}, {side}: {(found[-1] or {}).get('score')} ({time.monotonic() - begin:.0f} s)")
     return found
 
@@ -269,14 +285,7 @@ def report_options(found):
 
 def random_chinese(folder, vocab):
     """The random encoder of benchmark/quality.py with two layers."""
-    from benchmark import quality
-
-    before = dict(RANDOM_ENCODER)
-    RANDOM_ENCODER.update(num_hidden_layers=LAYERS, hidden_size=128)
-    try:
-        return quality.random_model(folder, vocab)
-    finally:
-        RANDOM_ENCODER.update(before)
+    return random_model(folder, Path(vocab), num_hidden_layers=LAYERS, hidden_size=128)
 
 
 def make_tags(folder, data, train_rows, dev_rows):
@@ -290,38 +299,44 @@ def make_tags(folder, data, train_rows, dev_rows):
 
 def main(args):
     """Exit status: 0 if everything asked for was measured and the peers are in bounds."""
-    good = True
-    rows = {"peers": args.rows or 800, "options": args.rows or 400}
-    known = {
-        "rows": rows[args.part],
-        "dev_rows": args.dev_rows,
-        "epochs": args.epochs,
-        "layers": LAYERS,
-        "versions": versions(),
-        "recipes": repr((PEER_RECIPE, OPTIONS, TAGS, RATE, BATCH, EPOCHS)),
-    }
+    rows = args.rows or 400
+    peers = {shown: peer._replace(recipe=recipe_of(peer.recipe, args)) for shown, peer in PEERS.items()}
+    known = {"dev_rows": args.dev_rows, "layers": LAYERS, "versions": versions()}
+    if args.part == "peers":
+        known["peers"] = repr(peers)
+    else:
+        known.update(rows=rows, recipes=repr((OPTIONS, TAGS, RATE, BATCH, EPOCHS)))
     bench = Bench(f"task_peers_{args.part}", args, known, args.results)
     with tempfile.TemporaryDirectory(prefix="task-peers-") as name:
         scratch = Path(name)
         if args.part == "peers":
-            losses, pairs = measure_pairs(bench, args, scratch, rows["peers"])
-            good = [report_losses(*both) for both in losses.values()] + [report_pairs(pairs)]
-            return 0 if all(good) else 1
-        good = report_options(measure_options(bench, args, scratch, rows["options"]))
-    return 0 if good else 1
+            losses, pairs = measure_pairs(bench, args, scratch, peers)
+            good = [*(report_losses(*both) for both in losses.values()), report_pairs(pairs)]
+        else:
+            good = [report_options(measure_options(bench, args, scratch, rows))]
+    return 0 if all(good) else 1
 
 
-def measure_pairs(bench, args, scratch, rows):
-    """task -> seed -> (ours, theirs)."""
-    data = scratch / "rows"
-    data.mkdir()
-    task_rows.make_sets(data, args.data, rows, args.dev_rows)
-    task_rows.make_questions(data, args.data, rows, args.dev_rows)
-    model = task_rows.small_model(scratch / "model", find_model(args), LAYERS, task_rows.texts_of([data]))
-    seeds = [1, 2, 3] if args.seeds is None else args.seeds
-    recipe = replace(PEER_RECIPE, rows=rows, epochs=args.epochs)
-    losses = {shown: measure_losses(bench, shown, model, data, recipe) for shown in PEERS}
-    pairs = {shown: {seed: measure_pair(bench, shown, model, data, recipe, seed) for seed in seeds} for shown in PEERS}
+def recipe_of(recipe, args):
+    """A recipe with --rows and --epochs where they are given."""
+    return replace(recipe, rows=args.rows or recipe.rows, epochs=args.epochs or recipe.epochs)
+
+
+def measure_pairs(bench, args, scratch, peers):
+    """Two tables by the task: (ours, theirs) of the first losses, and by seed of the scores."""
+    sets, questions = scratch / "sets", scratch / "questions"
+    for data in (sets, questions):
+        data.mkdir()
+    task_rows.make_kinds(sets, args.data, peers[SETS].recipe.rows, args.dev_rows)
+    task_rows.make_questions(questions, args.data, peers[CHOICE].recipe.rows, args.dev_rows)
+    small = task_rows.small_model(scratch / "small", find_model(args), LAYERS, task_rows.texts_of([questions]))
+    starts = {SETS: (random_chinese(scratch / "random", args.zh_vocab), sets), CHOICE: (small, questions)}
+    losses = {shown: measure_losses(bench, shown, peer, *starts[shown]) for shown, peer in peers.items()}
+    seeds = [1, 2, 3, 4, 5] if args.seeds is None else args.seeds
+    pairs = {
+        shown: {seed: measure_pair(bench, shown, peer, *starts[shown], seed) for seed in seeds}
+        for shown, peer in peers.items()
+    }
     return losses, pairs
 
 
@@ -337,7 +352,7 @@ def measure_options(bench, args, scratch, rows):
         folder.mkdir()
         if name != TAGGED:
             task_rows.make_classes(folder, args.data, 0.2 if name == RARE else None, rows, args.dev_rows)
-    random_chinese(folders[TAGGED] / "model", Path(args.zh_vocab))
+    random_chinese(folders[TAGGED] / "model", args.zh_vocab)
     make_tags(folders[TAGGED], args.data, 2 * rows, args.dev_rows)
     texts = task_rows.texts_of([folders[name] for name in CLASSES])
     model = task_rows.small_model(scratch / "small", find_model(args), LAYERS, texts)
@@ -357,12 +372,11 @@ if __name__ == "__main__":
     parser.add_argument("--data", default=str(SHARED / "data"), help="folder with glue/ and zh/ [../shared/data]")
     parser.add_argument("--zh_vocab", default=str(SHARED / "vocab/vocab_zh.txt"), help="[../shared/vocab/vocab_zh.txt]")
     parser.add_argument("--part", default="peers", choices=("peers", "options"), help="what is measured [peers]")
-    parser.add_argument(
-        "--seeds", type=int, nargs="*", help="none: losses alone [1 2 3 of the peers, 1 to 5 of the options]"
-    )
-    parser.add_argument("--rows", type=int, help="training rows [800 of the peers, 400 of the options]")
-    epochs = PEER_RECIPE.epochs
-    parser.add_argument("--epochs", type=int, default=epochs, help=f"of the peers [{epochs}]")
+    parser.add_argument("--seeds", type=int, nargs="*", help="none: losses of the peers alone [1 to 5]")
+    rows = ", ".join(f"{peer.recipe.rows} of {shown}" for shown, peer in PEERS.items())
+    parser.add_argument("--rows", type=int, help=f"training rows [{rows}, 400 of the options]")
+    epochs = ", ".join(f"{peer.recipe.epochs} of {shown}" for shown, peer in PEERS.items())
+    parser.add_argument("--epochs", type=int, help=f"of the peers [{epochs}]")
     parser.add_argument("--dev_rows", type=int, default=400, help="rows to score on [400]")
     parsed = parser.parse_args()
     runtime.prepare()

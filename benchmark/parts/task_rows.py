@@ -1,7 +1,7 @@
-"""The rows of benchmark/task_peers.py: real sentences of SST-2 put together, and a small encoder.
+"""The rows of benchmark/task_peers.py, of real sentences of SST-2 and MSRA-NER, and a small encoder.
 
 read_sentences("glue/SST-2/train.tsv")      # [(text, label), ...]
-make_sets(folder, data, 800, 500)           # pairs of sentences; the label set names those that praise
+make_kinds(folder, data, 2400, 400)         # sentences; the label set has the kinds of names in it
 make_questions(folder, data, 400, 300)      # four sentences, one of which praises
 """
 
@@ -17,9 +17,10 @@ from ernie.config import ErnieConfig
 from propeller.errors import UserError
 from tokenization import build_tokenizer
 
-SETS = {"first": 0, "second": 1}
+KINDS = {"LOC": 0, "ORG": 1, "PER": 2}
 QUESTION = "which review praises the film ?"
 OPTIONS = 4
+SEPARATOR = "\x02"  # between the characters of a row of MSRA-NER, and between its tags
 
 
 def read_sentences(path):
@@ -33,23 +34,22 @@ def read_sentences(path):
     return [(row[text].strip(), int(row[label])) for row in rows if row[text].strip()]
 
 
-def _drawn(path, count, seed=0):
-    """``count`` rows in an order drawn once, None: all."""
-    rows = read_sentences(path)
-    if count is not None and len(rows) < count:
-        raise UserError(f"{path}: {len(rows)} rows, {count} are needed: give fewer --rows")
-    return [rows[number] for number in np.random.RandomState(seed).permutation(len(rows))[:count]]
-
-
-def make_sets(folder, data, train, dev):
-    """train.tsv and dev.tsv with text_a, text_b and a label that names which of them praises, or nothing."""
+def make_kinds(folder, data, train, dev):
+    """train.tsv and dev.tsv of the first sentences of MSRA-NER, each with the kinds of names in it, and labels.json."""
     for name, count in (("train", train), ("dev", dev)):
-        rows = _drawn(Path(data) / f"glue/SST-2/{name}.tsv", 2 * count)
-        lines = ["label\ttext_a\ttext_b"]
-        for (one, praises), (other, also) in zip(rows[::2], rows[1::2]):
-            names = [name for name, there in zip(SETS, (praises, also)) if there]
-            lines.append(f"{','.join(names)}\t{one}\t{other}")
+        path = Path(data) / f"zh/msra_ner/{name}.tsv"
+        if not path.is_file():
+            raise UserError(f"{path}: not there: give --data the folder that holds zh/")
+        rows = path.read_text(encoding="utf-8").rstrip("\n").split("\n")[1 : count + 1]
+        if len(rows) < count:
+            raise UserError(f"{path}: {len(rows)} rows, {count} are needed: give fewer --rows")
+        lines = ["label\ttext_a"]
+        for row in rows:
+            text, tags = (field.split(SEPARATOR) for field in row.split("\t"))
+            there = {tag[2:] for tag in tags if tag != "O"}
+            lines.append(f"{','.join(kind for kind in KINDS if kind in there)}\t{''.join(text)}")
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "labels.json").write_text(json.dumps(KINDS), encoding="utf-8")
 
 
 def make_questions(folder, data, train, dev):
@@ -71,7 +71,8 @@ def make_questions(folder, data, train, dev):
 def make_classes(folder, data, share, train, dev):
     """train.tsv and dev.tsv of so many sentences of SST-2, drawn once; ``share`` of them praise, None: as they come."""
     for name, count in (("train", train), ("dev", dev)):
-        rows = _drawn(Path(data) / f"glue/SST-2/{name}.tsv", None)
+        rows = read_sentences(Path(data) / f"glue/SST-2/{name}.tsv")
+        rows = [rows[number] for number in np.random.RandomState(0).permutation(len(rows))]
         if share is None:
             rows = rows[:count]
         else:

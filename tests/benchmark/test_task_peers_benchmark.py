@@ -19,27 +19,36 @@ from tests.helpers.tiny import CONFIG, VOCABULARY, make_model, sentences
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Folders as those of GLUE, with sentences of the tiny vocabulary."""
-    folder = tmp_path_factory.mktemp("glue")
+    """Folders as those of GLUE and zh/, with sentences of the tiny vocabulary; "film" is an organisation's name."""
+    folder = tmp_path_factory.mktemp("data")
     for name, count, seed in (("train", 60, 1), ("dev", 40, 2)):
         rows = sentences(count, seed)
         (folder / "glue/SST-2").mkdir(parents=True, exist_ok=True)
         lines = ["sentence\tlabel", *(f"{text}\t{label}" for label, text in rows)]
         (folder / f"glue/SST-2/{name}.tsv").write_text("\n".join(lines) + "\n")
+        tagged = ["text_a\tlabel"]
+        for _, text in rows:
+            words = text.split()
+            tags = ["B-ORG" if word == "film" else "B-PER" if word == "story" else "O" for word in words]
+            tagged.append("\x02".join(words) + "\t" + "\x02".join(tags))
+        (folder / "zh/msra_ner").mkdir(parents=True, exist_ok=True)
+        (folder / f"zh/msra_ner/{name}.tsv").write_text("\n".join(tagged) + "\n")
     return folder
 
 
-def test_label_sets_name_the_sentences_that_praise(data, tmp_path):
-    task_rows.make_sets(tmp_path, data, 20, 10)
-    known = {text: label for label, text in sentences(60, 1)}
+def test_a_label_set_has_the_kinds_of_names_of_its_sentence(data, tmp_path):
+    task_rows.make_kinds(tmp_path, data, 20, 10)
     header, *lines = (tmp_path / "train.tsv").read_text().splitlines()
-    assert header == "label\ttext_a\ttext_b"
-    assert len(lines) == 20
-    for line in lines:
-        label, one, other = line.split("\t")
-        assert label == ",".join(name for name, text in (("first", one), ("second", other)) if known[text])
+    assert header == "label\ttext_a"
+    words = [set(text.split()) for _, text in sentences(60, 1)[:20]]
+    expected = [",".join(kind for kind, word in (("ORG", "film"), ("PER", "story")) if word in row) for row in words]
+    assert [line.split("\t")[0] for line in lines] == expected
+    assert len(set(expected)) > 1
+    assert json.loads((tmp_path / "labels.json").read_text()) == {"LOC": 0, "ORG": 1, "PER": 2}
     with pytest.raises(UserError, match="are needed: give fewer --rows"):
-        task_rows.make_sets(tmp_path, data, 31, 10)
+        task_rows.make_kinds(tmp_path, data, 61, 10)
+    with pytest.raises(UserError, match="not there: give --data"):
+        task_rows.make_kinds(tmp_path, tmp_path, 1, 1)
 
 
 def test_of_the_options_of_a_question_one_praises(data, tmp_path):
@@ -118,11 +127,15 @@ def test_both_sides_are_measured(data, tmp_path):
         "--seeds",
         1,
         "--rows",
-        16,
+        32,
+        "--epochs",
+        1,
         "--dev_rows",
         10,
         "--model",
         model,
+        "--zh_vocab",
+        model / "vocab.txt",
         "--data",
         data,
         "--results",
@@ -133,4 +146,5 @@ def test_both_sides_are_measured(data, tmp_path):
     assert "NOT everything" not in done.stdout, done.stderr
     cells = json.loads((tmp_path / "task_peers_peers.json").read_text())["cells"]
     assert len(cells) == 4
-    assert all(len(cells[f"{name}, peer, seed 1"]["losses"]) == 2 for name in task_peers.PEERS)
+    steps = {name: len(cells[f"{name}, peer, seed 1"]["losses"]) for name in task_peers.PEERS}
+    assert steps == {task_peers.SETS: 1, task_peers.CHOICE: 2}

@@ -284,3 +284,30 @@ def test_a_sweep_goes_on_over_ray(model, data, tmp_path, monkeypatch, capsys):
         assert json.loads((tmp_path / "sweep" / name / "run.json").read_text())["finished"]
         assert "saved checkpoint" in (tmp_path / "sweep" / name / "train.log").read_text()
     assert "best: -0.010000" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_sweep_over_two_machines(model, data, tmp_path, capsys):
+    """Two nodes with one core each: both work at the same time, and the scores are those of one process."""
+    pytest.importorskip("optuna")
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    main(words_of(model, data, tmp_path / "here", sweep_trials=2))
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        nodes.add_node(num_cpus=1)
+        over_ray = {"sweep_engine": "ray", "ray_address": nodes.address, "sweep_trials": 2}
+        main(words_of(model, data, tmp_path / "there", **over_ray))
+    finally:
+        nodes.shutdown()
+    assert "2 trials at a time, each with 1 core" in capsys.readouterr().err
+    tables = []
+    for folder in ("here", "there"):
+        header, *rows = [line.split("\t") for line in (tmp_path / folder / "sweep/sweep.tsv").read_text().splitlines()]
+        wanted = [header.index(name) for name in ("state", "learning_rate", "batch_size", "score")]
+        tables.append(sorted(tuple(row[place] for place in wanted) for row in rows))
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 2
