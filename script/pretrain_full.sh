@@ -28,7 +28,7 @@ full_encoder() {
     short=$((FULL_STEPS / 6)) middle=$((FULL_STEPS / 3))
     status=0
     train_only "$FULL/model" --task_list "$FULL/tasks.json" --task_data "$FULL" --batch_size 2048 --in_tokens true \
-        --max_seq_len 128 --learning_rate 1e-3 --beta2 0.98 --weight_decay 0.01 --warmup_steps $((FULL_STEPS / 30)) \
+        --max_seq_len 128 --learning_rate 1e-3 --beta2 0.98 --weight_decay 0.01 --dropout 0 --warmup_steps $((FULL_STEPS / 30)) \
         --validation_steps $(((FULL_STEPS + 9) / 10)) --save_steps 500 --skip_steps 100 --shuffle_buffer 200000 \
         --mask_units "basic:0,word:$((short + middle))" "$@" || status=$?
     [ "$DRY_RUN" != 1 ] || exit 0

@@ -116,6 +116,12 @@ class TrainArgs(EngineArgs):
     )
     weight_decay: float = flag(0.01, "decoupled weight decay; not applied to biases and layer norms")
     beta2: float = flag(0.999, "decay of Adam's second moments; 0.98 in ERNIE 2.0")
+    dropout: float = flag(
+        None,
+        "dropout of the encoder in this run, in place of the configuration's, which the model keeps; 0 for a small "
+        "model or little text",
+        metavar="X",
+    )
     random_seed: int = flag(0, "seed for order, masks, new weights and dropout")
 
 
@@ -249,6 +255,8 @@ def _check(args):
                 raise UserError(f"--{name} must be {low} or more, not {getattr(group, name)}")
     if train.weight_decay < 0:
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
+    if train.dropout is not None and not 0 <= train.dropout < 1:
+        raise UserError(f"--dropout must be from 0 to below 1, not {train.dropout:g}")
     if not 0 <= train.beta2 < 1:
         raise UserError(f"--beta2 must be from 0 to below 1, not {train.beta2:g}")
 

@@ -25,7 +25,7 @@ NOT_IN_FINGERPRINT = {
     "do_lower_case", "hang_timeout", "on_bad", "task_list", "task_data", "scale_steps",
 }  # fmt: skip
 # What the record of a run of version 0.1 lacks, with what its runs did.
-FORMER = {"flag": {"--eval_strategy": "steps", "--best_metric": "loss", "--fused_encoder": "false"}}
+FORMER = {"flag": {"--eval_strategy": "steps", "--best_metric": "loss", "--fused_encoder": "false", "--dropout": None}}
 
 
 def fingerprint(

@@ -95,11 +95,12 @@ class Pretrainer:
         self.precision = args.train.precision(self.place)
         self.config = ErnieConfig(model.ernie_config_path)
         self.config.check_positions(model.max_seq_len)
+        self.learning = _with_dropout(self.config, args.train.dropout)
         self.tokenizer = build_tokenizer(model.tokenizer, model.vocab_path, model.do_lower_case, False, model.sp_model)
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})
         self.several = bool(args.tasks.task_list)
         source = None if args.train_mode else model.init_checkpoint
-        self.tasks = tasks_of(args, self.config, self.tokenizer, stored_record(source).get("tasks"))
+        self.tasks = tasks_of(args, self.learning, self.tokenizer, stored_record(source).get("tasks"))
         entries = [task.entry for task in self.tasks.values()]
         self.plan = StepPlan(entries, args.tasks.schedule, args.train.random_seed) if self.several else None
         self.steps = self.plan.total if self.plan else args.train.num_train_steps
@@ -110,7 +111,7 @@ class Pretrainer:
         begun = None if run.overwrite else recorded_run(run.checkpoints)
         train, on_gpu = self.args.train, "gpu" in str(self.place).lower()
         half = train.use_fp16 or train.use_bf16
-        fused = packed.wanted(train.fused_encoder, self.config, on_gpu, half, train.use_recompute, begun)
+        fused = packed.wanted(train.fused_encoder, self.learning, on_gpu, half, train.use_recompute, begun)
         args = self.args = self.args._replace(train=dataclasses.replace(train, fused_encoder=str(fused).lower()))
         folder = (run.checkpoints, write_variable, read_variable, run.keep_checkpoints)
         saver = SharedSaver(
@@ -356,3 +357,10 @@ class Pretrainer:
             if counts:
                 of_task = f" of {task}" if self.several else ""
                 log.warning("left out%s: %s", of_task, ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def _with_dropout(config, rate):
+    """The configuration of the networks that learn: with this dropout, None: its own."""
+    if rate is None:
+        return config
+    return ErnieConfig({**config.to_dict(), "hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate})

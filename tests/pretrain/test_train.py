@@ -252,6 +252,24 @@ def test_recomputed_layers_lead_to_the_same_weights(model, shards, tmp_path):
     assert_same_weights(tmp_path / "false", tmp_path / "true")
 
 
+def test_dropout_is_that_of_the_flag_and_the_model_keeps_its_own(model, shards, tmp_path):
+    """--dropout 0 trains as a configuration without dropout does."""
+    config = json.loads((model / "ernie_config.json").read_text())
+    assert config["hidden_dropout_prob"] > 0
+    without = {**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (tmp_path / "without.json").write_text(json.dumps(without))
+    changes = {"num_train_steps": 2, "valid_filelist": None}
+    train(model, shards, tmp_path / "plain", **changes)
+    train(model, shards, tmp_path / "flag", dropout=0, **changes)
+    train(model, shards, tmp_path / "config", ernie_config_path=tmp_path / "without.json", **changes)
+    assert_same_weights(tmp_path / "flag", tmp_path / "config")
+    names = ("plain", "flag")
+    arrays = [read_params(tmp_path / name / "last")["encoder_layer_0_ffn_fc_0.w_0"] for name in names]
+    assert not np.array_equal(*arrays)
+    kept = [ErnieConfig(str(tmp_path / name / "ernie_config.json")).to_dict() for name in names]
+    assert kept[0] == kept[1] == ErnieConfig(str(model / "ernie_config.json")).to_dict()
+
+
 def test_untied_output(model, shards, tmp_path):
     train(model, shards, tmp_path / "run", weight_sharing="false", num_train_steps=2)
     assert read_params(tmp_path / "run" / "last")["mask_lm_out_fc.w_0"].shape == (32, len(VOCABULARY))

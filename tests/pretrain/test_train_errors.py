@@ -108,6 +108,7 @@ def test_mixed_pairs_with_generate_neg_sample(model, shards, tmp_path):
         ({"mask_units": "sentence"}, "mask schedule 'sentence'"),
         ({"num_train_steps": 0}, "--num_train_steps must be 1 or more, not 0"),
         ({"weight_decay": -1}, "--weight_decay must be 0 or more"),
+        ({"dropout": 1}, "--dropout must be from 0 to below 1, not 1"),
         ({"use_fp16": "true"}, "--use_fp16 true needs a GPU"),
         ({"use_fp16": "true", "use_bf16": "true"}, "give one of them"),
         ({"init_checkpoint": "nowhere"}, "nowhere: cannot be read"),

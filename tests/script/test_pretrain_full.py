@@ -55,7 +55,7 @@ def test_the_command_of_the_whole_encoder(tmp_path):
     assert args.run.checkpoints == str(tmp_path / "zh_encoder" / "model")
     assert args.model.ernie_config_path == str(ROOT / "config" / "ernie_small_zh.json")
     assert (args.data.mask_units, args.train.warmup_steps, args.run.validation_steps) == ("basic:0,word:300", 20, 60)
-    assert args.train.learning_rate == 5e-4
+    assert (args.train.learning_rate, args.train.dropout) == (5e-4, 0)
     assert list(tmp_path.iterdir()) == []
 
 
