@@ -217,7 +217,8 @@ def main(args):
     return 0 if whole else 1
 
 
-if __name__ == "__main__":
+def flags():
+    """The parser of this benchmark."""
     made = parser(__doc__, [1, 2, 3], [*TASKS, *ENGLISH_TASKS])
     made.add_argument("--language", choices=LANGUAGES, default="zh", help="of corpus, tasks and network [zh]")
     made.add_argument("--learn", nargs="+", choices=IDS, metavar="NAME", help=f"as they enter, of {', '.join(IDS)}")
@@ -230,4 +231,8 @@ if __name__ == "__main__":
         help=f"runs at a time, each on 1/{SIDE_BY_SIDE} of the cores [{SIDE_BY_SIDE}]",
     )
     made.add_argument("--picture", help="[docs/continual.png, docs/continual_en.png]")
-    exit_on_user_error(main, made.parse_args())
+    return made
+
+
+if __name__ == "__main__":
+    exit_on_user_error(main, flags().parse_args())

@@ -247,3 +247,60 @@ def test_forgetting_is_drawn(tmp_path):
     for number, plan in enumerate(PLANS):
         continual_report.draw(curves, plan, tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------- the whole
+
+
+class Corpus:
+    """Of benchmark.parts.pretraining_corpus, without text."""
+
+    made = []
+
+    def __init__(self, work, dev, cache, config, language, threads):
+        self.made.append((config.name, language, threads))
+        self.folder, self.model, self.settings, self.language = work, work, {"config": config.name}, language
+
+    def print_counts(self):
+        pass
+
+
+@pytest.mark.parametrize("language", continual.LANGUAGES)
+def test_a_benchmark_that_was_stopped_goes_on_and_keeps_its_languages_apart(tmp_path, monkeypatch, capsys, language):
+    begun = []
+
+    def learn(self, method, seed):
+        begun.append((method, seed))
+        if (method, seed) == (MIXED, 2) and len(begun) > 1:
+            return None
+        return {name: [[self.plan.steps, 0.5 + seed / 100]] for name in self.plan.learnt}
+
+    def tune(task, *_):
+        begun.append(task.name)
+        return {task.score: 0.5, "rows": 3}
+
+    monkeypatch.setattr(continual, "Corpus", Corpus)
+    monkeypatch.setattr(continual, "dev_texts", lambda *_: None)
+    short = SimpleNamespace(folder=tmp_path / "short", params=tmp_path, known=1, run=lambda *_: {"steps": 1})
+    monkeypatch.setattr(continual, "ShortStage", lambda *_: short)
+    monkeypatch.setattr(continual.Pretraining, "_build", lambda *_: None)
+    monkeypatch.setattr(continual.Pretraining, "run", learn)
+    monkeypatch.setattr(continual, "prepared", lambda corpus, data, tasks: {task.name: tmp_path for task in tasks})
+    monkeypatch.setattr(continual, "fine_tune", tune)
+    words = ["--language", language, "--seeds", "1", "2", "--steps", "480", "--side_by_side", "1", "--minutes", "1"]
+    places = ["--work", str(tmp_path), "--results", str(tmp_path), "--picture", str(tmp_path / "picture.png")]
+    args = continual.flags().parse_args([*words, *places])
+    args.work = tmp_path
+    tasks = len(continual.FINE_TUNING[language])
+    assert continual.main(args) == 1, "one way of one seed was stopped"
+    assert (tmp_path / f"{continual.STORED[language]}.json").is_file()
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    assert Corpus.made[-1][:2] == (f"ernie2_mini_{language}.json", continual.LANGUAGES[language])
+    assert len(begun) == 8 + 9 * tasks, "of four ways and what they begin with, but of one way that was stopped"
+    begun[:] = []
+    assert continual.main(args) == 0
+    assert len(begun) == 1 + tasks
+    shown = capsys.readouterr().out
+    assert "| continual, 3 | 480 |" in shown
+    assert "The paper's order" in shown
+    assert (tmp_path / "picture.png").is_file()
