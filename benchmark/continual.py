@@ -15,11 +15,15 @@ English: SST-2, STS-B and MRPC), the differences of the ways by seed with standa
 shows in them, and how held-out figures grow with the steps. A seed is one of pre-training and fine-tuning. Exit status
 1 when the minutes ran out: what the ways are worth is for the figures to say, and no target.
 
-The tasks besides masking are those that are learnt at this size (--learn takes others):
+The tasks besides masking are by default those below (--learn takes others). Accuracies are of short trials: 240 steps
+of the task alone after 400 of short instances, mean over the classes.
 
-    token-document relation   both languages
-    sentence reordering       Chinese
-    capitalization            English
+    token-document relation   both languages: 50.3 to 65.9 (Chinese), 53.1 to 56.2 (English), by chance 50
+    capitalization            English: 63.3 to 71.9, by chance 50
+    sentence reordering       Chinese: 22.2 after 300 steps, not yet the 33.3 that the number of segments gives
+                              (English text has too few paragraphs for it: 685 instances)
+
+Sentence distance stayed at chance in every trial and is left out.
 """
 
 from __future__ import annotations
