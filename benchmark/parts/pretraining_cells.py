@@ -32,6 +32,8 @@ from propeller.runtime import cores  # noqa: E402
 from script.demo.demo_packages import draw  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
+# Nobody reads what an epoch before the last gives: dev set and checkpoint once, after the last step.
+AT_THE_END = {"eval_strategy": "steps", "validation_steps": 0, "save_strategy": "steps", "save_steps": 0}
 SIDE_BY_SIDE = 2  # runs at a time, each with its part of the cores: small batches gain little from more threads
 
 
@@ -187,7 +189,7 @@ def fine_tune(task, data, start, model, seed, threads) -> dict:
             "learning_rate": task.learning_rate,
             "bucket_window": 512,
             "random_seed": seed,
-            "validation_steps": 0,
+            **AT_THE_END,
             "token_cache_dir": "off",
             "use_cuda": "false",
             **task.flags,
