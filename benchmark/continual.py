@@ -228,12 +228,8 @@ def flags():
     made.add_argument("--learn", nargs="+", choices=IDS, metavar="NAME", help=f"as they enter, of {', '.join(IDS)}")
     made.add_argument("--steps", type=int, default=4080, help="of each way, of all its tasks together [4080]")
     made.add_argument("--learning_rate", type=float, default=RECIPE["learning_rate"], help="the highest [1e-3]")
-    made.add_argument(
-        "--side_by_side",
-        type=int,
-        default=SIDE_BY_SIDE,
-        help=f"runs at a time, each on 1/{SIDE_BY_SIDE} of the cores [{SIDE_BY_SIDE}]",
-    )
+    part = f"runs at a time, each on 1/{SIDE_BY_SIDE} of the cores [{SIDE_BY_SIDE}]"
+    made.add_argument("--side_by_side", type=int, default=SIDE_BY_SIDE, help=part)
     made.add_argument("--picture", help="[docs/continual.png, docs/continual_en.png]")
     return made
 
