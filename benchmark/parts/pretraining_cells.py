@@ -32,6 +32,8 @@ from propeller.runtime import cores  # noqa: E402
 from script.demo.demo_packages import draw  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
+# Nobody reads what an epoch before the last gives: dev set and checkpoint once, after the last step.
+AT_THE_END = {"eval_strategy": "steps", "validation_steps": 0, "save_strategy": "steps", "save_steps": 0}
 SIDE_BY_SIDE = 2  # runs at a time, each with its part of the cores: small batches gain little from more threads
 
 
@@ -65,11 +67,16 @@ class FineTuning:
         """Whether it is sequence labelling."""
         return self.labels > 2
 
+    @property
+    def flags(self) -> dict:
+        """For the script, beside those of every task."""
+        return {}
+
     def read(self, data, part) -> list:
         """Rows, the header first: lists of fields. Raises UserError."""
         path = Path(data) / self.folder / f"{part}.tsv"
         if not path.is_file():
-            raise UserError(f"{path}: not there: give --data the folder that holds zh/")
+            raise UserError(f"{path}: not there: give --data the folder that holds {Path(self.folder).parts[0]}/")
         rows = [line.split("\t") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
         return [list(self.header), *rows] if self.header else rows
 
@@ -114,14 +121,22 @@ TASKS = (
 )
 
 
-def dev_texts(data) -> DevTexts:
+def dev_texts(data, tasks=TASKS) -> DevTexts:
     """Of all tasks. Raises UserError: a file is not there."""
-    return DevTexts(text for task in TASKS for text in task.dev_texts(data))
+    return DevTexts(text for task in tasks for text in task.dev_texts(data))
 
 
-def chosen(args) -> list:
-    """The tasks of --tasks, with --rows and --longer times what they have in TASKS."""
-    found = [task for task in TASKS if task.name in args.tasks]
+def chosen(args, tasks=TASKS) -> list:
+    """The tasks of --tasks, all of them without it, with --rows and --longer times what they have.
+
+    Raises:
+        UserError: one of --tasks is none of `tasks`.
+    """
+    names = [task.name for task in tasks]
+    unknown = [name for name in args.tasks or () if name not in names]
+    if unknown:
+        raise UserError(f"--tasks {' '.join(unknown)}: give some of {', '.join(names)}")
+    found = [task for task in tasks if task.name in (args.tasks or names)]
     return [replace(task, rows=task.rows * args.rows, epochs=task.epochs * args.longer) for task in found]
 
 
@@ -174,9 +189,10 @@ def fine_tune(task, data, start, model, seed, threads) -> dict:
             "learning_rate": task.learning_rate,
             "bucket_window": 512,
             "random_seed": seed,
-            "validation_steps": 0,
+            **AT_THE_END,
             "token_cache_dir": "off",
             "use_cuda": "false",
+            **task.flags,
         }
         if start.params is not None:
             flags["init_pretraining_params"] = start.params
@@ -197,9 +213,17 @@ def records(folder) -> list:
 
 
 class Cells(Bench):
-    """A Bench whose cells are measured SIDE_BY_SIDE, each with its part of the cores, and kept as they come."""
+    """A Bench whose cells are measured side by side, each with its part of the cores, and kept as they come.
+
+    Attributes: threads: of each; side_by_side: how many at a time; cores: what they take together.
+    """
 
     threads = max(1, cores() // SIDE_BY_SIDE)
+
+    def __init__(self, name, args, settings, results=RESULTS, side_by_side=SIDE_BY_SIDE):
+        super().__init__(name, args, settings, results)
+        self.side_by_side = side_by_side
+        self.cores = min(cores(), side_by_side * self.threads)
 
     def together(self, measures) -> dict:
         """name -> result, without those there was no time for.
@@ -208,7 +232,7 @@ class Cells(Bench):
         """
         cells = self.stored["cells"]
         missing = [name for name in measures if name not in cells]
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        with ThreadPoolExecutor(self.side_by_side) as pool:
             futures = {pool.submit(self._timed, measures[name]): name for name in missing}
             errors = []
             for future in as_completed(futures):
@@ -273,8 +297,8 @@ def pretraining_cell(name, folder) -> str:
     return f"{name} ({folder.name})"
 
 
-def parser(doc, seeds):
-    """Flags of both benchmarks."""
+def parser(doc, seeds, tasks=TASKS):
+    """Flags of both benchmarks. Args: tasks: that --tasks may name."""
     made = arguments(doc)
     work, cache = ROOT / "output/pretraining_benchmark", ROOT / "output/quickstart/downloads"
     made.add_argument("--results", default=str(RESULTS), help="folder of the stored figures [benchmark/results]")
@@ -283,8 +307,8 @@ def parser(doc, seeds):
     made.add_argument("--cache", default=str(cache), help="where packages are kept [output/quickstart/downloads]")
     made.add_argument("--short_steps", type=int, default=1500, help="on instances of 12 tokens, at first [1500]")
     made.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"of fine-tuning [{seeds}]")
-    names = [task.name for task in TASKS]
-    made.add_argument("--tasks", nargs="+", default=names, choices=names, help="to fine-tune on [all of them]")
+    names = [task.name for task in tasks]
+    made.add_argument("--tasks", nargs="+", choices=names, help="to fine-tune on [all of them]")
     made.add_argument("--rows", type=int, default=1, help="fine-tune on so many times the rows [1]")
     made.add_argument("--longer", type=int, default=1, help="fine-tune for so many times the epochs [1]")
     return made

