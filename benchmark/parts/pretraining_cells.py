@@ -158,18 +158,21 @@ class Start(NamedTuple):
     params: Path | None = None
 
 
-def fine_tuning_cell(task, start, seed) -> str:
-    """Name of a cell, with a digest of all that it depends on beside the corpus. Args: start: a `Start`."""
-    known = digest([asdict(task), MAX_SEQ_LEN, start.params and start.params.parent.name])
+def fine_tuning_cell(task, start, seed, **flags) -> str:
+    """Name of a cell, with a digest of all that it depends on beside the corpus.
+
+    Args: start: a `Start`; flags: as `fine_tune` gets them.
+    """
+    known = digest([asdict(task), MAX_SEQ_LEN, start.params and start.params.parent.name, *([flags] if flags else [])])
     return f"{task.name}, {task.rows} rows, {task.epochs} epochs, {start.name}, seed {seed} ({known})"
 
 
-def fine_tune(task, data, start, model, seed, threads) -> dict:
+def fine_tune(task, data, start, model, seed, threads, **more) -> dict:
     """The score of the dev set after training once.
 
     Args:
         task: a `FineTuning`; data: its prepared folder; start: a `Start`, whose random weights are of this seed; model:
-        folder with ernie_config.json and vocab.txt.
+        folder with ernie_config.json and vocab.txt; more: flags of the entry script beside the usual ones.
 
     Raises:
         UserError: the run failed.
@@ -198,6 +201,7 @@ def fine_tune(task, data, start, model, seed, threads) -> dict:
             flags["init_pretraining_params"] = start.params
         if task.tags:
             flags.update(label_map_config=data / "label_map.json", chunk_scheme="IOB")
+        flags.update(more)
         script = "run_sequence_labeling.py" if task.tags else "run_classifier.py"
         run_script(script, flags, Path(folder) / "log", threads)
         record = [record for record in records(folder) if record["event"] == "dev"][-1]

@@ -36,7 +36,8 @@ def tuned(monkeypatch, from_encoder, from_random=0.5):
     """The scores of both starts in place of training; what was asked for."""
     asked = []
 
-    def fine_tune(task, data, start, model, seed, threads):
+    def fine_tune(task, data, start, model, seed, threads, max_seq_len):
+        assert (task.epochs, max_seq_len) == (6, 128)
         asked.append((task.name, start.name, seed))
         assert (start.params is None) == (start.name == RANDOM)
         assert (data / "dev.tsv").is_file()
