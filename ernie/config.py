@@ -278,7 +278,7 @@ class ErnieConfig(KeptConfig):
         if max_seq_len > self.max_position_embeddings:
             raise UserError(
                 f"--max_seq_len {max_seq_len} is above the {self.max_position_embeddings} positions of {self.source} "
-                "(max_position_embeddings): give that or less"
+                f"(max_position_embeddings): give at most {self.max_position_embeddings}, or leave it out"
             )
 
     def check_task_id(self, task_id: int) -> None:
@@ -288,6 +288,18 @@ class ErnieConfig(KeptConfig):
                 f"--task_id {task_id} is outside the {self.task_type_vocab_size} task embeddings of {self.source} "
                 "(task_type_vocab_size)"
             )
+
+
+def sequence_length(given: int | None, default: int, config: Any) -> int:
+    """``--max_seq_len``: as given; its default otherwise, or the model's positions if they are fewer.
+
+    Args:
+        given: None where the flag was not given. A longer one than the model has positions is for
+            ``check_positions`` to refuse.
+        default: what the flag means where it was not given.
+        config: of the model: an ``ErnieConfig``, or a student's.
+    """
+    return min(default, config.max_position_embeddings) if given is None else given
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from ernie.checkpoint import check_vocab, has_pooler
-from ernie.config import ErnieConfig
+from ernie.config import ErnieConfig, sequence_length
 from ernie.pooling import CLS, trained_pooling
 from finetune import TASKS, task_class
 from finetune.checks import check_file
@@ -168,10 +168,11 @@ class _Weights:
     def _spec(self, stored):
         """The record of the bundle: flags, else what the weights say, else the defaults of 2019."""
         vectors, layers = self.args.vectors, self.config.num_hidden_layers
-        longest = min(MAX_SEQ_LEN, self.config.max_position_embeddings)
         # 2019's reader of embeddings kept blanks; a model of this project that does not say was trained without them.
-        defaults = {**DEFAULTS, "for_cn": "task" in stored, "max_seq_len": longest}
-        values = settle(self.args.model, stored, defaults)
+        defaults = {**DEFAULTS, "for_cn": "task" in stored, "max_seq_len": MAX_SEQ_LEN}
+        given = self.args.model
+        values = settle(given, stored, defaults)
+        values["max_seq_len"] = sequence_length(given.max_seq_len, values["max_seq_len"], self.config)
         if stored.get("task") in TASKS:  # where a label has its place in the text, blanks were kept whatever the flag
             values["for_cn"] = values["for_cn"] and task_class(stored["task"]).drops_blanks
         layer = number_of_layer(-1 if vectors.layer is None else vectors.layer, layers)

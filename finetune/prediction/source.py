@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ernie.checkpoint import check_vocab
+from ernie.config import sequence_length
 from ernie.export import CONFIG, VOCAB
 from finetune import TASKS, task_class
 from finetune.prediction.args import ModelArgs, PredictArgs, int8_of
@@ -145,8 +146,7 @@ def open_checkpoint(
     label_map = load_label_map(given.label_map_config) if given.label_map_config else stored.get("label_map")
     settings = settings_of(task.flags, {**(settings or {}), **stored.get("flags", {})}, chosen)
     values = settle(given, stored, {**DEFAULTS, "metric": task.metric(settings)})
-    if given.max_seq_len is None:
-        values["max_seq_len"] = min(values["max_seq_len"], config.max_position_embeddings)
+    values["max_seq_len"] = sequence_length(given.max_seq_len, values["max_seq_len"], config)
     spec = ModelSpec(
         task=task.name,
         label_map=label_map,
