@@ -25,13 +25,14 @@ from propeller.bundle import holds_bundle
 from propeller.errors import UserError
 from propeller.files import temporary_directory
 from propeller.service.engines import check_engine, runs_onnx
+from propeller.shown import show_as, temporary_model
 
 if TYPE_CHECKING:
+    from ernie.foreign_folder import Converted
     from finetune.prediction.export import Checkpoint
     from finetune.prediction.model import InferenceModel
     from finetune.spec import ModelSpec
     from finetune.training.result import RunResult
-    from propeller.files import Scratch
 
 log = logging.getLogger("ernie.finetune")
 
@@ -138,7 +139,7 @@ class Predictor:
         model: InferenceModel | None,
         checkpoint: Checkpoint | None,
         settings: Mapping[str, Any],
-        temporary: Scratch | None = None,
+        temporary: Converted | None = None,
     ) -> None:
         self._checkpoint, self._settings, self._temporary = checkpoint, dict(settings), temporary
         self._lock = threading.Lock()
@@ -152,6 +153,7 @@ class Predictor:
 
         place = runtime.place(self._settings["use_cuda"])
         with temporary_directory("ernie-load-") as folder:
+            show_as({folder / "model": temporary_model(checkpoint.folder)})
             bundle = export_checkpoint(folder / "model", checkpoint, place, runs_onnx(self._settings["engine"]))
             return InferenceModel.open(bundle, **self._settings)
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ernie.checkpoint import load_params, read_variable, write_variable
+from ernie.foreign_folder import ready
 from finetune import task_class
 from finetune.multitask.args import ManyArgs
 from finetune.multitask.log_lines import TaskLines
@@ -63,7 +64,11 @@ def run(args: ManyArgs, ranks: distribution.Ranks | None = None, bar: bool = Fal
         ranks: the processes that train together; None: this one alone.
         bar: whether to show a progress bar.
     """
-    ranks = ranks or distribution.Ranks()
+    with ready(args.entries[0].args.model.model):
+        return _train(args, ranks or distribution.Ranks(), bar)
+
+
+def _train(args, ranks, bar):
     entries = [entry._replace(args=entry.args._replace(ranks=ranks)) for entry in args.entries]
     tasks = {}
     for entry in entries:

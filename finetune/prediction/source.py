@@ -41,6 +41,7 @@ from propeller.bundle import MANIFEST
 from propeller.errors import UserError
 from propeller.files import temporary_directory
 from propeller.service.engines import runs_onnx
+from propeller.shown import show_as, temporary_model
 from reader.row_encoder import load_label_map
 from reader.tables.form import SKIP
 from tokenization import build_tokenizer
@@ -90,6 +91,8 @@ def _bundle_of_checkpoint(args, job, stack):
         raise UserError(f"{folder}: exists already: predict with it (--model), or replace it (--overwrite)")
     onnx = export.onnx or (runs_onnx(args.data.engine) and args.data.precision != "int8")
     int8 = int8_of(args.data.precision, export, dataclasses.replace(args.tables.form(), others=SKIP))
+    if not saved:
+        show_as({folder: temporary_model(checkpoint.folder)})
     is_new = not target.exists()
     try:
         export_checkpoint(folder, checkpoint, runtime.place(args.data.use_cuda), onnx, export.overwrite, int8)
@@ -98,7 +101,7 @@ def _bundle_of_checkpoint(args, job, stack):
             with contextlib.suppress(OSError):
                 target.rmdir()
         raise
-    if export.save_inference_model_path:
+    if saved:
         log.info("save inference model to %s", folder)
     return folder
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from ernie import packed
 from ernie.checkpoint import check_vocab, read_variable, write_variable
 from ernie.config import ErnieConfig
+from ernie.foreign_folder import ready
 from ernie.memory import training_line
 from ernie.optimization import AdamW, OptimizationConfig
 from pretrain import DEFAULT_TASK
@@ -66,10 +67,16 @@ def run(args: Args) -> int:
     file = log_path(args.run.log_file, args.run.checkpoints if args.train_mode else None)
     hold = args.run.log_file == "auto"
     log_setup.setup(file if ranks.first else None, bar=bar and not fills, everything=args.run.verbose, hold=hold)
+    with ready(args.model.model):
+        _use(args, bar)
+    return 0
+
+
+def _use(args, bar):
     pretrainer = Pretrainer(args, bar)  # what is wrong with the settings is said before there is a log file
     log_values(log, pretrainer.args.values(), args.ignored, changed(args.values(), GROUPS.values()))
     pretrainer.config.print_config()
-    if fills:
+    if args.run.predict_mask is not None:
         from pretrain.training.predict_mask import fill_all
 
         fill_all(pretrainer, pretrainer.args)
@@ -77,7 +84,6 @@ def run(args: Args) -> int:
         pretrainer.test()
     else:
         pretrainer.train()
-    return 0
 
 
 class Pretrainer:
