@@ -17,7 +17,7 @@ from ernie.checkpoint import load_params, read_variable, write_variable
 from ernie.foreign_folder import ready
 from finetune import task_class
 from finetune.multitask.args import ManyArgs
-from finetune.multitask.log_lines import TaskLines
+from finetune.multitask.log_lines import TaskLines, log_best
 from finetune.multitask.mixture import Endless, shares, step_order
 from finetune.multitask.task_run import BETWEEN, SCORE, TaskRun
 from finetune.training.fingerprint import fingerprint, former_record
@@ -141,8 +141,10 @@ class Multitask:
             for name, task in self.tasks.items():
                 task.test(made[name])
             saver.finish(steps=state.step, best_step=state.best_step)
+            result = self._result()
+            log_best(result, {name: str(task.args.run.best_metric) for name, task in self.tasks.items()})
             log.info("finished; a checkpoint of each task is in %s/NAME/best", run.checkpoints)
-            return self._result()
+            return result
 
     def _saver(self):
         run, first = self.args.run, self.first
