@@ -73,8 +73,9 @@ class Converted:
             except UserError as error:
                 if " --" not in str(error):
                     raise
-                command = f"python -m ernie.convert --from hf --to params {folder} NEW"
-                raise UserError(f"{error} (flags of {command}; --model takes NEW)") from None
+                library = "" if " --from " in str(error) else "--from hf "
+                command = f"python -m ernie.convert {library}--to params {folder} NEW"
+                raise UserError(f"{error}, a flag of {command}, and give --model NEW") from None
 
         self._scratch = shared_scratch.SharedScratch(PREFIX, _key(folder, pooler), fill)
         self.path = self._scratch.path

@@ -93,8 +93,9 @@ def train(task: str, model: str | None = None, **flags: Any) -> RunResult:
 
     Args:
         task: name in ``finetune.TASKS``, or ``multitask``.
-        model: the directory of a model or a checkpoint: short for ``ernie_config_path``, ``vocab_path`` and
-            ``init_pretraining_params`` (``init_checkpoint`` for a fine-tuned checkpoint).
+        model: the directory of a model, a Hugging Face model or a checkpoint: short for ``ernie_config_path``,
+            ``vocab_path`` and ``init_pretraining_params`` (``init_checkpoint`` for a fine-tuned checkpoint, and for a
+            head with the task and the labels of this run).
         flags: the flags of the script by name, without dashes: ``learning_rate=1e-5``, ``epoch=3``. Of several tasks
             ``tasks`` is a list of dicts, or the path of such a list.
 

@@ -193,7 +193,13 @@ def test_what_the_converter_refuses_is_named_with_the_command_that_takes_it(fold
     odd = shutil.copytree(folder / "encoder", tmp_path / "odd")
     weights = {**load_file(odd / "model.safetensors"), "adapter.weight": np.zeros(3, np.float32)}
     save_file(weights, odd / "model.safetensors", metadata={"format": "pt"})
-    command = f"python -m ernie.convert --from hf --to params {odd} NEW"
-    with pytest.raises(UserError, match=rf"^{odd}: .*adapter.weight.*--ignore_unexpected.*{command}"):
+    command = f"python -m ernie.convert --from hf --to params {odd} NEW, and give --model NEW"
+    with pytest.raises(UserError, match=rf"^{odd}: .*adapter.weight.*--ignore_unexpected.*, a flag of {command}$"):
+        main("p", "classify", words(**given(folder, odd, tmp_path / "run")))
+    weights = load_file(folder / "encoder/model.safetensors")
+    theirs = {name.replace("encoder.layer.", "encoder.layers."): each for name, each in weights.items()}
+    save_file(theirs, odd / "model.safetensors", metadata={"format": "pt"})
+    command = f"python -m ernie.convert --to params {odd} NEW"
+    with pytest.raises(UserError, match=rf"give --from paddlenlp, a flag of {command}"):
         main("p", "classify", words(**given(folder, odd, tmp_path / "run")))
     assert not (tmp_path / "run").exists()
