@@ -350,7 +350,7 @@ def test_flags_of_one_task(more, message, folder, tmp_path):
 def test_no_list(text, tmp_path):
     path = tmp_path / "tasks.json"
     path.write_text(text)
-    with pytest.raises(UserError, match=r"tasks.json: (no JSON|give an object)"):
+    with pytest.raises(UserError, match=r"tasks.json: (line 1: not JSON|give an object)"):
         read_list(str(path), {})
     with pytest.raises(UserError, match="cannot be read"):
         read_list(str(tmp_path / "no.json"), {})
