@@ -1,10 +1,14 @@
 """--max_seq_len beside the positions of the model: a flag above them is refused, a default above them is lowered."""
 
+import dataclasses
 import json
 
 import pytest
 
+from finetune import TASKS, task_class
 from finetune.classification.classifier import Classifier
+from finetune.prediction.args import ModelArgs
+from finetune.prediction.source import open_checkpoint
 from finetune.training.args import from_keywords
 from finetune.training.fingerprint import fingerprint
 from finetune.training.reading import reading_of
@@ -58,6 +62,20 @@ def test_the_record_is_that_of_a_run_with_the_number_given(model, data, tmp_path
 def test_a_flag_above_the_positions_is_refused_in_training(model, data, tmp_path):
     with pytest.raises(UserError, match=REMEDY):
         settled(model, data, tmp_path / "run", max_seq_len=41)
+
+
+@pytest.mark.parametrize("task", sorted(name for name in TASKS if not name.startswith("student")))
+def test_it_is_refused_in_prediction_for_every_task_and_a_stored_number_is_lowered(model, task):
+    given = ModelArgs(
+        init_checkpoint=str(model / "params"),
+        ernie_config_path=str(model / "ernie_config.json"),
+        vocab_path=str(model / "vocab.txt"),
+    )
+    stored = {"max_seq_len": 512, "num_labels": 2}
+    with pytest.raises(UserError, match=REMEDY):
+        open_checkpoint(dataclasses.replace(given, max_seq_len=41), stored, task_class(task))
+    if task in ("classify", "mrc", "embed"):  # others need more settings
+        assert open_checkpoint(given, stored, task_class(task)).spec.max_seq_len == 40
 
 
 @pytest.mark.parametrize(("positions", "length"), [(40, 40), (600, 512)])
