@@ -49,3 +49,11 @@ def test_waiting_for_a_server_that_stopped_ends(line):
 def test_every_loop_looks_after_the_server():
     assert WAITING
     assert all("|| ! kill -0 $!; do sleep 1; done" in line for line in WAITING)
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_parts_and_reports_go_below_output(name):
+    """Git ignores output/; the commands' own places would be left in the clone."""
+    text = read(name).replace("\\\n", " ")
+    given = re.findall(r"python -m finetune\.(?:split|report) ([^`\n]+)", text)
+    assert all("--output_dir output/" in words for words in given if words.strip() != "--help"), given
