@@ -24,6 +24,10 @@ from propeller.shown import show_as
 log = logging.getLogger("ernie.convert")
 
 PREFIX = "ernie-model-"
+# The files that a conversion may depend on; others in the directory may come and go while a run begins.
+OF_A_MODEL = ("config*.json", "*.safetensors", "*.index.json", "pytorch_model*", "vocab*", "tokenizer*", "*.model",
+              "added_tokens.json", "special_tokens_map.json", "modules.json", "sentence_*.json",
+              "*/config.json")  # fmt: skip
 CONFIG, FOREIGN_CONFIG = "ernie_config.json", "config.json"
 
 
@@ -104,6 +108,6 @@ def ready(folder: str | os.PathLike[str] | None, pooler: bool = True) -> Iterato
 
 def _key(folder, pooler):
     """Another one for another place, or for files that were changed."""
-    files = sorted(path for pattern in ("*", "*/*.json") for path in folder.glob(pattern) if path.is_file())
+    files = sorted({path for pattern in OF_A_MODEL for path in folder.glob(pattern) if path.is_file()})
     about = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr((str(folder.resolve()), pooler, about)).encode()).hexdigest()[:16]

@@ -189,6 +189,21 @@ def test_pre_training_and_several_tasks_take_it(folder, tmp_path):
     assert entry.args.model.init_pretraining_params == str(place_of(model) / "params")
 
 
+def test_the_place_depends_on_the_files_of_the_model_alone(folder, tmp_path):
+    copy = shutil.copytree(folder / "encoder", tmp_path / "copy")
+    place = place_of(copy)
+    for name in ("run/run.json", "train.log", "predictions.tsv"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).touch()
+    assert place_of(copy) == place
+    assert place_of(copy, pooler=False) != place != place_of(folder / "encoder")
+    for name in ("vocab.txt", "1_Pooling/config.json"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text("other")
+        assert place_of(copy) != place
+        place = place_of(copy)
+
+
 def test_what_the_converter_refuses_is_named_with_the_command_that_takes_it(folder, tmp_path, scratch):
     odd = shutil.copytree(folder / "encoder", tmp_path / "odd")
     weights = {**load_file(odd / "model.safetensors"), "adapter.weight": np.zeros(3, np.float32)}
