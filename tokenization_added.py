@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from propeller.encoding import read_text
+from propeller.encoding import in_place
 from propeller.errors import UserError
+from propeller.json_file import read_json
 from tokenization_basic import clean_text_for_cn, lower, patterns
 
 ADDED_TOKENS = "added_tokens.json"  # its name beside a vocabulary, in checkpoints and bundles too
@@ -105,10 +106,8 @@ class AddedTokens:
         path = Path(vocab_file).parent / ADDED_TOKENS
         if not path.is_file():
             return cls({})
-        try:
-            values = json.loads(read_text(path))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not readable as JSON ({error}): copy it again from its source") from error
+        copy = "copy it again from its source"
+        values = read_json(path, absent=copy, remedy=copy, encoded=in_place)
         if not isinstance(values, dict):
             raise UserError(f"{path}: holds no object of tokens and ids: copy it again from its source")
         return cls({token: parse_added(token, value, path) for token, value in values.items()}, str(path))

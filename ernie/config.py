@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from propeller.encoding import read_text, remedy
+from propeller import json_file
 from propeller.errors import UserError
 from propeller.files import write_file
 from propeller.log import IN_FILE
@@ -278,7 +278,7 @@ class ErnieConfig(KeptConfig):
         if max_seq_len > self.max_position_embeddings:
             raise UserError(
                 f"--max_seq_len {max_seq_len} is above the {self.max_position_embeddings} positions of {self.source} "
-                "(max_position_embeddings): give that or less"
+                f"(max_position_embeddings): give at most {self.max_position_embeddings}, or leave it out"
             )
 
     def check_task_id(self, task_id: int) -> None:
@@ -290,31 +290,24 @@ class ErnieConfig(KeptConfig):
             )
 
 
-def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON object in ``path``, of a ``checkpoint.json`` that of its network.
+def sequence_length(given: int | None, default: int, config: Any) -> int:
+    """``--max_seq_len``: as given; its default otherwise, or the model's positions if they are fewer.
 
-    A key given twice is an error, since one of the two would be lost in silence.
+    Args:
+        given: None where the flag was not given. A longer one than the model has positions is for
+            ``check_positions`` to refuse.
+        default: what the flag means where it was not given.
+        config: of the model: an ``ErnieConfig``, or a student's.
     """
+    return min(default, config.max_position_embeddings) if given is None else given
 
-    def unique(pairs):
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise UserError(f"{path}: key {twice[0]!r} is given twice: remove one")
-        return dict(pairs)
 
-    try:
-        values = json.loads(read_text(path), object_pairs_hook=unique)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): give the model's ernie_config.json") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {error.lineno}: not JSON ({error.msg}): give the ernie_config.json") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text at byte {error.start}: {remedy(path, error.object)}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no JSON object: give the model's ernie_config.json")
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in ``path``, of a ``checkpoint.json`` that of its network; a key given twice is an error."""
+    remedy = "give the model's ernie_config.json"
+    values = json_file.read_json(path, absent=remedy, remedy=remedy, is_object=True, once=True)
     if Path(path).name != CHECKPOINT:
         return values
     if not isinstance(values.get(NETWORK), dict):
-        raise UserError(f"{path}: does not say what network it is of: give the model's ernie_config.json")
+        raise UserError(f"{path}: does not say what network it is of: {remedy}")
     return values[NETWORK]

@@ -71,14 +71,15 @@ def to_params(
     source_format: str,
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    init_pooler: bool = False,
+    init_pooler: bool | None = False,
     ignore_unexpected: bool = False,
     prefix: str | None = None,
 ) -> None:
     """Convert a Hugging Face ("hf") or PaddleNLP ("paddlenlp") directory to a params model at ``target``.
 
     Args:
-        init_pooler: draw a pooler (truncated normal, seed 0) where the model was saved without one.
+        init_pooler: draw a pooler (truncated normal, seed 0) where the model was saved without one; False: that is an
+            error; None: the params model has none either.
         ignore_unexpected: leave out weights that have no place in a params model, instead of refusing.
         prefix: what stands before the names of the encoder to take, where the weights hold several.
 
@@ -130,12 +131,14 @@ def _check_and_write(weights, chosen, config, values, source, target, init_poole
         shape = weights.shapes[foreign_name]
         found[name] = shape[::-1] if transposed else shape
     wanted = encoder_shapes(config)
+    if init_pooler is None and _POOLER[0] not in found:
+        wanted = {name: shape for name, shape in wanted.items() if name not in _POOLER}
     foreign = {name: foreign_name for name, (foreign_name, _) in chosen.items()}
     check_shapes(
         found, {name: shape for name, shape in wanted.items() if name not in _POOLER}, foreign, Path(config.source)
     )
     drawn = {}
-    if _POOLER[0] not in found:
+    if _POOLER[0] in wanted and _POOLER[0] not in found:
         if not init_pooler:
             raise UserError(f"{source}: the model has no pooler: --init_pooler draws one, to be trained by fine-tuning")
         drawn = _draw_pooler(config)

@@ -8,7 +8,6 @@ runtimes lies in it too (``ernie.onnx_export``), with ``check_int8`` a ``model.i
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from propeller.train.trainer import Learner
 
-log = logging.getLogger("ernie.export")
 
 VOCAB = "vocab.txt"
 WORD_DICT = "word_dict.txt"  # where tokenization.WSSPTokenizer looks for it, beside the vocabulary
@@ -83,7 +81,6 @@ def export_bundle(
                 (temporary / ONNX).unlink()
 
     learner.export(Path(folder), facts["task"], meta, files, overwrite, extend)
-    log.info("saved the inference model to %s", folder)
     return Path(folder)
 
 

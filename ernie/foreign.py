@@ -6,14 +6,17 @@ from ernie.foreign import name_table
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ernie.config import ErnieConfig
-from propeller.encoding import in_place, read_text
+from propeller import json_file
+from propeller.encoding import in_place
 from propeller.errors import UserError
+
+WHOLE = "give a model's complete directory"
+COPY = "copy it again from its source"
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -22,10 +25,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read or holds no JSON object.
     """
-    values = _read(path)
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no JSON object: copy it again from its source")
-    return values
+    return json_file.read_json(path, absent=WHOLE, remedy=COPY, is_object=True, encoded=in_place)
 
 
 def read_json_list(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -34,21 +34,10 @@ def read_json_list(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         UserError: the file cannot be read or holds no such list.
     """
-    values = _read(path)
+    values = json_file.read_json(path, absent=WHOLE, remedy=COPY, encoded=in_place)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise UserError(f"{path}: holds no list of JSON objects: copy it again from its source")
+        raise UserError(f"{path}: holds no list of JSON objects: {COPY}")
     return values
-
-
-def _read(path):
-    try:
-        return json.loads(read_text(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): give a model's complete directory") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text at byte {error.start}: {in_place(path, error.object)}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}): copy it again from its source") from error
 
 
 class Row(NamedTuple):

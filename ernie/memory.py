@@ -16,12 +16,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ernie.config import ErnieConfig
+from ernie.config import ErnieConfig, sequence_length
 from ernie.foreign import encoder_shapes
 from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import FlagParser, add_flags, flag, read_flags
 
 MIB = 2**20
+MAX_SEQ_LEN = 128  # without the flag
 SPREAD = 0.2  # what was measured lies that far from the estimate at most
 OPTIMIZERS = {"adamw": 2, "none": 0}  # float32 moments a parameter
 
@@ -206,7 +207,7 @@ class MemoryArgs:
 
     ernie_config_path: str = flag(None, "ernie_config.json of the model", required=True)
     batch_size: int = flag(32, "examples per batch and device")
-    max_seq_len: int = flag(128, "tokens of the longest example")
+    max_seq_len: int | None = flag(None, "tokens of the longest example [128, or the positions if fewer]")
     use_fp16: bool = flag(False, "matrix products in fp16, on a GPU", bare=True)
     use_bf16: bool = flag(False, "matrix products in bf16", bare=True)
     use_recompute: bool = flag(False, "the inside of layers is computed twice", bare=True)
@@ -224,13 +225,15 @@ def main(argv: Sequence[str]) -> int:
     add_flags(parser, MemoryArgs)
     args = MemoryArgs(**read_flags(parser, argv))
     for name in ("batch_size", "max_seq_len", "gradient_accumulation_steps"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} must be at least 1, not {getattr(args, name)}")
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1, not {value}")
     config = ErnieConfig(args.ernie_config_path)
-    config.check_positions(args.max_seq_len)
+    length = sequence_length(args.max_seq_len, MAX_SEQ_LEN, config)
+    config.check_positions(length)
     setting = Setting(
         batch_size=args.batch_size,
-        max_seq_len=args.max_seq_len,
+        max_seq_len=length,
         half=args.use_fp16 or args.use_bf16,
         on_gpu=args.device == "gpu",
         optimizer=args.optimizer,

@@ -7,8 +7,9 @@
     found = look_into("ERNIE_Base")
     values = {**values, **found.filled(values, "init_pretraining_params")}
 
-A released or converted model is a directory containing ``params/``, ``ernie_config.json`` and ``vocab.txt``. A
-checkpoint holds its weights itself and its network in ``checkpoint.json``. An inference model is taken as it is.
+A released or converted model is a directory containing ``params/``, ``ernie_config.json`` and ``vocab.txt``; of a
+Hugging Face model ``ernie/foreign_folder.py`` makes one. A checkpoint holds its weights itself and its network in
+``checkpoint.json``. An inference model is taken as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from ernie.config import CHECKPOINT, NETWORK
 from ernie.foreign import read_json
+from ernie.foreign_folder import is_foreign, place_of
 from propeller.bundle import holds_bundle
 from propeller.errors import UserError
 from propeller.flags import flag
@@ -35,8 +37,8 @@ class ModelFolder:
 
     model: str | None = flag(
         None,
-        "directory of a model: a released or converted one, a checkpoint (best, last, step_N) or, to predict, an "
-        "inference model; replaces the flags of its parts; if these are given too, they override it",
+        "directory of a model: a released, converted or Hugging Face one, a checkpoint (best, last, step_N) or, to "
+        "predict, an inference model; replaces the flags of its parts; if these are given too, they override it",
         metavar="DIR",
     )
 
@@ -99,14 +101,16 @@ class Found(NamedTuple):
         return {name: self.parts[part] for name, part in wanted.items()}
 
 
-def look_into(given: str) -> Found:
+def look_into(given: str, pooler: bool = True) -> Found:
     """What the directory of ``--model`` holds.
 
     Args:
-        given: a model's directory, its ``params/``, a checkpoint, or an inference model.
+        given: a model's directory, its ``params/``, a checkpoint, an inference model, or a Hugging Face model, whose
+            parts are there while ``ernie.foreign_folder.ready`` holds.
+        pooler: of a Hugging Face model, see ``ready``.
 
     Raises:
-        UserError: it is not there, is the directory of a run or of a model of another library, or holds no weights.
+        UserError: it is not there, is the directory of a run, or holds no weights.
     """
     folder = Path(given)
     if not folder.is_dir():
@@ -117,11 +121,9 @@ def look_into(given: str) -> Found:
         return _checkpoint(given, folder)
     if folder.name == "params" and (folder.parent / CONFIG).is_file():  # of a model's directory
         folder = folder.parent
-    if (folder / "config.json").is_file() and not (folder / CONFIG).is_file():
-        raise UserError(
-            f"--model {given}: a Hugging Face model: convert it with python -m ernie.convert --from hf --to params "
-            f"{given} NEW, and give --model NEW"
-        )
+    if is_foreign(folder):
+        place = place_of(folder, pooler)
+        return Found(given, {}, {part: str(place / part) for part in (PARAMS, CONFIG, VOCAB)})
     params = folder / "params"
     if (folder / RUN).is_file() and not params.is_dir():
         best = folder / "best"

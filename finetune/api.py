@@ -25,13 +25,14 @@ from propeller.bundle import holds_bundle
 from propeller.errors import UserError
 from propeller.files import temporary_directory
 from propeller.service.engines import check_engine, runs_onnx
+from propeller.shown import show_as, temporary_model
 
 if TYPE_CHECKING:
+    from ernie.foreign_folder import Converted
     from finetune.prediction.export import Checkpoint
     from finetune.prediction.model import InferenceModel
     from finetune.spec import ModelSpec
     from finetune.training.result import RunResult
-    from propeller.files import Scratch
 
 log = logging.getLogger("ernie.finetune")
 
@@ -92,8 +93,9 @@ def train(task: str, model: str | None = None, **flags: Any) -> RunResult:
 
     Args:
         task: name in ``finetune.TASKS``, or ``multitask``.
-        model: the directory of a model or a checkpoint: short for ``ernie_config_path``, ``vocab_path`` and
-            ``init_pretraining_params`` (``init_checkpoint`` for a fine-tuned checkpoint).
+        model: the directory of a model, a Hugging Face model or a checkpoint: short for ``ernie_config_path``,
+            ``vocab_path`` and ``init_pretraining_params`` (``init_checkpoint`` for a fine-tuned checkpoint, and for a
+            head with the task and the labels of this run).
         flags: the flags of the script by name, without dashes: ``learning_rate=1e-5``, ``epoch=3``. Of several tasks
             ``tasks`` is a list of dicts, or the path of such a list.
 
@@ -138,7 +140,7 @@ class Predictor:
         model: InferenceModel | None,
         checkpoint: Checkpoint | None,
         settings: Mapping[str, Any],
-        temporary: Scratch | None = None,
+        temporary: Converted | None = None,
     ) -> None:
         self._checkpoint, self._settings, self._temporary = checkpoint, dict(settings), temporary
         self._lock = threading.Lock()
@@ -152,6 +154,7 @@ class Predictor:
 
         place = runtime.place(self._settings["use_cuda"])
         with temporary_directory("ernie-load-") as folder:
+            show_as({folder / "model": temporary_model(checkpoint.folder)})
             bundle = export_checkpoint(folder / "model", checkpoint, place, runs_onnx(self._settings["engine"]))
             return InferenceModel.open(bundle, **self._settings)
 

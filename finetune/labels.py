@@ -38,7 +38,12 @@ class FoundLabels(NamedTuple):
 
 
 def find_labels(
-    task: type[FinetuneTask], path: str, form: TableForm, num_labels: int | None, settings: Any = None
+    task: type[FinetuneTask],
+    path: str,
+    form: TableForm,
+    num_labels: int | None,
+    settings: Any = None,
+    quiet: bool = False,
 ) -> FoundLabels:
     """The labels of a training file.
 
@@ -48,6 +53,7 @@ def find_labels(
         form: how it is stored, and which column is the label.
         num_labels: what a flag says, or None.
         settings: the task's own flags.
+        quiet: whether they are not logged.
 
     Raises:
         UserError: there are too many for classes, more than the flag says, or they are numbers with a fraction.
@@ -75,7 +81,8 @@ def find_labels(
             f"--num_labels {num_labels}: but {path} has {len(ordered)} labels ({_shown(ordered, counts)}): leave the "
             "flag out, or correct the labels"
         )
-    log.info("labels found in %s, in the order of their classes: %s", path, _shown(ordered, counts))
+    if not quiet:
+        log.info("labels found in %s, in the order of their classes: %s", path, _shown(ordered, counts))
     return FoundLabels({word: number for number, word in enumerate(ordered)})
 
 

@@ -1,6 +1,6 @@
 """What a model gets wrong in a labelled file, as a report that a person can act on.
 
-    python -m finetune.report output/sst2/best data/SST-2/dev.tsv --output_dir report
+    python -m finetune.report output/sst2/best data/SST-2/dev.tsv --output_dir output/report
     python -m finetune.report output/ner/best dev.jsonl --text_column tokens --label_column ner_tags
 
 Written are report.txt, report.json, wrong.tsv, label_errors.tsv, confusion.png and report.html, which opens without a

@@ -9,12 +9,12 @@ The file is a JSON object of flags without their dashes. A list names the values
 
 from __future__ import annotations
 
-import json
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from finetune.training.args import GROUPS
 from propeller.errors import UserError
+from propeller.json_file import read_json
 
 NOT_TRIED = frozenset(("checkpoints", "overwrite", "do_train", "do_val", "dev_set", "best_metric", "log_file", "model"))
 
@@ -56,13 +56,11 @@ def read_space(path: str, task_flags: type | None) -> dict[str, Choice | Range]:
         UserError: the file cannot be read; a name is no flag, or one that a sweep sets itself; an entry is neither a
             list nor a range.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            content = json.load(file)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}: give a JSON file of flags and their values") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error}): give an object of flags and their values") from None
+    content = read_json(
+        path,
+        absent="give a JSON file of flags and their values",
+        remedy="give an object of flags and their values",
+    )
     if not isinstance(content, dict) or not content:
         raise UserError(f'{path}: give an object of flags and their values, as in {{"batch_size": [16, 32]}}')
     groups = [*GROUPS.values(), *([task_flags] if task_flags else [])]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ernie.checkpoint import has_pooler
 from ernie.config import ErnieConfig
-from ernie.convert import to_params
+from ernie.foreign_folder import Converted, is_foreign
 from ernie.model_folder import RUN
 from ernie.pooling import MEAN, Pooling
 from finetune import TASKS, task_class
@@ -20,7 +20,6 @@ from finetune.prediction.source import PARAMS, open_checkpoint
 from finetune.spec import CONFIG, RECORD, VOCAB, check_is_of_one, read_record
 from propeller.bundle import MANIFEST, holds_bundle
 from propeller.errors import UserError
-from propeller.files import Scratch
 
 HEADLESS = "embed"  # the task of weights that say none
 
@@ -31,11 +30,11 @@ class Weights:
 
     Attributes:
         checkpoint: the weights.
-        temporary: the folder that they were converted into, or None.
+        temporary: the model that they were converted into, or None.
     """
 
     checkpoint: Checkpoint
-    temporary: Scratch | None = None
+    temporary: Converted | None = None
 
 
 def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling: str | None = None) -> Weights | None:
@@ -56,10 +55,9 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling
         return None
     if folder.name == PARAMS and (folder.parent / CONFIG).is_file() and not (folder / RECORD).is_file():
         folder = folder.parent  # as --model takes it
-    if (folder / "config.json").is_file() and not (folder / CONFIG).is_file():
-        temporary = Scratch("ernie-load-")
-        to_params("hf", folder, temporary.path / "model", init_pooler=True)
-        return Weights(_checkpoint(temporary.path / "model" / "params", task, vocab_path, folder, pooling), temporary)
+    if is_foreign(folder):
+        temporary = Converted(folder)
+        return Weights(_checkpoint(temporary.path / PARAMS, task, vocab_path, folder, pooling), temporary)
     params = folder / PARAMS
     if (folder / RUN).is_file() and not params.is_dir():
         raise UserError(f"{folder}: is the directory of a run; name a checkpoint in it, such as {folder / 'best'}")

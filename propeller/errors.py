@@ -10,15 +10,19 @@ import os
 import sys
 from typing import Any, Callable, NoReturn
 
+from propeller.shown import shown
 from propeller.signals import ended_by_signals
 
 
 class UserError(ValueError):
     """Bad input, named with where it is and what to do about it.
 
-    The message is one line: the file, the line or row in it, what is wrong, and the remedy.
-    Entry scripts print it and exit with status 2; libraries let it pass.
+    The message is one line: the file, the line or row in it, what is wrong, and the remedy. Temporary paths have the
+    names of ``propeller.shown``. Entry scripts print it and exit with status 2; libraries let it pass.
     """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shown(each) if isinstance(each, str) else each for each in args))
 
 
 # What the system refuses for a reason that lies outside of the program.

@@ -15,11 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from propeller.errors import UserError
+from propeller.shown import shown
 
 FORMAT = "[%(levelname)s] %(asctime)s [%(filename)12s:%(lineno)5d]:\t%(message)s"
 LOGGERS = ("ernie", "propeller")
 # For ``extra`` of a line that belongs into the log file, and would hide others on a terminal.
 IN_FILE: Mapping[str, Any] = {"in_file": True}
+
+
+class _Form(logging.Formatter):
+    """The form of a line, with names for temporary paths."""
+
+    def format(self, record):
+        return shown(super().format(record))
 
 
 class _AboveBar(logging.Handler):
@@ -105,7 +113,7 @@ def setup(
         logger.setLevel(logging.DEBUG if verbose else logging.INFO)
         logger.propagate = False
         for handler in handlers:
-            handler.setFormatter(logging.Formatter(FORMAT))
+            handler.setFormatter(_Form(FORMAT))
             logger.addHandler(handler)
 
 

@@ -25,7 +25,7 @@ usage() {
     cat <<EOF
 usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of $PROGRAM; they override the recipe's]
 
-  MODEL_PATH      a model: params/, ernie_config.json and vocab.txt
+  MODEL_PATH      a model: params/, ernie_config.json and vocab.txt; or a Hugging Face directory
   TASK_DATA_PATH  the folder that holds this task's data
   OUTPUT          where the results go, as \$OUTPUT/$NAME/seed_<n>/   ($OUTPUT)
   SEEDS           the seeds to run, as in SEEDS=1 or SEEDS="1 2 3"   ($(seeds))
@@ -106,7 +106,7 @@ check_paths() {
     *,*) die 2 "OUTPUT=$OUTPUT: a comma separates files here; give a folder without one" ;;
     esac
     [ "$DRY_RUN" = 1 ] && return
-    [ -d "$MODEL_PATH" ] || die 2 "MODEL_PATH=$MODEL_PATH is not a folder: name the one that holds params/"
+    [ -d "$MODEL_PATH" ] || die 2 "MODEL_PATH=$MODEL_PATH is not a folder: name the one that holds params/, or a Hugging Face model"
     [ -d "$TASK_DATA_PATH" ] ||
         die 2 "TASK_DATA_PATH=$TASK_DATA_PATH is not a folder: name the one that holds the data of the tasks"
 }
@@ -222,9 +222,14 @@ run_seed() {
         set -- --diagnostic_save "$checkpoints/diagnostic_out.tsv" "$@"
         do_test=true
     fi
+    if is_foreign "$MODEL_PATH"; then
+        set -- --model "$MODEL_PATH" "$@"
+    else
+        set -- --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
+            --init_pretraining_params "$MODEL_PATH/params" "$@"
+    fi
     set -- "$ROOT/$PROGRAM" ${TASK:+"$TASK"} --use_cuda "$USE_CUDA" --use_fp16 "${USE_FP16:-$FP16}" \
-        --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
-        --init_pretraining_params "$MODEL_PATH/params" --do_train true --do_val true --do_test "$do_test" \
+        --do_train true --do_val true --do_test "$do_test" \
         --lr_scheduler linear_warmup_decay --random_seed "$seed" --gradient_accumulation_steps "$ACCUMULATE" \
         --checkpoints "$checkpoints" --log_file "$checkpoints/train.log" "$@" \
         ${BATCH:+--batch_size "$BATCH"}

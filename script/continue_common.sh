@@ -18,7 +18,7 @@ Builds shards of the text, masks whole words of it in $STEPS steps from the mode
 from the result. Everything goes to $WORK; the same command goes on where it was interrupted. Leave out of the
 text what you will measure on.
 
-  MODEL_PATH      a model: params/, ernie_config.json and vocab.txt, as python -m ernie.convert leaves it
+  MODEL_PATH      a model: params/, ernie_config.json and vocab.txt; or a Hugging Face directory
   TEXT            a file of text, or a pattern in quotes
   VALID_TEXT      held-out text, for a perplexity   (${VALID_TEXT:-none})
   TASK_DATA_PATH  the folder that holds the data of the fine-tuning recipe
@@ -33,6 +33,14 @@ text what you will measure on.
   DRY_RUN         1, or the flag --dry_run: print the commands instead of running them
 
 EOF
+}
+
+# convert_model: sets MODEL_PATH to the conversion of a Hugging Face model, whose vocabulary the shards are made with.
+convert_model() {
+    is_foreign "$MODEL_PATH" || return 0
+    set -- "$PYTHON_FOUND" -m ernie.convert --from hf --to params "$MODEL_PATH" "$WORK/start"
+    MODEL_PATH=$WORK/start
+    if [ "$DRY_RUN" = 1 ]; then quoted "$@"; else rm -rf "$MODEL_PATH" && "$@"; fi
 }
 
 # build_text PART FILES: shards of the text in $WORK/PART.
@@ -82,8 +90,9 @@ continued() {
     PYTHON_FOUND=$(project_python) || exit $?
     [ "$DRY_RUN" = 1 ] || check_flags "$PROGRAM" "$@"
     PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} && export PYTHONPATH
-    VOCAB=$MODEL_PATH/vocab.txt CONFIG_PATH=$MODEL_PATH/ernie_config.json
     [ "$DRY_RUN" = 1 ] || mkdir -p "$WORK"
+    convert_model
+    VOCAB=$MODEL_PATH/vocab.txt CONFIG_PATH=$MODEL_PATH/ernie_config.json
     build_text train "$TEXT"
     [ -z "$VALID_TEXT" ] || build_text valid "$VALID_TEXT"
     [ "$DRY_RUN" = 1 ] || write_tasks

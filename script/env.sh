@@ -29,6 +29,9 @@ say() { printf '%s\n' "$*" >&2; }
 # die STATUS WORDS...: why it cannot go on, then the end.
 die() { status=$1; shift; say "error: $*"; exit "$status"; }
 
+# is_foreign DIR: whether it is a Hugging Face model, which --model takes as it is.
+is_foreign() { [ -f "$1/config.json" ] && ! [ -f "$1/ernie_config.json" ]; }
+
 # supported PYTHON: whether it is there and of a version that Paddle 3.3.1 has wheels for.
 supported() {
     "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1

@@ -18,7 +18,8 @@ usage() {
     cat <<EOF
 usage: MODEL_PATH=DIR TASK_DATA_PATH=DIR sh $0 [flags of python -m finetune student; they override the recipe's]
 
-  MODEL_PATH      the model that the teacher starts from: params/, ernie_config.json and vocab.txt
+  MODEL_PATH      the model that the teacher starts from: params/, ernie_config.json and vocab.txt; or a Hugging Face
+                  directory
   TASK_DATA_PATH  the folder that holds distill/chnsenticorp/ as in 2019, or chnsenticorp/{train,dev}.tsv
   OUTPUT          where the results go, as \$OUTPUT/distill/$NAME/   ($OUTPUT)
   STUDENT         bow, cnn or bilstm   ($STUDENT)
@@ -76,9 +77,13 @@ prepare_data() {
 
 # train_teacher: 2019's hyper-parameters, and the inference model of the best checkpoint.
 train_teacher() {
-    run "$python" -m finetune classify --use_cuda "$USE_CUDA" \
-        --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
-        --init_pretraining_params "$MODEL_PATH/params" \
+    if is_foreign "$MODEL_PATH"; then
+        set -- --model "$MODEL_PATH"
+    else
+        set -- --ernie_config_path "$MODEL_PATH/ernie_config.json" --vocab_path "$MODEL_PATH/vocab.txt" \
+            --init_pretraining_params "$MODEL_PATH/params"
+    fi
+    run "$python" -m finetune classify --use_cuda "$USE_CUDA" "$@" \
         --train_set "$work/teacher_train.tsv" --dev_set "$work/teacher_dev.tsv" --do_test false \
         --batch_size 32 --epoch "${TEACHER_EPOCHS:-10}" --learning_rate 5e-5 --warmup_proportion 0.1 --weight_decay 0.01 \
         --max_seq_len 128 --validation_steps 100 --save_steps 100 --keep_checkpoints 1 --checkpoints "$work/teacher"

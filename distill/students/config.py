@@ -145,7 +145,7 @@ class StudentConfig(KeptConfig):
         if max_seq_len > self.max_position_embeddings:
             raise UserError(
                 f"--max_seq_len {max_seq_len} is above the {self.max_position_embeddings} of {self.source} "
-                "(max_position_embeddings): give that or less, or raise it there"
+                f"(max_position_embeddings): give at most {self.max_position_embeddings}, or raise it there"
             )
 
     def check_task_id(self, task_id: int) -> None:

@@ -159,7 +159,7 @@ def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not values["model"] or values["inference_model"]:
         return dict(values)
-    found = look_into(values["model"])
+    found = look_into(values["model"], pooler=False)
     if found.is_bundle and not any(values[name] for name in WEIGHTS):
         return {**values, "inference_model": values["model"]}
     return {**values, **found.filled(values, "init_checkpoint" if found.is_checkpoint else "init_pretraining_params")}

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from ernie.checkpoint import check_vocab, has_pooler
-from ernie.config import ErnieConfig
+from ernie.config import ErnieConfig, sequence_length
+from ernie.foreign_folder import ready
 from ernie.pooling import CLS, trained_pooling
 from finetune import TASKS, task_class
 from finetune.checks import check_file
@@ -33,6 +34,7 @@ from propeller import runtime
 from propeller.errors import UserError
 from propeller.flags import log_values
 from propeller.service.engines import runs_onnx
+from propeller.shown import show_as, shown, temporary_model
 from reader.ordered import in_file_order, ordered_batches
 from reader.pyreader import PyReader
 from reader.tables.form import SKIP
@@ -50,9 +52,15 @@ def start(args: embed_args.EmbedArgs) -> int:
     if args.ignored:
         why = "; ".join(f"--{name} ({embed_args.IGNORED[name]})" for name in args.ignored)
         log.info("without effect: %s", why)
+    with ready(args.model.model, pooler=False):
+        _run(args, bar)
+    return 0
+
+
+def _run(args, bar):
     if not args.data.data_set:
         _Weights(args).save()
-        return 0
+        return
     source = _Bundle(args) if args.model.inference_model else _Weights(args)
     data = args.data
     form = dataclasses.replace(args.tables.form(), others=SKIP)
@@ -76,7 +84,6 @@ def start(args: embed_args.EmbedArgs) -> int:
         }
         folder.finish({**_described(source), **facts})
     _log_result(reader, source.spec, seconds, data.output_dir)
-    return 0
 
 
 def _embed(model, reader, folder, spec, queue_size, bar):
@@ -117,7 +124,7 @@ def _described(source):
     names = ("layer", "num_hidden_layers", "pooling", "normalize", "whitening", "objective")
     facts = {name: spec.facts[name] for name in names if name in spec.facts}
     text_side = {name: getattr(spec, name) for name in ("max_seq_len", "task_id", "tokenizer_fingerprint")}
-    return {"model": str(source.folder), **facts, **text_side}
+    return {"model": shown(str(source.folder)), **facts, **text_side}
 
 
 class _Weights:
@@ -168,10 +175,11 @@ class _Weights:
     def _spec(self, stored):
         """The record of the bundle: flags, else what the weights say, else the defaults of 2019."""
         vectors, layers = self.args.vectors, self.config.num_hidden_layers
-        longest = min(MAX_SEQ_LEN, self.config.max_position_embeddings)
         # 2019's reader of embeddings kept blanks; a model of this project that does not say was trained without them.
-        defaults = {**DEFAULTS, "for_cn": "task" in stored, "max_seq_len": longest}
-        values = settle(self.args.model, stored, defaults)
+        defaults = {**DEFAULTS, "for_cn": "task" in stored, "max_seq_len": MAX_SEQ_LEN}
+        given = self.args.model
+        values = settle(given, stored, defaults)
+        values["max_seq_len"] = sequence_length(given.max_seq_len, values["max_seq_len"], self.config)
         if stored.get("task") in TASKS:  # where a label has its place in the text, blanks were kept whatever the flag
             values["for_cn"] = values["for_cn"] and task_class(stored["task"]).drops_blanks
         layer = number_of_layer(-1 if vectors.layer is None else vectors.layer, layers)
@@ -193,17 +201,24 @@ class _Weights:
     def save(self, folder=None):
         """Write the bundle to ``folder``, or where --save_inference_model_path says; returns its directory."""
         export = self.args.export
-        if folder is None:
+        named = folder is None
+        if named:
             folder = Path(export.save_inference_model_path) / f"{self.folder.name or 'model'}_inference_model"
         data = self.args.data
         onnx = export.onnx or (runs_onnx(data.engine) and data.precision != "int8")
         int8 = int8_of(data.precision, export)
-        return export_checkpoint(folder, self.checkpoint, self.place, onnx, export.overwrite, int8)
+        made = export_checkpoint(folder, self.checkpoint, self.place, onnx, export.overwrite, int8)
+        if named:
+            log.info("save inference model to %s", made)
+        return made
 
     def open(self, scratch):
         """The ``InferenceModel``, from the bundle that is asked for or from one in the folder ``scratch``."""
         saved = self.args.export.save_inference_model_path
-        folder = self.save() if saved else self.save(Path(scratch) / "bundle")
+        folder = None if saved else Path(scratch) / "bundle"
+        if folder is not None:
+            show_as({folder: temporary_model(self.folder)})
+        folder = self.save(folder)
         data = self.args.data
         return InferenceModel.open(folder, data.precision, use_cuda=data.use_cuda, engine=data.engine)
 

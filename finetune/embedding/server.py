@@ -23,6 +23,7 @@ from propeller.bundle import holds_bundle
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import temporary_directory
 from propeller.service.engines import runs_onnx
+from propeller.shown import show_as, temporary_model
 from propeller.tools.start_server import build_parser, parse, serve_bundle
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def main(argv: Sequence[str]) -> None:
         )
     with temporary_directory("ernie-encoder-") as scratch:
         onnx = runs_onnx(args.engine)
+        show_as({scratch / "model": temporary_model(folder)})
         serve_bundle(args, _write_bundle(folder, layer, scratch / "model", args.use_cuda, onnx))
 
 

@@ -3,6 +3,7 @@
 # step: 60/200, loss: 0.512345, speed: 8.412150 steps/s
 # task: sentiment, ave loss: 0.612345, ave acc: 0.687500
 # [dev evaluation] task: sentiment, ave loss: 0.5, acc: 0.91, ..., file: sst2/dev.tsv, steps: 60
+# best: step 60, sentiment acc 0.91, pairs acc 0.66
 """
 
 from __future__ import annotations
@@ -15,10 +16,25 @@ from propeller.train.hooks import RunHook
 
 if TYPE_CHECKING:
     from finetune.multitask.task_run import TaskRun
+    from finetune.training.result import RunResult
     from propeller.train.state import TrainState
     from propeller.train.trainer import Learner
 
 log = logging.getLogger("ernie.finetune")
+
+
+def log_best(result: RunResult, metrics: Mapping[str, str]) -> None:
+    """The step that became ``best``, with the score of each task that chose it; nothing without an evaluation.
+
+    Args:
+        result: of the run.
+        metrics: task -> the score by which its evaluations count (``--best_metric``).
+    """
+    if result.best_step is None:
+        return
+    found = {name: result.scores.get(name, {}).get(metric) for name, metric in metrics.items()}
+    scores = [f"{name} {metrics[name]} {score:.6g}" for name, score in found.items() if score is not None]
+    log.info("best: %s", ", ".join([f"step {result.best_step}", *scores]))
 
 
 class TaskLines(RunHook):

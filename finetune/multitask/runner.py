@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ernie.checkpoint import load_params, read_variable, write_variable
+from ernie.foreign_folder import ready
 from finetune import task_class
 from finetune.multitask.args import ManyArgs
-from finetune.multitask.log_lines import TaskLines
+from finetune.multitask.log_lines import TaskLines, log_best
 from finetune.multitask.mixture import Endless, shares, step_order
 from finetune.multitask.task_run import BETWEEN, SCORE, TaskRun
 from finetune.training.fingerprint import fingerprint, former_record
@@ -63,7 +64,11 @@ def run(args: ManyArgs, ranks: distribution.Ranks | None = None, bar: bool = Fal
         ranks: the processes that train together; None: this one alone.
         bar: whether to show a progress bar.
     """
-    ranks = ranks or distribution.Ranks()
+    with ready(args.entries[0].args.model.model):
+        return _train(args, ranks or distribution.Ranks(), bar)
+
+
+def _train(args, ranks, bar):
     entries = [entry._replace(args=entry.args._replace(ranks=ranks)) for entry in args.entries]
     tasks = {}
     for entry in entries:
@@ -136,8 +141,10 @@ class Multitask:
             for name, task in self.tasks.items():
                 task.test(made[name])
             saver.finish(steps=state.step, best_step=state.best_step)
+            result = self._result()
+            log_best(result, {name: str(task.args.run.best_metric) for name, task in self.tasks.items()})
             log.info("finished; a checkpoint of each task is in %s/NAME/best", run.checkpoints)
-            return self._result()
+            return result
 
     def _saver(self):
         run, first = self.args.run, self.first

@@ -5,13 +5,15 @@ main("infer_classifyer.py", ("classify", "regression"), sys.argv[1:])
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 
+from ernie.foreign_folder import is_foreign, place_of, ready
 from ernie.model_folder import look_into
 from finetune import TASKS, TaskFlags, flags_of
 from finetune.prediction.args import TableArgs, given_in, parse, source_of
 from finetune.spec import stored_task
+from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 
@@ -28,7 +30,11 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
     given = given_in(argv, "--task")
     if tasks and given is not None:
         raise UserError(f"--task {given}: {prog} is for {' and '.join(tasks)}: use python -m finetune.prediction")
-    tasks = tuple(tasks) or _task_of_model(argv, given)
+    with contextlib.ExitStack() as stack:
+        return _predict(prog, tuple(tasks) or _task_of_model(argv, given, stack), argv)
+
+
+def _predict(prog, tasks, argv):
     flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
     kind = flags.about.partition(":")[0]
     args = parse(prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task)
@@ -38,15 +44,20 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
     return start(tasks, args)
 
 
-def _task_of_model(argv, given):
+def _task_of_model(argv, given, stack):
     """The task of the model that a command line names; () without one: its flags are then those of every task.
 
-    Weights of pre-training name none of ``TASKS``: theirs is the one of --task.
+    Weights of pre-training name none of ``TASKS``: theirs is the one of --task. A Hugging Face model is converted until
+    the stack closes.
     """
     source = source_of(argv)
     if source is None:
         return ()
-    name = stored_task(source)
+    foreign = source == given_in(argv, "--model") and is_foreign(source)
+    if foreign:
+        log_setup.setup()  # it tells the task and the labels
+        stack.enter_context(ready(source))
+    name = stored_task(place_of(source) if foreign else source)
     if given is not None and name not in (*TASKS, given):
         if given not in TASKS:
             raise UserError(f"--task {given!r} is unknown: give one of {', '.join(TASKS)}")
@@ -55,10 +66,8 @@ def _task_of_model(argv, given):
         raise UserError(f"--task {given}: but {source} is of the task {name!r}: leave the flag out")
     if name is None and source == given_in(argv, "--model"):
         look_into(source)  # that it is the directory of a run is said rather than that it names no task
-    if name is None and (Path(source) / "config.json").is_file():
-        raise UserError(
-            f"{source}: a Hugging Face model: convert it with python -m ernie.convert --from hf --to params"
-        )
+    if name is None and not foreign and is_foreign(source):
+        raise UserError(f"{source}: a Hugging Face model: give it with --model")
     if name is None:
         raise UserError(
             f"{source}: does not say its task: predict with the script of the task (infer_classifyer.py, "

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Callable, TextIO
 import numpy as np
 from tqdm import tqdm
 
+from ernie.foreign_folder import ready
 from finetune import TASKS, task_class
 from finetune.checks import check_file
 from finetune.prediction.args import PredictArgs
@@ -36,6 +37,7 @@ from propeller import runtime
 from propeller.errors import UserError, leave_stdout
 from propeller.files import atomic_text, temporary_directory
 from propeller.flags import log_values
+from propeller.shown import show_as
 from reader.ordered import OrderedBatch, in_file_order, ordered_batches
 from reader.pyreader import PyReader
 from reader.tables.form import COPY, bare_name, is_copied
@@ -67,6 +69,7 @@ def start(tasks: Sequence[str], args: PredictArgs) -> int:
     try:
         check_input(args)  # before a checkpoint is made ready
         with contextlib.ExitStack() as stack:
+            stack.enter_context(ready(args.model.model))
             opened = open_source(args, job, stack)
             if opened:
                 predict(job, *opened, args, bar)
@@ -321,7 +324,7 @@ def check_writable(folder: Path) -> None:
 def _named_file(path):
     """The path of what is to be read. Standard input is copied to a temporary file, since rows are read by offset.
 
-    A UserError then names standard input.
+    Messages name standard input.
     """
     if path != STANDARD:
         yield path
@@ -330,7 +333,5 @@ def _named_file(path):
         name = str(folder / "input")
         with open(name, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        try:
-            yield name
-        except UserError as error:
-            raise UserError(str(error).replace(name, "standard input")) from None
+        show_as({name: "standard input"})
+        yield name

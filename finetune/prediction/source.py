@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ernie.checkpoint import check_vocab
+from ernie.config import sequence_length
 from ernie.export import CONFIG, VOCAB
 from finetune import TASKS, task_class
 from finetune.prediction.args import ModelArgs, PredictArgs, int8_of
@@ -40,6 +41,7 @@ from propeller.bundle import MANIFEST
 from propeller.errors import UserError
 from propeller.files import temporary_directory
 from propeller.service.engines import runs_onnx
+from propeller.shown import show_as, temporary_model
 from reader.row_encoder import load_label_map
 from reader.tables.form import SKIP
 from tokenization import build_tokenizer
@@ -89,6 +91,8 @@ def _bundle_of_checkpoint(args, job, stack):
         raise UserError(f"{folder}: exists already: predict with it (--model), or replace it (--overwrite)")
     onnx = export.onnx or (runs_onnx(args.data.engine) and args.data.precision != "int8")
     int8 = int8_of(args.data.precision, export, dataclasses.replace(args.tables.form(), others=SKIP))
+    if not saved:
+        show_as({folder: temporary_model(checkpoint.folder)})
     is_new = not target.exists()
     try:
         export_checkpoint(folder, checkpoint, runtime.place(args.data.use_cuda), onnx, export.overwrite, int8)
@@ -97,7 +101,7 @@ def _bundle_of_checkpoint(args, job, stack):
             with contextlib.suppress(OSError):
                 target.rmdir()
         raise
-    if export.save_inference_model_path:
+    if saved:
         log.info("save inference model to %s", folder)
     return folder
 
@@ -145,8 +149,7 @@ def open_checkpoint(
     label_map = load_label_map(given.label_map_config) if given.label_map_config else stored.get("label_map")
     settings = settings_of(task.flags, {**(settings or {}), **stored.get("flags", {})}, chosen)
     values = settle(given, stored, {**DEFAULTS, "metric": task.metric(settings)})
-    if given.max_seq_len is None:
-        values["max_seq_len"] = min(values["max_seq_len"], config.max_position_embeddings)
+    values["max_seq_len"] = sequence_length(given.max_seq_len, values["max_seq_len"], config)
     spec = ModelSpec(
         task=task.name,
         label_map=label_map,

@@ -62,7 +62,10 @@ class ModelArgs(ModelFolder):
     for_cn: bool | None = flag(
         None, "remove spaces from the text, for Chinese; false for English [as the model, else true]"
     )
-    max_seq_len: int = flag(512, "longest example in tokens; longer ones are cut and counted in the log")
+    max_seq_len: int | None = flag(
+        None,
+        "longest example in tokens; longer ones are cut and counted in the log [512, or the positions if fewer]",
+    )
     task_id: int = flag(0, "id of the task embedding, for models with use_task_id")
     num_labels: int | None = flag(
         None, "number of classes [as many as the label map or the model has, else the task's]"

@@ -36,7 +36,7 @@ NOT_IN_FINGERPRINT = {
     "hang_timeout", "allow_unk", "allow_refused", "allow_no_entities", "allow_lost_answers",
 }  # fmt: skip
 # Flags that a model may settle: the record has what they came to.
-SETTLED = ("tokenizer", "do_lower_case", "for_cn", "num_labels")
+SETTLED = ("tokenizer", "do_lower_case", "for_cn", "num_labels", "max_seq_len")
 # Flags that came after version 0.1, with what its runs did: a record without them means that.
 FORMER = {"eval_strategy": "steps", "head_dropout": 0.1, "f1_average": None, "on_bad": "error", "allow_blank": False,
           "fused_encoder": "false", "format": "auto", "text_column": None, "text_pair_column": None,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ernie.checkpoint import load_params, read_variable, scan_params, write_variable
+from ernie.foreign_folder import ready
 from finetune import task_class
 from finetune.checks import check_file, other_readings
 from finetune.prediction.export import load_weights
@@ -19,6 +20,7 @@ from finetune.spec import read_record
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.fingerprint import fingerprint, former_record, is_of_dev_set
+from finetune.training.heads import with_stored_head
 from finetune.training.log_lines import LegacyLogLines, log_arguments, log_best
 from finetune.training.reading import facts_of_rows, reading_of
 from finetune.training.result import RunResult, numbers_of, result_of
@@ -72,12 +74,14 @@ def run(task: type[FinetuneTask], args: Args, bar: bool = False, hooks: Sequence
         hooks: what is hung into the training besides.
     """
     args.train.precision(runtime.place(args.run.use_cuda))  # what is wrong with the flags is said before files are read
-    model = settle_run(task, args)
-    given, args = args, with_settled_flags(args, model)
-    log_arguments(args, given)
-    model.config.print_config()
-    finetuner = Finetuner(model, args, bar, hooks)
-    return finetuner.train() if args.run.do_train else finetuner.evaluate_and_predict()
+    with ready(args.model.model):
+        args = with_stored_head(task, args)
+        model = settle_run(task, args)
+        given, args = args, with_settled_flags(args, model)
+        log_arguments(args, given)
+        model.config.print_config()
+        finetuner = Finetuner(model, args, bar, hooks)
+        return finetuner.train() if args.run.do_train else finetuner.evaluate_and_predict()
 
 
 class Finetuner:
@@ -254,9 +258,10 @@ class Finetuner:
             own = heads.keys() <= set(report.unexpected) and all(
                 variable.shape == tuple(heads[name]) for name, variable in scan_params(source, heads).items()
             )
+            own = own and bool(heads) and not model.model  # of --model it was looked at, see ``with_stored_head``
             log.info(
                 "the head is new: initialised from --random_seed %d%s", self.args.train.random_seed,
-                f" (--init_checkpoint {source} trains the one that is there)" if heads and own else "",
+                f" (--init_checkpoint {source} trains the one that is there)" if own else "",
             )  # fmt: skip
         learner.write(arrays)
 

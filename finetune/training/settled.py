@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ernie import packed
 from ernie.checkpoint import check_vocab
+from ernie.config import sequence_length
 from finetune.labels import find_labels
 from finetune.spec import DEFAULTS, RECORD, ModelSpec, read_record, settle, settled_labels
 from finetune.task import FinetuneTask
@@ -33,6 +34,7 @@ log = logging.getLogger("ernie.finetune")
 
 TEXT = ("tokenizer", "do_lower_case", "for_cn")  # of the encoder, whatever head comes on it
 HEAD = ("num_labels", "label_map")
+MAX_SEQ_LEN = 512  # without the flag, as in 2019; a model of fewer positions has these
 # Flags of how a run goes that it may have begun without: what they are in a new one.
 RUN = {"eval_strategy": "both", "head_dropout": 0.1}
 # What a checkpoint has to share with a run, and what to do where it does not.
@@ -76,6 +78,7 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
         _check_same(given.init_checkpoint, "task", _record_of(given.init_checkpoint), task.name)
     stored = {**_stored(given), **kept}
     values = settle(given, stored, DEFAULTS)
+    values["max_seq_len"] = sequence_length(given.max_seq_len, MAX_SEQ_LEN, config)
     spec = ModelSpec(
         task=task.name,
         metric=task.metric(settings),

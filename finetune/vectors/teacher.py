@@ -154,7 +154,8 @@ class TeacherVectors:
                     if time.monotonic() - told > TELL_EVERY:
                         told = time.monotonic()
                         log.info("%d of %d texts", done, count)
-        log.info("%s: vectors of %d texts in %.1f s", path, count, time.monotonic() - begun)
+        place = self.model if self._scratch else path
+        log.info("%s: vectors of %d texts in %.1f s", place, count, time.monotonic() - begun)
 
     def _chunks(self) -> Iterator[list[str]]:
         """The texts of the rows; "" for one that cannot be read, which the run leaves out."""

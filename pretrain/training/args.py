@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+from ernie.config import ErnieConfig, sequence_length
 from ernie.model_folder import ModelFolder, look_into
 from pretrain.training.schedule import SCHEDULES
 from propeller.errors import UserError
@@ -20,6 +21,7 @@ from propeller.train.args import HANG_HELP, LOG_HELP, STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
 from reader.tokenizer import OF_ENCODERS
 
+MAX_SEQ_LEN = 512  # without the flag, as in 2019; a model of fewer positions has these
 # Taken because scripts of 2019 give them; there is nothing left for them to do.
 IGNORED = {"use_fast_executor": "there is one executor", "is_distributed": "the launcher sets it"}
 
@@ -37,7 +39,9 @@ class ModelArgs(ModelFolder):
     )
     init_pretraining_params: str = flag(None, "start at step 0 with the weights of a params/ or a checkpoint")
     weight_sharing: bool = flag(True, "use the word embedding as the output layer for masked words")
-    max_seq_len: int = flag(512, "longer instances are left out, and counted in the log")
+    max_seq_len: int | None = flag(
+        None, "longer instances are left out, and counted in the log [512, or the positions if fewer]"
+    )
     task_id: int = flag(0, "id of the task embedding, for models with use_task_id")
     tokenizer: str = flag(
         "FullTokenizer",
@@ -46,6 +50,10 @@ class ModelArgs(ModelFolder):
     )
     sp_model: str = flag(None, "sentencepiece model for the last three (default: the *.model next to vocab.txt)")
     do_lower_case: bool = flag(True, "lower-case the text of --predict_mask, for uncased vocabularies")
+
+    def longest(self, config: ErnieConfig) -> int:
+        """``max_seq_len``, or what it is by default for a network."""
+        return sequence_length(self.max_seq_len, MAX_SEQ_LEN, config)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def warn_of_duration(args: Args, config: ErnieConfig, steps: int, masks: bool) -
         steps: of the run.
         masks: whether masked words are learnt.
     """
-    train, length = args.train, args.model.max_seq_len
+    train, length = args.train, args.model.longest(config)
     tokens = train.batch_size if train.in_tokens else train.batch_size * length
     seconds = training_seconds(
         config,

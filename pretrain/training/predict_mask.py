@@ -180,9 +180,8 @@ def fill_all(pretrainer: Pretrainer, args: Args) -> None:
     def predict(batch):
         return next(iter(learner.predict([(batch, None)])))[0]["mask_lm_logits"]
 
-    filler = MaskFiller(
-        predict, pretrainer.tokenizer, args.model.max_seq_len, pretrainer.tasks[DEFAULT_TASK].entry.task_id
-    )
+    longest = args.model.longest(pretrainer.config)
+    filler = MaskFiller(predict, pretrainer.tokenizer, longest, pretrainer.tasks[DEFAULT_TASK].entry.task_id)
     for where, text in given:
         try:
             units = filler.fill(text, args.run.top)

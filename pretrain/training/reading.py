@@ -45,7 +45,7 @@ def open_reader(
     data, train = args.data, args.train
     epochs = train.epoch if entry is None else ENDLESS
     reading = ShardReading(
-        max_seq_len=args.model.max_seq_len,
+        max_seq_len=args.model.longest(config),
         batch_size=train.batch_size,
         in_tokens=train.in_tokens,
         shuffle=training and data.shuffle,

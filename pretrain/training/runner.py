@@ -16,6 +16,7 @@ from pathlib import Path
 from ernie import packed
 from ernie.checkpoint import check_vocab, read_variable, write_variable
 from ernie.config import ErnieConfig
+from ernie.foreign_folder import ready
 from ernie.memory import training_line
 from ernie.optimization import AdamW, OptimizationConfig
 from pretrain import DEFAULT_TASK
@@ -66,18 +67,23 @@ def run(args: Args) -> int:
     file = log_path(args.run.log_file, args.run.checkpoints if args.train_mode else None)
     hold = args.run.log_file == "auto"
     log_setup.setup(file if ranks.first else None, bar=bar and not fills, everything=args.run.verbose, hold=hold)
+    with ready(args.model.model):
+        _use(args, bar)
+    return 0
+
+
+def _use(args, bar):
     pretrainer = Pretrainer(args, bar)  # what is wrong with the settings is said before there is a log file
-    log_values(log, args.values(), args.ignored, changed(args.values(), GROUPS.values()))
+    log_values(log, pretrainer.args.values(), args.ignored, changed(args.values(), GROUPS.values()))
     pretrainer.config.print_config()
-    if fills:
+    if args.run.predict_mask is not None:
         from pretrain.training.predict_mask import fill_all
 
-        fill_all(pretrainer, args)
+        fill_all(pretrainer, pretrainer.args)
     elif args.run.do_test:
         pretrainer.test()
     else:
         pretrainer.train()
-    return 0
 
 
 class Pretrainer:
@@ -89,12 +95,13 @@ class Pretrainer:
     """
 
     def __init__(self, args: Args, bar: bool = False) -> None:
-        self.args, self.bar, self.ranks = args, bar, args.ranks
-        model = args.model
+        self.bar, self.ranks = bar, args.ranks
         self.place = runtime.place(args.run.use_cuda)
         self.precision = args.train.precision(self.place)
-        self.config = ErnieConfig(model.ernie_config_path)
-        self.config.check_positions(model.max_seq_len)
+        self.config = ErnieConfig(args.model.ernie_config_path)
+        model = dataclasses.replace(args.model, max_seq_len=args.model.longest(self.config))
+        self.config.check_positions(model.longest(self.config))
+        self.args = args = args._replace(model=model)
         self.learning = _with_dropout(self.config, args.train.dropout)
         self.tokenizer = build_tokenizer(model.tokenizer, model.vocab_path, model.do_lower_case, False, model.sp_model)
         check_vocab(max(self.tokenizer.vocab.values()) + 1, self.config, {})

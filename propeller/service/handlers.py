@@ -38,6 +38,7 @@ from propeller.errors import UserError
 from propeller.files import temporary_directory
 from propeller.service.engines import runs_onnx
 from propeller.service.errors import BadRequest, NotFound
+from propeller.shown import show_as, temporary_model
 
 if TYPE_CHECKING:
     from propeller.service.limits import Limits
@@ -101,6 +102,7 @@ def as_bundle(name: str, folder: str | Path, use_cuda: str, engine: str, precisi
     if precision == "int8":
         raise UserError(f"--precision int8: {folder} holds weights: give an inference model that was saved with it")
     with temporary_directory("ernie-served-") as scratch:
+        show_as({scratch / "model": temporary_model(folder)})
         _module(name).write_bundle(folder, scratch / "model", use_cuda, runs_onnx(engine))
         log.info("%s holds weights: a temporary inference model was made of them for this server", folder)
         yield scratch / "model"

@@ -42,10 +42,12 @@ def read_json(path: str | Path, or_else: str = "") -> Any:
 
 
 class RecordedRun(NamedTuple):
-    """The content of ``run.json``. flags: name -> value, names without dashes; finished: whether the run has ended."""
+    """The content of ``run.json``. flags: name -> value, with dashes; finished: whether the run has ended; fingerprint:
+    what the run is made from, flags among it."""
 
     flags: dict[str, Any]
     finished: bool
+    fingerprint: dict[str, Any]
 
 
 def recorded_run(folder: str | Path) -> RecordedRun | None:
@@ -54,7 +56,8 @@ def recorded_run(folder: str | Path) -> RecordedRun | None:
     if not path.is_file() or not any(Path(folder).glob("step_*")):
         return None
     record = read_json(path)
-    return RecordedRun(record.get("fingerprint", {}).get("flag", {}), bool(record.get("finished")))
+    fingerprint = record.get("fingerprint", {})
+    return RecordedRun(fingerprint.get("flag", {}), bool(record.get("finished")), fingerprint)
 
 
 class Checkpoints:

@@ -25,7 +25,8 @@ from tokenization import build_tokenizer
 
 TEXT = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r'^```text title="(\S+)"\n(.*?)^```$', TEXT, re.MULTILINE | re.DOTALL))
-COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.M | re.S) for line in block.splitlines()]
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.M | re.S)
+COMMANDS = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 CHOSEN = TableForm(text_a="review", label="stars")
 CANAL = ["运河", "运河连接两座城市。今天仍然通航。"]
 
@@ -85,7 +86,7 @@ def test_an_example_is_read(place, name):
 
 def test_the_commands_convert_the_examples(place):
     (place / "dev.bio").write_text(EXAMPLES["train.bio"], encoding="utf-8")
-    made = {}
+    before = {path.name for path in place.iterdir()}
     for command in COMMANDS:
         script, *words = shlex.split(command)[1:]
         called = ["-m", words.pop(0)] if script == "-m" else [str(ROOT / script)]
@@ -94,15 +95,18 @@ def test_the_commands_convert_the_examples(place):
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        made[command] = (place / "train.tsv").read_text(encoding="utf-8").replace("\x02", " ")
-    _, table, tagged, *_ = made.values()
-    parts = {path.name: path.read_text(encoding="utf-8") for path in (place / "entities").iterdir()}
-    assert sorted(parts) == ["test.tsv", "train.tsv"]
-    assert sum(text.count("B-PER") for text in parts.values()) == 2
-    assert sorted(path.name for path in (place / "reviews").iterdir()) == ["test.csv", "train.csv"]
-    assert table == "text_a\tlabel\ngood, and cheap\t5\ncold soup\t1\n"
-    assert tagged == "text_a\tlabel\nAnna visited Riga\tB-PER O B-LOC\n"
-    assert json.loads((place / "data" / "label_map.json").read_text()) == {"S-LOC": 0, "S-PER": 1, "O": 2}
+    assert {path.name for path in place.iterdir()} - before == {"output"}, "git ignores output/"
+
+    def made(name):
+        return (place / "output" / name).read_text(encoding="utf-8").replace("\x02", " ")
+
+    parts = [made(f"entities_data/{part}.tsv") for part in ("train", "test")]
+    assert sum(text.count("B-PER") for text in parts) == 2
+    assert not (place / "output/entities_data/dev.tsv").exists()
+    assert sorted(path.name for path in (place / "output/reviews_data").iterdir()) == ["test.csv", "train.csv"]
+    assert made("table/train.tsv") == "text_a\tlabel\ngood, and cheap\t5\ncold soup\t1\n"
+    assert made("tagged/train.tsv") == "text_a\tlabel\nAnna visited Riga\tB-PER O B-LOC\n"
+    assert json.loads(made("tagged_iobes/label_map.json")) == {"S-LOC": 0, "S-PER": 1, "O": 2}
 
 
 def test_it_is_linked():

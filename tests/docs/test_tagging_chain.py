@@ -28,12 +28,13 @@ def test_the_chain_hands_files_on(tmp_path, monkeypatch):
     (tmp_path / "names.conll").write_text(conll(rows), encoding="utf-8")
     converter, splitting, training, predicting, reporting = COMMANDS
     assert convert_tagged.main(converter[2:]) == 0
-    _, *made = (tmp_path / "names.tsv").read_text(encoding="utf-8").splitlines()
+    _, *made = (tmp_path / converter[-1]).read_text(encoding="utf-8").splitlines()
     assert made == rows, "in the form of the sample: separated by blanks"
     assert split(splitting[3:]) == 0
-    parts = [training[training.index(flag) + 1] for flag in ("--train_set", "--dev_set")] + reporting[-1:]
+    parts = [training[training.index(flag) + 1] for flag in ("--train_set", "--dev_set")] + reporting[4:5]
     found = [(tmp_path / part).read_text(encoding="utf-8").splitlines() for part in parts]
     assert sum(len(lines) - 1 for lines in found) == len(rows)
+    assert {path.name for path in tmp_path.iterdir()} == {"names.conll", "output"}, "git ignores output/"
     best = f"{training[training.index('--checkpoints') + 1]}/best"
     assert predicting[predicting.index("--model") + 1] == best == reporting[3]
 
@@ -48,3 +49,11 @@ def test_waiting_for_a_server_that_stopped_ends(line):
 def test_every_loop_looks_after_the_server():
     assert WAITING
     assert all("|| ! kill -0 $!; do sleep 1; done" in line for line in WAITING)
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_parts_and_reports_go_below_output(name):
+    """Git ignores output/; the commands' own places would be left in the clone."""
+    text = read(name).replace("\\\n", " ")
+    given = re.findall(r"python -m finetune\.(?:split|report) ([^`\n]+)", text)
+    assert all("--output_dir output/" in words for words in given if words.strip() != "--help"), given

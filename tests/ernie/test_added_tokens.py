@@ -159,7 +159,7 @@ def test_the_fingerprint_knows_them(model, tmp_path):
     ("content", "message"),
     [
         ("[]", "holds no object"),
-        ("{", "not readable as JSON"),
+        ("{", "line 1: not JSON"),
         ('{"<e1>": "96"}', "'<e1>' is \"96\": make it the token's id"),
         ('{"<e1>": 95}', "'<e1>' has the id 95, .*vocab.txt gives it 96: correct the id"),
         ('{"<e2>": 96}', "'<e2>' has the id 96, .*vocab.txt has '<e1>' there: correct"),

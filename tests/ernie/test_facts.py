@@ -213,7 +213,7 @@ def test_the_record_nearest_to_the_weights_wins(tmp_path):
         ('{"label_map": {"a": "0"}}', "'label_map' is {'a': '0'}: make it an object of label words"),
         ('{"label_map": ["a"]}', "'label_map' is"),
         ('{"num_labels": 2, "label_map": {"a": 0, "b": 2}}', "'label_map' has class 2 ('b'), 'num_labels' is 2"),
-        ("{", "not JSON"),
+        ("{", "line 1: not JSON"),
         ("[]", "holds no JSON object"),
     ],
 )

@@ -86,6 +86,18 @@ def test_wrong_flags(tmp_path, flags, words):
         main(["--ernie_config_path", str(path), *flags])
 
 
+@pytest.mark.parametrize(("positions", "length"), [(64, 64), (512, 128)])
+def test_without_a_length_it_is_128_or_the_models_positions(tmp_path, capsys, positions, length):
+    path = tmp_path / "ernie_config.json"
+    path.write_text(json.dumps({**BASE, "max_position_embeddings": positions}))
+    assert main(["--ernie_config_path", str(path)]) == 0
+    by_default = capsys.readouterr().out
+    assert main(["--ernie_config_path", str(path), "--max_seq_len", str(length)]) == 0
+    assert capsys.readouterr().out == by_default
+    with pytest.raises(UserError, match="--max_seq_len must be at least 1, not 0"):
+        main(["--ernie_config_path", str(path), "--max_seq_len", "0"])
+
+
 def test_the_line_at_the_start_of_training():
     config = ErnieConfig(BASE)
     total = estimate(config, Setting(32, 128))["total"][0] / MIB

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from finetune.multitask.log_lines import log_best as log_best_of_tasks
 from finetune.training.log_lines import log_best
 from finetune.training.result import RunResult
 
@@ -23,4 +24,23 @@ NAMES = ("loss", "f1", "precision", "recall")
 def test_it_names_the_step_and_its_scores(caplog, scores, best, said):
     with caplog.at_level(logging.INFO, "ernie.finetune"):
         log_best(RunResult(scores, Path("run"), 200, best), NAMES)
+    assert caplog.messages == said
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "said"),
+    [
+        (
+            {"mood": {"loss": 0.5, "acc": 0.9111111}, "names": {"f1": 0.25, "loss": 1.0}, "unseen": {}},
+            60,
+            ["best: step 60, mood acc 0.911111, names f1 0.25"],
+        ),
+        ({}, 60, ["best: step 60"]),
+        ({}, None, []),
+    ],
+    ids=["scores", "no scores", "no evaluation"],
+)
+def test_of_several_tasks_it_names_the_score_of_each_that_chose(caplog, scores, best, said):
+    with caplog.at_level(logging.INFO, "ernie.finetune"):
+        log_best_of_tasks(RunResult(scores, Path("run"), 200, best), {"mood": "acc", "names": "f1", "unseen": "acc"})
     assert caplog.messages == said

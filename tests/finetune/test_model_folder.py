@@ -7,6 +7,7 @@ import pytest
 
 import finetune
 from ernie.config import ErnieConfig
+from ernie.foreign_folder import place_of
 from ernie.model_folder import look_into
 from finetune.classification.classifier import Classifier
 from finetune.embedding.args import parse as embedding_flags
@@ -108,13 +109,21 @@ def test_what_is_missing_is_named_unless_it_is_given(program, places):
         ("nowhere", "no such directory"),
         ("empty", "has no ernie_config.json and no vocab.txt and no params/"),
         ("run", "is the directory of a run; name a checkpoint in it, such as .*run/best"),
-        ("foreign", r"a Hugging Face model: convert it with python -m ernie.convert --from hf --to params"),
     ],
 )
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_directory_that_is_no_model(program, name, message, places):
     with pytest.raises(UserError, match=message):
         PROGRAMS[program]("--model", str(places.get(name, name)))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_of_a_hugging_face_model_flags_name_the_parts_that_its_conversion_will_have(program, places):
+    model = PROGRAMS[program]("--model", str(places["foreign"])).model
+    place = place_of(places["foreign"], pooler=program != "embed")
+    found = {flag: value for flag in FLAGS if (value := getattr(model, flag, None))}
+    assert found == {flag: str(path) for flag, path in expected(program, "released", place).items()}
+    assert not place.exists()
 
 
 def test_an_inference_model_predicts_and_trains_nothing(places):

@@ -6,6 +6,7 @@ python -m pytest tests/finetune/test_multitask.py -m slow    # the runs
 
 import json
 import logging
+import re
 import subprocess
 import sys
 
@@ -206,6 +207,7 @@ def test_the_log_lies_with_the_run(run):
     lines = (run / "train.log").read_text(encoding="utf8")
     for told in ("\ttask one: classify", "max_seq_len: 24", "flags: ", "hidden_act: gelu", "steps of each task: "):
         assert told in lines
+    assert re.search(r"best: step \d+, one acc \S+, two acc \S+, tags f1 \S+\n", lines)
     assert not (ROOT / "auto").exists()
 
 
@@ -348,7 +350,7 @@ def test_flags_of_one_task(more, message, folder, tmp_path):
 def test_no_list(text, tmp_path):
     path = tmp_path / "tasks.json"
     path.write_text(text)
-    with pytest.raises(UserError, match=r"tasks.json: (no JSON|give an object)"):
+    with pytest.raises(UserError, match=r"tasks.json: (line 1: not JSON|give an object)"):
         read_list(str(path), {})
     with pytest.raises(UserError, match="cannot be read"):
         read_list(str(tmp_path / "no.json"), {})

@@ -58,7 +58,7 @@ def test_a_space(tmp_path):
 
 BAD = [
     ("[1]", "give an object of flags and their values"),
-    ("{", "is no JSON"),
+    ("{", "line 1: not JSON"),
     ({"learning_rat": [1]}, "learning_rat: is no flag of the task"),
     ({"checkpoints": ["a", "b"]}, "checkpoints: is the same for all trials"),
     ({"epoch": []}, "epoch: give a list of values, or"),

@@ -148,7 +148,7 @@ def entries(*rows, **more):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "line 1: not JSON"),
         ("[]", "a list of two or more"),
         (entries(), "a list of two or more"),
         (entries("and"), "connective 2: 'and' is no object"),

@@ -161,7 +161,9 @@ def test_mistakes_are_named(tmp_path, tasks, message):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "no JSON"), ('{"task": []}', "give an object"), (None, "cannot")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "line 1: not JSON"), ('{"task": []}', "give an object"), (None, "cannot")]
+)
 def test_a_list_that_is_none(tmp_path, text, message):
     path = tmp_path / "tasks.json"
     if text is not None:

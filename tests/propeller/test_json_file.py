@@ -9,18 +9,20 @@ from propeller.json_file import beside, read_json, read_tasks
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "the list: cannot be read (No such file or directory); give one"),
-        (b'{"a": "caf\xe9"}', "the list: not UTF-8; the file looks like Latin-1"),
-        (b'{"a": 1,}', "the list: no JSON (Expecting property name"),
+        (None, "the list: cannot be read (No such file or directory): give one"),
+        (b'{"a": "caf\xe9"}', "the list: not UTF-8 text at byte 10: the file looks like Latin-1"),
+        (b'{"a": 1,\n}', "the list: line 2: not JSON (Expecting property name enclosed in double quotes): correct it"),
+        (b'{"a": [{"b": 1, "b": 2}]}', "the list: key 'b' is given twice: remove one"),
+        (b"[1]", "the list: holds no JSON object: correct it"),
     ],
-    ids=["absent", "Latin-1", "a comma too many"],
+    ids=["absent", "Latin-1", "a comma too many", "a key twice", "a list"],
 )
 def test_what_is_wrong_is_told(content, message, tmp_path):
     path = tmp_path / "a.json"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        read_json(path, absent="give one", remedy="correct it", name="the list")
+        read_json(path, absent="give one", remedy="correct it", name="the list", is_object=True, once=True)
     assert str(caught.value).startswith(message)
 
 

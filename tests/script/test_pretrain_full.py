@@ -173,6 +173,16 @@ def test_the_commands_of_continued_pre_training(recipe, tmp_path):
     assert words[-1].endswith('"$@"')
 
 
+def test_continued_pre_training_converts_a_hugging_face_model_first(tmp_path):
+    (tmp_path / "config.json").touch()
+    given = {"MODEL_PATH": tmp_path, "TEXT": "a.txt", "TASK_DATA_PATH": "/d", "OUTPUT": tmp_path / "out", "SEEDS": 1}
+    convert, build, train, _ = commands(CONTINUE[0], **given)
+    start = str(tmp_path / "out/continued/en/start")
+    assert convert[-6:] == ["--from", "hf", "--to", "params", str(tmp_path), start]
+    assert build[build.index("--vocab_path") + 1] == f"{start}/vocab.txt"
+    assert parsed(train).model.init_pretraining_params == f"{start}/params"
+
+
 @pytest.mark.parametrize("name", ["MODEL_PATH", "TEXT", "TASK_DATA_PATH", "RECIPE"])
 def test_what_continued_pre_training_lacks_is_named(name):
     given = {"MODEL_PATH": "/m", "TEXT": "a.txt", "TASK_DATA_PATH": "/d", "PYTHON": "python3"}

@@ -70,6 +70,14 @@ def test_unset_paths_are_explained(recipe):
     assert "export TASK_DATA_PATH=" in done.stderr
 
 
+def test_a_hugging_face_model_is_given_as_it_is(tmp_path):
+    (tmp_path / "config.json").touch()
+    (words,), _ = dry_run(SST2, MODEL_PATH=tmp_path, SEEDS=1, DEVICES="cpu")
+    flags = flags_of(words)
+    assert flags["model"] == str(tmp_path)
+    assert not {"ernie_config_path", "vocab_path", "init_pretraining_params"} & flags.keys()
+
+
 @pytest.mark.parametrize("name", ["TASK_DATA_PATH", "OUTPUT"])
 def test_a_comma_in_a_path_is_said_to_separate_files(tmp_path, name):
     (tmp_path / "a,b").mkdir()
