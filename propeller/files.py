@@ -128,7 +128,7 @@ def _atomic_file(path, mode, **options):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        give_usual_mode(temporary)
         temporary.replace(path)
         _fsync(path.parent)
     except BaseException:
@@ -259,6 +259,11 @@ def _fsync(path):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def give_usual_mode(path: Path) -> None:
+    """The permissions of a new file, as the umask says, for one that was made private: safetensors 0.8 does that."""
+    path.chmod(0o666 & ~_umask())
 
 
 def _umask():

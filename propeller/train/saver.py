@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from propeller.errors import UserError
-from propeller.files import atomic_directory, clear_leftovers, is_full, remove_directory
+from propeller.files import atomic_directory, clear_leftovers, give_usual_mode, is_full, remove_directory
 from propeller.train.checkpoints import (
     DIGESTS,
     RECORD,
@@ -381,6 +381,7 @@ def _link_or_copy(source, target):
 def _save_arrays(path, arrays):
     try:
         save_file(arrays, path)
+        give_usual_mode(Path(path))
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # all it says of what the system said
         if number is None:

@@ -7,6 +7,7 @@ from safetensors.numpy import load_file
 from ernie.checkpoint import read_params, write_variable
 from ernie.convert import main
 from propeller.errors import UserError
+from tests.helpers.common import files_that_others_cannot_read
 from tests.helpers.tiny import make_model
 
 
@@ -14,6 +15,7 @@ def test_half_the_room_and_the_same_model_rounded(tmp_path):
     model = make_model(tmp_path / "model", use_task_id=False)
     for name, more in (("whole", ()), ("half", ("--half",))):
         assert main(["--from", "params", "--to", "hf", *more, str(model), str(tmp_path / name)]) == 0
+        assert files_that_others_cannot_read(tmp_path / name) == []
     whole, half = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "half"))
     assert {array.dtype for array in half.values()} == {np.dtype("float16")}
     assert {name: array.shape for name, array in half.items()} == {name: array.shape for name, array in whole.items()}

@@ -1,5 +1,6 @@
 """What several tests share: the recorded 2019 cases, and what may lie beside the repository."""
 
+import os
 from pathlib import Path
 
 from tests.helpers import recorded
@@ -14,3 +15,12 @@ def __getattr__(name):
     if name == "GOLDEN":
         return recorded.folder()
     raise AttributeError(name)
+
+
+def files_that_others_cannot_read(folder):
+    """Files below a folder, but for locks, that have fewer permissions than the umask gives to a new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    files = [path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert files
+    return [str(path) for path in files if path.stat().st_mode & 0o777 != 0o666 & ~mask]

@@ -20,7 +20,7 @@ from pretrain.training.reading import open_reader
 from pretrain.training.runner import main
 from propeller.errors import UserError
 from propeller.train.saver import Saver, read_training_state
-from tests.helpers.common import GOLDEN, ROOT
+from tests.helpers.common import GOLDEN, ROOT, files_that_others_cannot_read
 from tests.helpers.pretraining import STEPS, instances, make_shards, pretrain_flags, write_shard
 from tests.helpers.runs import in_processes, log_of, messages_of, read_records
 from tests.helpers.tiny import VOCABULARY, flags
@@ -268,6 +268,10 @@ def test_dropout_is_that_of_the_flag_and_the_model_keeps_its_own(model, shards, 
     assert not np.array_equal(*arrays)
     kept = [ErnieConfig(str(tmp_path / name / "ernie_config.json")).to_dict() for name in names]
     assert kept[0] == kept[1] == ErnieConfig(str(model / "ernie_config.json")).to_dict()
+
+
+def test_the_files_of_a_run_have_the_usual_permissions(whole):
+    assert files_that_others_cannot_read(whole[0]) == []
 
 
 def test_untied_output(model, shards, tmp_path):
