@@ -6,14 +6,17 @@ main("infer_classifyer.py", ("classify", "regression"), sys.argv[1:])
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ernie.model_folder import look_into
 from finetune import TASKS, TaskFlags, flags_of
-from finetune.prediction.args import TableArgs, given_in, parse, source_of
+from finetune.columns import check_columns
+from finetune.prediction.args import PredictArgs, TableArgs, given_in, parse, source_of
 from finetune.spec import stored_task
 from propeller import runtime
 from propeller.errors import UserError
+from reader.tables.form import COPY, SKIP
 
 
 def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
@@ -32,6 +35,7 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
     flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
     kind = flags.about.partition(":")[0]
     args = parse(prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task)
+    check_input(tasks, args)
     runtime.prepare()
     from finetune.prediction.run import start
 
@@ -67,3 +71,17 @@ def _task_of_model(argv, given):
     if name not in TASKS:
         raise UserError(f"{source}: its task {name!r} is unknown here, known: {', '.join(TASKS)}")
     return (name,)
+
+
+def check_input(tasks: Sequence[str], args: PredictArgs) -> None:
+    """Raise UserError where a file of rows is not there, or lacks a column: before Paddle and a model are loaded.
+
+    Args:
+        tasks: see ``main``.
+        args: the flags.
+    """
+    task, form = (tasks[0] if tasks else None), args.tables.form()
+    if args.data.do_prediction:
+        check_columns(args.data.predict_set, replace(form, others=COPY), task)
+    if args.export.calibration_set:
+        check_columns(args.export.calibration_set, replace(form, others=SKIP), task)

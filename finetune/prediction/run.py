@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from finetune import TASKS, task_class
 from finetune.checks import check_file
+from finetune.pairs import warn_of_pairs
 from finetune.prediction.args import PredictArgs
 from finetune.prediction.formats import JsonLines, TableFormat, table_rows
 from finetune.prediction.gold import Gold, RowGold
@@ -65,7 +66,6 @@ def start(tasks: Sequence[str], args: PredictArgs) -> int:
     log_setup.setup(args.data.log_file, bar=bar)
     log_values(log, args.values(), shown=args.changed())
     try:
-        check_input(args)  # before a checkpoint is made ready
         with contextlib.ExitStack() as stack:
             opened = open_source(args, job, stack)
             if opened:
@@ -86,13 +86,6 @@ def open_job(tasks: Sequence[str]) -> PredictionJob:
         raise UserError(f"models of the task {tasks[0]!r} have no predictions of rows: use {task.script}")
     module, _, attribute = task.job.partition(":")
     return getattr(importlib.import_module(module), attribute)(tasks)
-
-
-def check_input(args: PredictArgs) -> None:
-    """Raise UserError where the file to predict is not there."""
-    source = args.data.predict_set
-    if args.data.do_prediction and source != STANDARD and not Path(source).exists():
-        raise UserError(f"{source}: no such file; check the path")
 
 
 def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: PredictArgs, bar: bool) -> None:
@@ -116,6 +109,7 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
     with _named_file(data.predict_set) as path:
         reader = job.open_reader(path, model, spec, reading, args)
         check_file(reader, args.checks, model.spec)
+        warn_of_pairs(model.task.trained_on_pairs(spec.facts), reader, data.predict_set)
         _tell_copied(reader)
         if job.prints(args):
             log.info("-------------- prediction results --------------")
@@ -308,10 +302,10 @@ def check_output(args: PredictArgs) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder. Raise UserError if it cannot be made or written to."""
+    """Raise UserError if a folder cannot be made or written to. It is made when there is something to write."""
+    place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise UserError(f"--output: {folder} cannot be written ({error.strerror}); name another place") from None
