@@ -35,7 +35,7 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
     flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
     kind = flags.about.partition(":")[0]
     args = parse(prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task)
-    check_input(tasks, args)
+    check_named_columns(tasks, args)
     runtime.prepare()
     from finetune.prediction.run import start
 
@@ -73,15 +73,15 @@ def _task_of_model(argv, given):
     return (name,)
 
 
-def check_input(tasks: Sequence[str], args: PredictArgs) -> None:
-    """Raise UserError where a file of rows is not there, or lacks a column: before Paddle and a model are loaded.
+def check_named_columns(tasks: Sequence[str], args: PredictArgs) -> None:
+    """Raise UserError where a file of rows lacks a column: before Paddle and a model are loaded.
 
     Args:
         tasks: see ``main``.
         args: the flags.
     """
-    task, form = (tasks[0] if tasks else None), args.tables.form()
-    if args.data.do_prediction:
-        check_columns(args.data.predict_set, replace(form, others=COPY), task)
-    if args.export.calibration_set:
-        check_columns(args.export.calibration_set, replace(form, others=SKIP), task)
+    form = args.tables.form()
+    files = [(args.data.predict_set, COPY)] if args.data.do_prediction else []
+    for path, others in (*files, (args.export.calibration_set, SKIP)):
+        if path and Path(path).is_file():
+            check_columns(path, replace(form, others=others), tasks[0] if tasks else None)

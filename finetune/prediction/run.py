@@ -66,6 +66,7 @@ def start(tasks: Sequence[str], args: PredictArgs) -> int:
     log_setup.setup(args.data.log_file, bar=bar)
     log_values(log, args.values(), shown=args.changed())
     try:
+        check_input(args)  # before a checkpoint is made ready
         with contextlib.ExitStack() as stack:
             opened = open_source(args, job, stack)
             if opened:
@@ -86,6 +87,13 @@ def open_job(tasks: Sequence[str]) -> PredictionJob:
         raise UserError(f"models of the task {tasks[0]!r} have no predictions of rows: use {task.script}")
     module, _, attribute = task.job.partition(":")
     return getattr(importlib.import_module(module), attribute)(tasks)
+
+
+def check_input(args: PredictArgs) -> None:
+    """Raise UserError where the file to predict is not there."""
+    source = args.data.predict_set
+    if args.data.do_prediction and source != STANDARD and not Path(source).exists():
+        raise UserError(f"{source}: no such file; check the path")
 
 
 def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: PredictArgs, bar: bool) -> None:
