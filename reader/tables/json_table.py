@@ -36,9 +36,9 @@ def text_of(name: str, value: Any, lists: bool, own: str | None = None) -> str:
 
     Args:
         name: of the field, as we call it.
-        own: as the file calls it, where that is another name.
         value: of JSON.
         lists: whether the file is of tagged text, where ``text_a`` and ``label`` may be lists.
+        own: as the file calls it.
 
     Raises:
         ValueError: it is of another kind; the message says which, and the remedy.
@@ -47,19 +47,16 @@ def text_of(name: str, value: Any, lists: bool, own: str | None = None) -> str:
         return value
     if value is None:
         return ""
+    said = name if own in (None, name) else f"column {own!r}"
     if isinstance(value, list):
         if lists and (name != "text_a" or all(isinstance(part, str) for part in value)):
-            return JOINT.join(part if isinstance(part, str) else _scalar(own or name, part) for part in value)
+            return JOINT.join(part if isinstance(part, str) else _scalar(said, part) for part in value)
         if name in LISTS and not lists:
-            return "".join(
-                (part if isinstance(part, str) else _scalar(own or name, part)) + LIST_PART for part in value
-            )
+            return "".join((part if isinstance(part, str) else _scalar(said, part)) + LIST_PART for part in value)
     if name in TEXTS:
         shown = shorten(json.dumps(value, ensure_ascii=False))
-        raise ValueError(
-            f"{own or name} is {shown}, not text; put the text there, or name another column with {FLAGS[name]}"
-        )
-    return _scalar(own or name, value)
+        raise ValueError(f"{said} is {shown}, not text; put the text there, or name another column with {FLAGS[name]}")
+    return _scalar(said, value)
 
 
 def _scalar(name, value):
