@@ -214,7 +214,8 @@ class Augmenter:
                 f"{path}: is a dev or test set by its name: give the training set, or rename it if it is one"
             )
         self.path, self.args = path, args
-        self.table = open_table(path, ("text_a", "label") if args.tags else ("text_a",), args.form(), args.tags)
+        required = ("text_a", "label") if args.tags or args.label_column else ("text_a",)
+        self.table = open_table(path, required, args.form(), args.tags)
         self.columns = [name for name in ("text_a", "text_b") if name in self.table.columns]
         self.places = [self.table.columns.index(name) for name in self.columns]
         if args.tags and len(self.columns) > 1:

@@ -51,11 +51,13 @@ def task_class(name: str) -> type[FinetuneTask]:
 
 class TaskFlags(NamedTuple):
     """The flags of a task. about: what it does, in a few words; task: the dataclass of its own flags, or None;
-    prediction: that of its batch prediction's own flags, or None for those of every task."""
+    prediction: that of its batch prediction's own flags, or None for those of every task; has_columns: whether its
+    files have columns, which flags may name."""
 
     about: str
     task: type | None
     prediction: type | None
+    has_columns: bool = True
 
 
 def flags_of(name: str) -> TaskFlags:
@@ -66,7 +68,7 @@ def flags_of(name: str) -> TaskFlags:
         return TaskFlags(_first_line(task), task.flags, None)
     flags = importlib.import_module(f"{room}.flags")
     about = getattr(flags, "ABOUT", None) or _first_line(flags.FLAGS)
-    return TaskFlags(about, flags.FLAGS, getattr(flags, "PREDICTION", None))
+    return TaskFlags(about, flags.FLAGS, getattr(flags, "PREDICTION", None), getattr(flags, "HAS_COLUMNS", True))
 
 
 def _first_line(value: object) -> str:

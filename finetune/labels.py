@@ -16,7 +16,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from propeller.errors import UserError
-from reader.row_encoder import read_int
+from reader.row_encoder import alike, read_int
 from reader.row_file import shorten
 from reader.tables.form import TableForm
 
@@ -66,6 +66,7 @@ def find_labels(
     del counts[""]  # the row is refused where it is read
     if not counts:
         return FoundLabels()
+    _warn_of_alike(path, counts)
     rows = sum(counts.values())
     if num_labels is None and rows >= FEW_ROWS and len(counts) * 2 > rows:
         raise _no_classes(path, f"{len(counts)} different labels in {rows} rows")
@@ -84,6 +85,19 @@ def find_labels(
     if not quiet:
         log.info("labels found in %s, in the order of their classes: %s", path, _shown(ordered, counts))
     return FoundLabels({word: number for number, word in enumerate(ordered)})
+
+
+def _warn_of_alike(path, counts):
+    """Labels that are two for the model and one for a reader."""
+    groups: dict[str, list[str]] = {}
+    for word in counts:
+        groups.setdefault(alike(word), []).append(word)
+    for words in groups.values():
+        if len(words) > 1:
+            log.warning(
+                "%s: labels that differ in case or blanks alone are classes of their own: %s; write them alike if they "
+                "mean the same", path, ", ".join(f"{shorten(word)} ({counts[word]})" for word in sorted(words)),
+            )  # fmt: skip
 
 
 def _names_classes(counts, num_labels, default):

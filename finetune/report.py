@@ -13,17 +13,21 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from finetune import flags_of
 from finetune.checks import CheckArgs
+from finetune.columns import check_columns
+from finetune.pairs import warn_of_pairs
 from finetune.tables import LabelledTableFlags
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import DEVICE, FlagParser, add_flags, flag, from_values, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES
+from reader.tables.form import COPY
 
 if TYPE_CHECKING:
     from finetune.reporting.parts import Report
@@ -68,19 +72,37 @@ def make_report(
     from finetune.checks import check_file
     from finetune.spec import Reading
 
+    check_input(model, path, tables)
     with finetune.load(model, use_cuda=args.use_cuda, engine=args.engine) as predictor:
         opened = predictor.model
         task, spec = opened.task, opened.spec
         if not task.report:
             raise UserError(f"{model}: models of the task {task.name!r} have no report")
-        form = tables.form()
+        form = replace(tables.form(), others=COPY) if flags_of(task.name).has_columns else tables.form()
         if not task.is_labelled(path, spec, form):
-            raise UserError(f"{path}: there are no labels to compare with: give a labelled file")
+            raise UserError(
+                f"{path}: there are no labels to compare with (-1, ? and nothing are none): give a labelled file, or "
+                "name the column of its labels with --label_column"
+            )
         reading = Reading(batch_size=args.batch_size, on_bad=checks.on_bad, form=form)
         reader = task.open_reader(path, opened.tokenizer, spec, reading)
         check_file(reader, checks, spec)
+        warn_of_pairs(task.trained_on_pairs(spec.facts), reader, path)
         module, _, name = task.report.partition(":")
         return getattr(importlib.import_module(module), name)(opened, reader, path)
+
+
+def check_input(model: str | Path, path: str, tables: LabelledTableFlags) -> None:
+    """Raise UserError where a file lacks a column that the report needs, before the model is loaded.
+
+    Args:
+        model, path, tables: see ``make_report``.
+    """
+    from finetune.spec import stored_task
+
+    task = stored_task(model)
+    if task is not None:
+        check_columns(path, replace(tables.form(), others=COPY), task, labelled=True)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,6 +119,7 @@ def main(argv: Sequence[str]) -> int:
     checks = from_values(CheckArgs, values)
     if args.batch_size < 1:
         raise UserError(f"--batch_size must be at least 1, not {args.batch_size}")
+    check_input(values["model"], values["file"], tables)
     if Path(args.output_dir).exists() and not args.overwrite:
         raise UserError(f"--output_dir {args.output_dir}: exists already: name another folder, or give --overwrite")
     log_setup.setup(None, bar=False)

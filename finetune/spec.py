@@ -23,7 +23,7 @@ from finetune.losses import PLAIN, LossOptions
 from propeller.bundle import MANIFEST, find_bundle
 from propeller.errors import UserError
 from reader.reading import Reading
-from reader.row_encoder import load_label_map
+from reader.row_encoder import MODEL, load_label_map
 from tokenization import build_tokenizer
 
 if TYPE_CHECKING:
@@ -37,7 +37,15 @@ RECORD, CONFIG, VOCAB = "checkpoint.json", "ernie_config.json", "vocab.txt"
 SAME = ("num_labels", "tokenizer", "do_lower_case", "for_cn", "task_id")  # must be as they were in training
 DEFAULTS = {"tokenizer": "FullTokenizer", "do_lower_case": True, "for_cn": True, "task_id": 0, "max_seq_len": 128}
 PAIRS = "pairs"  # whether the training file had second texts
-NOT_STORED = {"settings", "network", "facts", "dropout", "loss", "label_map_source"}  # under their own name
+NOT_STORED = {
+    "settings",
+    "network",
+    "facts",
+    "dropout",
+    "loss",
+    "label_map_source",
+    "label_origin",
+}  # under their own name
 ELSEWHERE = {
     "flags",
     "ernie_config",
@@ -69,6 +77,7 @@ class ModelSpec:
         dropout: dropout rate before the head's output layer while training; not stored.
         loss: how the loss of a class is changed while training; not stored.
         label_map_source: the file of the label map, for messages; not stored.
+        label_origin: where the labels come from, see ``reader.row_encoder.LabelRule``; not stored.
     """
 
     task: str | None = None
@@ -87,6 +96,7 @@ class ModelSpec:
     dropout: float = 0.1
     loss: LossOptions = PLAIN
     label_map_source: str = "label map"
+    label_origin: str = MODEL
 
     @classmethod
     def of(cls, record: Mapping[str, Any], task: type[FinetuneTask]) -> ModelSpec:

@@ -143,7 +143,10 @@ def split_file(path: str, args: SplitArgs) -> dict[str, Path]:
     Raises:
         UserError: the file cannot be read; a part would be empty, or exists already.
     """
-    table = open_table(path, known=COLUMNS, form=args.form(), lists=True)
+    required = ("text_a", "label") if args.label_column else ("text_a",)
+    table = open_table(path, required, COLUMNS, args.form(), lists=True)
+    if args.stratify and "label" not in table.columns:
+        log.info("%s: no column 'label': rows are drawn whatever their labels; --label_column names it", path)
     rows = read_rows(table, args.stratify)
     sizes = [_size(name, getattr(args, name), table.num_rows) for name in PARTS[1:]]
     if sum(sizes) >= table.num_rows:

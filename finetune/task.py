@@ -23,7 +23,7 @@ from finetune.labels import in_order
 from finetune.losses import PLAIN as PLAIN_LOSS
 from finetune.losses import LossOptions
 from finetune.prediction.formats import TableFormat
-from finetune.spec import ModelSpec, Reading
+from finetune.spec import PAIRS, ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
 from reader.row_file import LIST_PART, has_blank_end, labels_in
@@ -210,6 +210,7 @@ class FinetuneTask(Answers, Model):
             label_map=None if spec.label_map is None else dict(spec.label_map),
             num_labels=spec.num_labels,
             label_kind=cls.label_kind if reading.labelled else None,
+            label_origin=spec.label_origin,
             token_cache_dir=reading.token_cache_dir,
             max_seq_len=spec.max_seq_len,
             task_id=spec.task_id,
@@ -268,6 +269,15 @@ class FinetuneTask(Answers, Model):
     def order_labels(cls, words: Collection[str], settings: Any) -> list[str]:
         """The labels that were found, in the order of their classes, see ``finetune.labels``."""
         return in_order(words)
+
+    @classmethod
+    def trained_on_pairs(cls, record: Mapping[str, Any]) -> bool | None:
+        """Whether a model learnt from pairs of texts, so that it is to be given such; None: not known, or no matter.
+
+        Args:
+            record: of the model.
+        """
+        return record.get(PAIRS)
 
     @classmethod
     def more_tests(cls, settings: Any) -> list[tuple[str, str]]:

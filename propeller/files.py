@@ -23,7 +23,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -81,6 +81,20 @@ def remove_directory(path: str | Path) -> None:
     """Remove a directory so that it is there whole or not at all: it is renamed first."""
     with _moved_aside(Path(path), "gone"):
         pass
+
+
+def remove_unused(folders: Sequence[Path], own: Path) -> None:
+    """Remove directories that were made for files that nobody wrote, the innermost first.
+
+    Args:
+        folders: they; none, where they were there before.
+        own: the file that its maker has put into the first of them.
+    """
+    with contextlib.suppress(OSError):  # where another process has put something there
+        if folders and [*folders[0].iterdir()] == [own]:
+            own.unlink()
+            for folder in folders:
+                folder.rmdir()
 
 
 @contextlib.contextmanager

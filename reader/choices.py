@@ -24,7 +24,7 @@ import numpy as np
 from propeller.errors import UserError
 from reader.batching import EncodedRows, encode_rows, offsets_of, pad_flat
 from reader.parted import PartedReader, PartedRows, PartsEncoder, encode_parts, parts_of
-from reader.row_encoder import LabelRule, RowEncoder, read_int
+from reader.row_encoder import LabelRule, RowEncoder, empty, read_int
 from reader.row_file import LIST_PART, shorten
 
 FORMS = ("number", "letter", "text")
@@ -131,6 +131,8 @@ class ChoiceEncoder(PartsEncoder):
         return values
 
     def _read_label(self, values):
+        if not values[self.label].strip():
+            raise ValueError(empty(self.layout.name_of("label"), "the option that is right"))
         return self.choices.read(values[self.label], self.choices.options(values[self.place]))
 
     def _parts(self, values):

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 
 INT64_LIMIT = 2**63
-BLANK_TEXT = "text_a is empty; put its text there or remove the row"
+# Where the labels that are known come from: a label map, the rows of the training file, or a trained model.
+MAP, ROWS, MODEL = "map", "rows", "model"
+UNKNOWN = {
+    MAP: "is not in the label map ({known}){hint}; correct it, or give a --label_map_config that has it",
+    ROWS: "is in no training row (there: {known}){hint}; correct it, or add rows with it to the training file",
+    MODEL: "is unknown to the model, which has {known}{hint}; correct it",
+}
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,15 @@ class LabelRule:
     kind: "class" (int64), "float" (float32), "set" (float32 [num_labels], 1 for each class in the field, which holds
     labels separated by ``separator``, or none), "choice" (int64, which of the row's options, see reader.choices), or
     None (not read); mapping: name -> class number, or None where the column holds the numbers; num_labels: classes
-    0..num_labels - 1, or None if unknown. Raises UserError where they disagree.
+    0..num_labels - 1, or None if unknown; origin: MAP, ROWS or MODEL, for messages. Raises UserError where they
+    disagree.
     """
 
     kind: str | None = "class"
     mapping: dict[str, int] | None = None
     num_labels: int | None = None
     separator: str = ","
+    origin: str = MAP
 
     def __post_init__(self) -> None:
         if self.kind not in ("class", "float", "set", "choice", None):
@@ -76,8 +84,15 @@ class LabelRule:
         """The labels of rows as one array, [rows] or, of sets, [rows, num_labels]."""
         return np.array(labels, self.dtype).reshape(len(labels), *self.shape)
 
-    def read(self, text: str) -> int | float | np.ndarray:
-        """The label a field says; of a set, float32 [num_labels]. Raises ValueError: what is wrong, and the remedy."""
+    def read(self, text: str, column: str = "label") -> int | float | np.ndarray:
+        """The label a field says; of a set, float32 [num_labels]. Raises ValueError: what is wrong, and the remedy.
+
+        Args:
+            text: the field.
+            column: its column, as messages call it.
+        """
+        if self.kind != "set" and not text.strip() and text not in (self.mapping or ()):
+            raise ValueError(empty(column, "a label"))
         if self.kind != "set" and LIST_PART in text:
             raise ValueError("label is a list; a row has one label here: give that alone, or --multi_label true")
         if self.kind == "float":
@@ -92,24 +107,29 @@ class LabelRule:
     def _read_class(self, text):
         if self.mapping is not None:
             if text not in self.mapping:
-                _check_blanks(text, text.strip() in self.mapping)
+                self._check_blanks(text, text.strip() in self.mapping)
                 known = ", ".join(sorted(self.mapping, key=self.mapping.__getitem__)[:10])
-                raise ValueError(
-                    f"label {shorten(text)} is not in the label map ({known}); correct it, or give a "
-                    "--label_map_config that has it"
-                )
+                near = next((name for name in self.mapping if alike(name) == alike(text)), None)
+                hint = f"; did you mean {shorten(near)}?" if near is not None else ""
+                raise ValueError(f"label {shorten(text)} {UNKNOWN[self.origin].format(known=known, hint=hint)}")
             return self.mapping[text]
         try:
             number = read_int(text)
         except ValueError:
-            _check_blanks(text)
-            raise ValueError(
-                f"label {shorten(text)} is not an integer; correct it, or give a --label_map_config"
-            ) from None
+            self._check_blanks(text)
+            remedy = "" if self.origin == MODEL else ", or give a --label_map_config"
+            raise ValueError(f"label {shorten(text)} is not an integer; correct it{remedy}") from None
         if number < 0 or (self.num_labels is not None and number >= self.num_labels):
             allowed = "not negative" if self.num_labels is None else f"from 0 to {self.num_labels - 1}"
-            raise ValueError(f"label {number} is out of range; labels are {allowed}: correct it or --num_labels")
+            remedy = "" if self.origin == MODEL else " or --num_labels"
+            raise ValueError(f"label {number} is out of range; labels are {allowed}: correct it{remedy}")
         return number
+
+    def _check_blanks(self, text, known=True):
+        """Raise ValueError for a label with a blank at its end."""
+        if known and text.strip() and has_blank_end(text):
+            remedy = "" if self.origin == MODEL else ", or name it so in --label_map_config"
+            raise ValueError(f"label {shorten(text)} begins or ends with a blank: take it out{remedy}")
 
     @staticmethod
     def _read_float(text):
@@ -122,12 +142,19 @@ class LabelRule:
         return number
 
 
-def _check_blanks(text, known=True):
-    """Raise ValueError for a label with a blank at its end."""
-    if known and text.strip() and has_blank_end(text):
-        raise ValueError(
-            f"label {shorten(text)} begins or ends with a blank: take it out, or name it so in --label_map_config"
-        )
+def alike(label: str) -> str:
+    """A label without what no eye sees or a hand gets wrong: its case, and blanks that are doubled or at its ends."""
+    return " ".join(label.split()).casefold()
+
+
+def empty(column: str, what: str) -> str:
+    """What is wrong with an empty field, and the remedy.
+
+    Args:
+        column: as messages call it, see ``Layout.name_of``.
+        what: belongs there.
+    """
+    return f"{column} is empty; put {what} there or remove the row"
 
 
 def read_int(text: str) -> int:
@@ -240,7 +267,7 @@ class RowEncoder:
 
     def _examine_text(self, values, allow_blank):
         if not allow_blank and not values[self.text_a].strip():
-            raise ValueError(BLANK_TEXT)
+            raise ValueError(empty(self.layout.name_of("text_a"), "its text"))
 
     @staticmethod
     def _note_label(word, found):
@@ -259,7 +286,7 @@ class RowEncoder:
         return self.layout.fields(line)
 
     def _read_label(self, values):
-        return self.labels.read(values[self.label])
+        return self.labels.read(values[self.label], self.layout.name_of("label"))
 
     @staticmethod
     def _read_qid(text):

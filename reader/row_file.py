@@ -46,11 +46,13 @@ class Layout:
 
     Attributes:
         numbers: int64 [rows], the place of each row, or None where they count up from ``first``.
+        own: our name of a column -> the file's, where they differ.
     """
 
     def __init__(self, path: str, columns: list[str], first: int = 2, unit: str = "line") -> None:
         self.path, self.columns, self.first, self.unit = path, columns, first, unit
         self.numbers: np.ndarray | None = None
+        self.own: dict[str, str] = {}
         self.copied = [place for place, name in enumerate(columns) if name.startswith(COPIED)]
 
     def number(self, row: int) -> int:
@@ -60,6 +62,11 @@ class Layout:
     def where(self, row: int) -> str:
         """``path, line N`` of a row: how every message begins."""
         return f"{self.path}, {self.unit} {self.number(row)}"
+
+    def name_of(self, column: str) -> str:
+        """A column as messages call it: by the name that it has in the file."""
+        own = self.own.get(column, column)
+        return column if own == column else f"column {own!r}"
 
     def take(self, rows: np.ndarray, total: int) -> None:
         """Of ``total`` rows only these are left (int [n])."""
@@ -124,6 +131,10 @@ class RowFile:
     @property
     def num_rows(self) -> int:
         return len(self.starts)
+
+    def row_number(self, row: int) -> int:
+        """The number of a row in the whole file, from 1, whatever was left out before it."""
+        return (row if self.kept is None else int(self.kept[row])) + 1
 
     @property
     def identity(self) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 
 from propeller.errors import UserError
 from reader.batching import EncodedRows, all_cuts, concat_rows, first_cut, make_batch
-from reader.row_encoder import LabelRule, RowEncoder
+from reader.row_encoder import MAP, LabelRule, RowEncoder
 from reader.row_stream import RowStream
 from reader.sources import open_source
 from reader.survey import Survey, survey
@@ -355,10 +355,11 @@ class TaskReader(BatchReader):
         num_labels: int | None = None,
         label_kind: str | None = "class",
         label_separator: str = ",",
+        label_origin: str = MAP,
         token_cache_dir: str | None = None,
         **batching: Any,
     ) -> None:
-        labels = LabelRule(label_kind, label_map, num_labels, label_separator)
+        labels = LabelRule(label_kind, label_map, num_labels, label_separator, label_origin)
         super().__init__(tokenizer, **batching)
         self.token_cache_dir = token_cache_dir
         required = self.needed_columns if label_kind is None else (*self.needed_columns, "label")

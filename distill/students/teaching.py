@@ -203,6 +203,7 @@ class Teaching(FinetuneTask):
         return {
             "label_map": None if spec.label_map is None else dict(spec.label_map),
             "num_labels": spec.num_labels,
+            "label_origin": spec.label_origin,
             "label_kind": cls.label_kind if is_labelled else None,
             "token_cache_dir": reading.token_cache_dir,
             "max_seq_len": spec.max_seq_len,

@@ -130,6 +130,8 @@ class EmbeddingFolder:
 
     def _open(self):
         partial = self.folder / PARTIAL
+        if not self.folder.exists():
+            self._closing.callback(_remove_empty, self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
         self._lock(partial)
@@ -227,3 +229,9 @@ def vectors_of(outputs: Mapping[str, np.ndarray], pooling: str, normalize: bool 
     if not normalize:
         return vectors
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _remove_empty(folder):
+    """Remove a folder that was made for what was not written."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -24,11 +24,12 @@ from finetune.embedding.pooled import CHOICES, TRAINED_TASK, WHITENED, vector_si
 from finetune.embedding.pooling import settled
 from finetune.embedding.task import Embed, number_of_layer
 from finetune.embedding.whitening import Whitening
+from finetune.pairs import warn_of_pairs
 from finetune.prediction.args import int8_of
 from finetune.prediction.export import Checkpoint, export_checkpoint
 from finetune.prediction.model import InferenceModel
 from finetune.prediction.run import Progress
-from finetune.spec import DEFAULTS, RECORD, ModelSpec, Reading, check_same, files_of, read_record, settle
+from finetune.spec import DEFAULTS, PAIRS, RECORD, ModelSpec, Reading, check_same, files_of, read_record, settle
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
@@ -67,6 +68,8 @@ def _run(args, bar):
     reading = Reading(batch_size=data.batch_size, in_tokens=data.in_tokens, num_workers=data.num_workers, form=form)
     reader = Embed.open_reader(data.data_set, source.tokenizer, source.spec, reading)
     check_file(reader, args.checks, source.spec)
+    if source.pairs:
+        warn_of_pairs(True, reader, data.data_set)
     log.info("Device count: 1 (%s)", source.place)
     log.info("Total num examples: %d", reader.num_examples)
     keeps_states = not args.vectors.no_top_layer
@@ -133,7 +136,8 @@ class _Weights:
     Args: args: ``EmbedArgs``.
 
     Attributes:
-        folder: where they are; config, tokenizer; place: the device; spec: ``ModelSpec``, the record of the bundle.
+        folder: where they are; config, tokenizer; place: the device; spec: ``ModelSpec``, the record of the bundle;
+        pairs: whether the weights were trained on pairs of texts, None: not known.
     """
 
     def __init__(self, args) -> None:
@@ -142,6 +146,8 @@ class _Weights:
         self.place = runtime.place(args.data.use_cuda)
         source = self.folder / RECORD
         stored = read_record(self.folder)
+        # Vectors that were trained as such are of single texts, whatever the rows of the training held.
+        self.pairs = stored.get(PAIRS) if stored.get("task") != TRAINED_TASK else None
         check_same(model, stored, source)
         if not model.ernie_config_path and "ernie_config" not in stored:
             raise UserError(f"{self.folder} does not say what network it is of: give --ernie_config_path")
@@ -228,7 +234,7 @@ class _Bundle:
 
     def __init__(self, args) -> None:
         data, flags = args.data, args.vectors
-        self.place = runtime.place(data.use_cuda)
+        self.place, self.pairs = runtime.place(data.use_cuda), None
         settings = {"precision": data.precision, "use_cuda": data.use_cuda, "engine": data.engine}
         self.model = model = InferenceModel.open(args.model.inference_model, **settings)
         self.config, self.tokenizer = model.config, model.tokenizer

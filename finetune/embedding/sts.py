@@ -24,7 +24,7 @@ from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import DEVICE, FlagParser, add_flags, flag, from_values, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES
-from reader.row_encoder import LabelRule
+from reader.row_encoder import LabelRule, empty
 from reader.tables.opening import open_table
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def read_pairs(path: str, tables: LabelledTableFlags) -> ScoredPairs:
             one, other, score = (table.layout.fields(record)[place] for place in places)
             for name, text in (("text_a", one), ("text_b", other)):
                 if not text.strip():
-                    raise ValueError(f"{name} is empty; put its text there or remove the row")
-            rows.append((one, other, rule.read(score)))
+                    raise ValueError(empty(table.layout.name_of(name), "its text"))
+            rows.append((one, other, rule.read(score, table.layout.name_of("label"))))
         except ValueError as problem:
             raise UserError(f"{table.layout.where(number)}: {problem}") from None
     first, second, scores = zip(*rows)

@@ -50,3 +50,4 @@ class NoFlags:
 
 
 FLAGS, PREDICTION = MrcArgs, NoFlags
+HAS_COLUMNS = False

@@ -28,6 +28,7 @@ from ernie.model_folder import look_into
 from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
 from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords
+from finetune.training.effects import check_early_stop, evaluates
 from finetune.training.options import LossArgs
 from propeller.errors import UserError
 from propeller.flags import flag, read_flags, split
@@ -165,6 +166,8 @@ def _entries(path, tasks, shared, data_dir):
     if data_dir is not None and not Path(data_dir).is_dir():
         raise UserError(f"--data_dir {data_dir}: no such directory; give the one that the paths of {path} count from")
     entries = [_entry(path, number, given, shared, data_dir) for number, given in enumerate(tasks, 1)]
+    if not any(evaluates(entry.args) for entry in entries):
+        check_early_stop(entries[0].args)
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:
@@ -212,7 +215,7 @@ def _entry(path, number, given, shared, data_dir):
         ends = [f"{name}_test.tsv" if tests == 1 else f"{name}_test_{number}.tsv" for number in range(1, tests + 1)]
         values["test_save"] = ",".join(str(Path(shared["checkpoints"]) / end) for end in ends)
     try:
-        args = from_keywords({**shared, **values}, group)
+        args = from_keywords({**shared, **values}, group, alone=False)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return Entry(name, task, None if weight is None else float(weight), args)

@@ -85,7 +85,7 @@ class RowGold(Gold):
         self.task, self.spec, self.table = task, spec, reader.table
         separator = getattr(spec.settings, "label_separator", ",")
         label_map = None if spec.label_map is None else dict(spec.label_map)
-        self.rule = LabelRule(task.label_kind, label_map, spec.num_labels, separator)
+        self.rule = LabelRule(task.label_kind, label_map, spec.num_labels, separator, spec.label_origin)
         self.rows = 0
         self._labels: list[Any] = []
         self._qids: list[int] = []

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from ernie.foreign_folder import is_foreign, place_of, ready
 from ernie.model_folder import look_into
 from finetune import TASKS, TaskFlags, flags_of
-from finetune.prediction.args import TableArgs, given_in, parse, source_of
+from finetune.columns import check_columns
+from finetune.prediction.args import PredictArgs, TableArgs, given_in, parse, source_of
 from finetune.spec import stored_task
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
+from reader.tables.form import COPY, SKIP
 
 
 def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
@@ -38,6 +42,7 @@ def _predict(prog, tasks, argv):
     flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
     kind = flags.about.partition(":")[0]
     args = parse(prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task)
+    check_named_columns(tasks, args)
     runtime.prepare()
     from finetune.prediction.run import start
 
@@ -76,3 +81,17 @@ def _task_of_model(argv, given, stack):
     if name not in TASKS:
         raise UserError(f"{source}: its task {name!r} is unknown here, known: {', '.join(TASKS)}")
     return (name,)
+
+
+def check_named_columns(tasks: Sequence[str], args: PredictArgs) -> None:
+    """Raise UserError where a file of rows lacks a column: before Paddle and a model are loaded.
+
+    Args:
+        tasks: see ``main``.
+        args: the flags.
+    """
+    form = args.tables.form()
+    files = [(args.data.predict_set, COPY)] if args.data.do_prediction else []
+    for path, others in (*files, (args.export.calibration_set, SKIP)):
+        if path and Path(path).is_file():
+            check_columns(path, replace(form, others=others), tasks[0] if tasks else None)

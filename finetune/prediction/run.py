@@ -27,6 +27,7 @@ from tqdm import tqdm
 from ernie.foreign_folder import ready
 from finetune import TASKS, task_class
 from finetune.checks import check_file
+from finetune.pairs import warn_of_pairs
 from finetune.prediction.args import PredictArgs
 from finetune.prediction.formats import JsonLines, TableFormat, table_rows
 from finetune.prediction.gold import Gold, RowGold
@@ -119,6 +120,7 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
     with _named_file(data.predict_set) as path:
         reader = job.open_reader(path, model, spec, reading, args)
         check_file(reader, args.checks, model.spec)
+        warn_of_pairs(model.task.trained_on_pairs(spec.facts), reader, data.predict_set)
         _tell_copied(reader)
         if job.prints(args):
             log.info("-------------- prediction results --------------")
@@ -311,10 +313,10 @@ def check_output(args: PredictArgs) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder. Raise UserError if it cannot be made or written to."""
+    """Raise UserError if a folder cannot be made or written to. It is made when there is something to write."""
+    place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise UserError(f"--output: {folder} cannot be written ({error.strerror}); name another place") from None

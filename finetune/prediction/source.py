@@ -42,7 +42,7 @@ from propeller.errors import UserError
 from propeller.files import temporary_directory
 from propeller.service.engines import runs_onnx
 from propeller.shown import show_as, temporary_model
-from reader.row_encoder import load_label_map
+from reader.row_encoder import MAP, MODEL, load_label_map
 from reader.tables.form import SKIP
 from tokenization import build_tokenizer
 
@@ -156,6 +156,7 @@ def open_checkpoint(
         num_labels=settled_labels(given, stored, task, label_map),
         settings=settings,
         label_map_source=given.label_map_config or str(source),
+        label_origin=MODEL if "label_map" in stored else MAP,
         facts={PAIRS: stored[PAIRS]} if PAIRS in stored else {},
         **values,
     )

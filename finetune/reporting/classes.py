@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finetune.metrics import best_class, softmax
-from finetune.prediction.formats import table_rows
 from finetune.reporting.parts import Matrix, Report, Table, by_confidence, count_texts, predicted, text_tables
+from finetune.reporting.rows import ShownRows
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
 
-PARTS = ("qid", "text_a", "text_b")
+SHOWN_NEVER = 10  # classes that are never predicted, named in a sentence
 
 
 def report(model: InferenceModel, reader: Any, path: str) -> Report:
@@ -44,32 +45,28 @@ def _report(model, reader, path, probs_of):
     facts, tables = text_tables(count_texts(reader), right, reader.max_seq_len)
     made.facts.update(facts)
     made.tables = [table, confused(made.matrix), *tables]
-    odd = suspects(probs, given)
+    odd = suspects(probs, given, guesses)
     made.facts.update(wrong=int((right == 0).sum()), suspects=int((odd >= 0).sum()))
-    rows = list(table_rows(reader.table))
-    places = [reader.table.layout.number(row) for row in range(len(rows))]
-    columns = [name for name in PARTS if name in reader.table.columns]
-    unit = reader.table.layout.unit
+    rows = ShownRows(reader.table)
 
     def entry(row, other):
-        shown = [labels[given[row]], labels[other], float(probs[row, other]), float(probs[row, given[row]])]
-        return [places[row], *shown, *(rows[row][name] for name in columns)]
+        return row, [labels[given[row]], labels[other], float(probs[row, other]), float(probs[row, given[row]])]
 
-    header = [unit, "label", "predicted", "confidence", "probability_of_label", *columns]
     wrong = np.flatnonzero(given != guesses)
-    made.wrong = Table(
+    made.wrong = rows.table(
         "Wrong rows",
         "The rows whose label the model does not predict, the surest first.",
-        header,
+        ["label", "predicted", "confidence", "probability_of_label"],
         [entry(row, guesses[row]) for row in wrong[by_confidence(probs[wrong, guesses[wrong]])].tolist()],
     )
     found = np.flatnonzero(odd >= 0)
     gap = probs[found, odd[found]] - probs[found, given[found]]
-    made.suspects = Table(
+    made.suspects = rows.table(
         "Likely label errors",
-        "Rows for which the model is as sure of another class as it is, on average, for the rows of that class "
-        "(confident learning, Northcutt et al. 2021). Use rows that the model was not trained on.",
-        header,
+        "Rows to which the model gives another class with at least the probability that it gives that class, on "
+        "average, in the rows labelled with it (confident learning, Northcutt et al. 2021). That class is suggested; "
+        "one that the model never predicts in this file is not. Use rows that the model was not trained on.",
+        ["label", "suggested", "probability_of_suggested", "probability_of_label"],
         [entry(row, odd[row]) for row in found[by_confidence(gap)].tolist()],
     )
     return made
@@ -116,8 +113,23 @@ def class_table(matrix: Matrix) -> tuple[Table, dict[str, Any]]:
         "weighted_f1": float(weighted[2]),
         "classes": {row[0]: dict(zip(("precision", "recall", "f1", "support"), row[1:])) for row in rows[:-2]},
     }
-    about = f"Accuracy {accuracy:.4f} of {total} rows."
+    about = f"Accuracy {accuracy:.4f} of {total} rows.{never_predicted(matrix.labels, support, chosen)}"
     return Table("Classes", about, ["class", "precision", "recall", "f1", "rows"], rows), facts
+
+
+def never_predicted(names: Sequence[str], support: np.ndarray, chosen: np.ndarray, what: str = "rows") -> str:
+    """A sentence on each class that the file has and the model never predicts in it; "" where there is none.
+
+    Args:
+        names: of the classes.
+        support: int [classes]: how often each is the label.
+        chosen: int [classes]: how often each is predicted.
+        what: what is counted.
+    """
+    never = np.flatnonzero((support > 0) & (chosen == 0)).tolist()
+    said = [f"{names[place]}: never predicted; {support[place]} {what} have it" for place in never[:SHOWN_NEVER]]
+    more = f" {len(never) - SHOWN_NEVER} more classes are never predicted." if len(never) > SHOWN_NEVER else ""
+    return "".join(f" {sentence}." for sentence in said) + more
 
 
 def confused(matrix: Matrix, most: int = 20) -> Table:
@@ -135,18 +147,20 @@ def confused(matrix: Matrix, most: int = 20) -> Table:
     return Table("Most confused", "Which class is taken for which.", header, rows)
 
 
-def suspects(probs: np.ndarray, given: np.ndarray) -> np.ndarray:
+def suspects(probs: np.ndarray, given: np.ndarray, guesses: np.ndarray) -> np.ndarray:
     """int64 [rows]: the class that a row probably is of, -1 where its own label is as likely.
 
     A row is counted for the likeliest class whose probability reaches the mean that this class has over the rows that
-    are labelled with it (Northcutt et al. 2021, section 3.1).
+    are labelled with it (Northcutt et al. 2021, section 3.1). A class that is never predicted was not learnt: its mean
+    is low, and any row would reach it.
 
     Args:
         probs: float [rows, classes].
         given: int [rows].
+        guesses: int [rows]: the classes that are predicted.
     """
     means = np.full(probs.shape[1], np.inf)
-    for label in np.unique(given).tolist():
+    for label in np.intersect1d(given, guesses).tolist():
         means[label] = probs[given == label, label].mean()
     reached = np.where(probs >= means, probs, -1.0)
     other = reached.argmax(axis=1)

@@ -8,9 +8,9 @@ import numpy as np
 
 from finetune.classification.multi_label import thresholds_of
 from finetune.classification.thresholds import set_scores
-from finetune.prediction.formats import table_rows
-from finetune.reporting.classes import PARTS
+from finetune.reporting.classes import never_predicted
 from finetune.reporting.parts import Report, Table, by_confidence, count_texts, predicted, text_tables
+from finetune.reporting.rows import ShownRows
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
@@ -31,43 +31,38 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     facts, tables = text_tables(count_texts(reader), right.astype(float), reader.max_seq_len, "whole sets right")
     made.facts.update(labels=by_label, **facts, wrong=int((~right).sum()))
     made.tables = [table, missed_for(names, given, chosen), *tables]
-    rows, layout = list(table_rows(reader.table)), reader.table.layout
-    columns = [name for name in PARTS if name in reader.table.columns]
+    rows = ShownRows(reader.table)
     between = spec.settings.label_separator
 
     def joined(row):
         return between.join(name for name, is_there in zip(names, row) if is_there)
 
-    def texts(row):
-        return [rows[row][name] for name in columns]
-
     # How far the surest wrong decision of a row is from its threshold.
     off = np.where(given != chosen, np.abs(probs - thresholds_of(spec)), 0.0).max(axis=1)
     wrong = np.flatnonzero(~right)
-    made.wrong = Table(
+    made.wrong = rows.table(
         "Wrong rows",
         "The rows whose set of labels the model does not predict, the surest wrong decision first.",
-        [layout.unit, "label", "predicted", "missing", "too many", "distance", *columns],
+        ["label", "predicted", "missing", "too many", "distance"],
         [
-            [layout.number(row), joined(given[row]), joined(chosen[row]), joined(given[row] & ~chosen[row]),
-             joined(chosen[row] & ~given[row]), float(off[row]), *texts(row)]
+            (row, [joined(given[row]), joined(chosen[row]), joined(given[row] & ~chosen[row]),
+                   joined(chosen[row] & ~given[row]), float(off[row])])
             for row in wrong[by_confidence(off[wrong])].tolist()
         ],
     )  # fmt: skip
-    places, numbers, gaps = suspects(probs, given)
+    places, numbers, gaps = suspects(probs, given, chosen)
     made.facts["suspects"] = len(places)
-    made.suspects = Table(
+    made.suspects = rows.table(
         "Likely label errors",
         "Decisions on one label for which the model is as sure of the opposite as it is, on average, for rows "
-        "labelled so (confident learning per label, Northcutt et al. 2021). Use rows that the model was not trained "
-        "on.",
-        [layout.unit, "label", "in the file", "probability", *columns],
+        "labelled so (confident learning per label, Northcutt et al. 2021). A label that the model never predicts in "
+        "this file is not suggested. Use rows that the model was not trained on.",
+        ["label", "in the file", "probability"],
         [
-            [layout.number(row), names[label], "yes" if given[row, label] else "no", float(probs[row, label]),
-             *texts(row)]
+            (row, [names[label], "yes" if given[row, label] else "no", float(probs[row, label])])
             for row, label in ((int(places[at]), int(numbers[at])) for at in by_confidence(gaps))
         ],
-    )  # fmt: skip
+    )
     return made
 
 
@@ -94,6 +89,7 @@ def label_table(names: list[str], given: np.ndarray, chosen: np.ndarray) -> tupl
     rows: list[list[Any]] = [list(values) for values in columns]
     facts = {row[0]: dict(zip(("precision", "recall", "f1", "support", "predicted"), row[1:])) for row in rows}
     about = f"{int(support.sum())} labels in {len(given)} rows, {int((support == 0).sum())} labels without a row."
+    about += never_predicted(names, support, guessed)
     return Table("Labels", about, ["label", "precision", "recall", "f1", "rows", "predicted"], rows), facts
 
 
@@ -110,20 +106,22 @@ def missed_for(names: list[str], given: np.ndarray, chosen: np.ndarray) -> Table
     return Table("Taken for each other", about, ["missing", "too many", "rows", "rows with it"], rows)
 
 
-def suspects(probs: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def suspects(probs: np.ndarray, given: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rows, labels, how much surer of the opposite): decisions of the file that are probably wrong.
 
-    A decision counts whose opposite is as probable as it is, in the mean, for rows that are labelled so.
+    A decision counts whose opposite is as probable as it is, in the mean, for rows that are labelled so. A label that
+    is never predicted was not learnt, and no row probably lacks it.
 
     Args:
         probs: float [rows, labels].
         given: bool [rows, labels].
+        chosen: bool [rows, labels]: what is predicted.
     """
     odd = np.zeros(given.shape, bool)
     for label in range(given.shape[1]):
         has, own = given[:, label], probs[:, label]
         if has.any() and not has.all():
             odd[:, label] = np.where(has, 1 - own >= (1 - own[~has]).mean(), own >= own[has].mean())
-            odd[:, label] &= np.where(has, own < 0.5, own > 0.5)
+            odd[:, label] &= np.where(has, own < 0.5, (own > 0.5) & chosen[:, label].any())
     rows, labels = np.nonzero(odd)
     return rows, labels, np.abs(2 * probs[rows, labels] - 1)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetune.prediction.formats import table_rows
-from finetune.reporting.classes import PARTS, labels_of
+from finetune.reporting.classes import labels_of
 from finetune.reporting.parts import Report, Table, bands, by_confidence, count_texts, predicted
+from finetune.reporting.rows import ShownRows
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
@@ -27,16 +27,11 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     rows = [[name, int(own.sum()), float(np.abs(off[own]).mean()), float(off[own].mean())] for name, own in groups]
     about = "How far predictions are from labels, by length and by label."
     made.tables = [Table("Errors", about, ["rows", "count", "mean distance", "mean difference"], rows)]
-    columns = [name for name in PARTS if name in reader.table.columns]
-    texts_of_rows, layout = list(table_rows(reader.table)), reader.table.layout
-    made.wrong = Table(
+    made.wrong = ShownRows(reader.table).table(
         "Rows by error",
         "All rows, those farthest off first.",
-        [layout.unit, "label", "predicted", "difference", *columns],
-        [
-            [layout.number(row), given[row], guesses[row], off[row], *(texts_of_rows[row][name] for name in columns)]
-            for row in by_confidence(np.abs(off))
-        ],
+        ["label", "predicted", "difference"],
+        [(row, [given[row], guesses[row], off[row]]) for row in by_confidence(np.abs(off))],
     )
     return made
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from finetune.metrics import best_class, softmax
 from finetune.multiple_choice.task import choices_of
-from finetune.prediction.formats import table_rows
 from finetune.reporting.classes import class_table, confusion, labels_of
 from finetune.reporting.parts import (
     Matrix,
@@ -20,19 +19,18 @@ from finetune.reporting.parts import (
     predicted,
     text_tables,
 )
+from finetune.reporting.rows import ShownRows
 from reader.choices import Choices
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
 
-PARTS = ("qid", "text_a", "text_b")
-
 
 def report(model: InferenceModel, reader: Any, path: str) -> Report:
     """The report of a labelled file, see ``finetune.reporting.classes.report``."""
     choices, given = choices_of(model.spec), labels_of(reader, model)
-    rows = list(table_rows(reader.table))
-    options = [choices.options(row["choices"]) for row in rows]
+    rows = ShownRows(reader.table)
+    options = [choices.options(row["choices"]) for row in rows.rows]
     scores = predicted(reader, model, lambda outputs, row: outputs["scores"][row].copy())
     probs = [softmax(found[: len(own)]) for found, own in zip(scores, options)]
     guesses = np.array([int(best_class(own)) for own in probs])
@@ -52,26 +50,22 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         by_length([[len(option) for option in own] for own in options], given, guesses),
         *tables,
     ]
-    columns = [name for name in PARTS if name in reader.table.columns]
-    layout = reader.table.layout
 
     def entry(row):
         label, guess, own = given[row], guesses[row], options[row]
         shown = [str(choices.written(place, own)) for place in (label, guess)]
-        chances = [float(probs[row][guess]), float(probs[row][label])]
-        return [layout.number(row), *shown, *chances, *(rows[row][name] for name in columns), own[label], own[guess]]
+        return row, [*shown, float(probs[row][guess]), float(probs[row][label]), own[label], own[guess]]
 
-    header = [layout.unit, "label", "predicted", "confidence", "probability_of_label", *columns, "right option",
-              "chosen option"]  # fmt: skip
+    header = ["label", "predicted", "confidence", "probability_of_label", "right option", "chosen option"]
     wrong = np.flatnonzero(~right)
-    made.wrong = Table(
+    made.wrong = rows.table(
         "Wrong rows",
         "The rows whose right option the model does not choose, the surest first.",
         header,
         [entry(row) for row in wrong[by_confidence(sure[wrong])].tolist()],
     )
     odd = as_sure_as_right(~right, right, sure)
-    made.suspects = Table(
+    made.suspects = rows.table(
         "Likely label errors",
         "Rows for which the model is as sure of another option as it is, on average, of right ones. Use rows that the "
         "model was not trained on.",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from finetune.prediction.run import Progress
-from finetune.reporting.classes import suspects
+from finetune.reporting.classes import never_predicted, suspects
 from finetune.reporting.parts import Matrix, Report, Table, by_confidence, count_texts, text_tables
+from finetune.reporting.rows import ShownRows
 from finetune.tagging.predictions import sentence_outputs
 from finetune.tagging.task import token_tags
 from reader.tagging.reader import BLANK, split_tokens
@@ -77,18 +78,18 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         facts, sentences=len(sentences), tag_accuracy=agreed / max(total, 1), wrong=int((right == 0).sum())
     )
     made.tables = [table, *tables]
-    layout = reader.table.layout
+    rows = ShownRows(reader.table, ())
 
     def entry(number, confidence):
         given, guessed = spans[number]
         tokens = sentences[number].tokens
         missed, extra = _shown(tokens, given - guessed), _shown(tokens, guessed - given)
-        return [layout.number(number), missed, extra, confidence, " ".join(tokens)]
+        return number, [missed, extra, confidence, " ".join(tokens)]
 
     wrong = np.flatnonzero(right == 0).tolist()
     sure = [_surest(sentences[number]) for number in wrong]
-    header = [layout.unit, "missed", "predicted instead", "confidence", "text"]
-    made.wrong = Table(
+    header = ["missed", "predicted instead", "confidence", "text"]
+    made.wrong = rows.table(
         "Wrong sentences",
         "Sentences whose entities the model does not find as they are labelled, the surest first.",
         header,
@@ -96,12 +97,12 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     )
     gaps = _gaps(sentences)
     odd = [number for number in wrong if gaps[number] > 0]
-    made.suspects = Table(
+    made.suspects = rows.table(
         "Likely label errors",
         "Sentences with a token for which the model is as sure of another tag as it is, on average, for the tokens "
-        "labelled with that tag (confident learning, Northcutt et al. 2021). Use sentences that the model was not "
-        "trained on.",
-        header,
+        "labelled with that tag (confident learning, Northcutt et al. 2021); difference: by how much it is surer of "
+        "that tag than of the label. Use sentences that the model was not trained on.",
+        ["missed", "predicted instead", "difference", "text"],
         [entry(odd[place], gaps[odd[place]]) for place in by_confidence([gaps[number] for number in odd])],
     )
     made.facts["suspects"] = len(odd)
@@ -149,6 +150,8 @@ def type_table(counts: Counts) -> tuple[Table, dict[str, Any]]:
         "An entity is right where its type and both borders are; other borders: of the right type, but overlapping. "
         "Entities are of tokens, as finetune.score counts them; the evaluation of a run counts word pieces, as in 2019."
     )
+    support, chosen = (np.array([counted[kind] for kind in kinds]) for counted in (counts.given, counts.guessed))
+    about += never_predicted(kinds, support, chosen, "entities")
     return Table("Entities by type", about, header, rows), facts
 
 
@@ -174,11 +177,14 @@ def _surest(sentence):
 def _gaps(sentences):
     """By how much another tag is likelier than the given one, at the worst token that is suspect; 0: at none."""
     chances = np.concatenate([each.chances for each in sentences])
-    given = np.concatenate([np.asarray(each.given, np.int64) for each in sentences])
+    given, guessed = (
+        np.concatenate([np.asarray(tags, np.int64) for tags in column])
+        for column in zip(*((each.given, each.guessed) for each in sentences))
+    )
     seen = np.isfinite(chances).all(axis=1)
     other = np.full(len(given), -1)
     if seen.any():
-        other[seen] = suspects(chances[seen], given[seen])
+        other[seen] = suspects(chances[seen], given[seen], guessed[seen])
     gap = np.where(other >= 0, chances[np.arange(len(given)), other] - chances[np.arange(len(given)), given], 0.0)
     ends = np.cumsum([len(each.given) for each in sentences])
     return [float(part.max(initial=0.0)) for part in np.split(gap, ends[:-1])]

@@ -20,6 +20,7 @@ from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.service.engines import AUTO
+from reader.row_encoder import empty
 from reader.row_file import RowFile
 from reader.tables.form import PLAIN, SKIP, TableForm
 from reader.tables.opening import open_table
@@ -101,7 +102,7 @@ def texts_of(table: RowFile) -> Iterator[str]:
         try:
             text = table.layout.fields(record)[place]
             if not text.strip():
-                raise ValueError("text_a is empty; put its text there or remove the row")
+                raise ValueError(empty(table.layout.name_of("text_a"), "its text"))
         except ValueError as problem:
             raise UserError(f"{table.layout.where(number)}: {problem}") from None
         yield text

@@ -14,7 +14,7 @@ import numpy as np
 from finetune.metrics import f1_score
 from finetune.prediction.gold import LABEL, Gold, log
 from finetune.tagging.crf import viterbi
-from reader.row_encoder import LabelRule
+from reader.row_encoder import MODEL, LabelRule
 from reader.survey import is_placeholder
 from reader.tagging.reader import BLANK, Sentence, TaggingReader, split_tokens
 
@@ -31,7 +31,7 @@ class TagGold(Gold):
     def __init__(self, reader: TaggingReader) -> None:
         super().__init__()
         self.tags, self.table, self.separator = reader.tags, reader.table, reader.encoder.separator
-        self.rule = LabelRule("class", dict(reader.tags.mapping), reader.tags.num_labels)
+        self.rule = LabelRule("class", dict(reader.tags.mapping), reader.tags.num_labels, origin=MODEL)
         self.outside = reader.tags.names[reader.tags.outside]
         self.rows = self.inferred = self.labelled = self.correct = 0
 

@@ -198,6 +198,7 @@ class SequenceLabel(FinetuneTask):
         """The keyword arguments of a ``TaggingReader``."""
         return {
             "tags": tag_set(spec),
+            "label_origin": spec.label_origin,
             "windows": not reading.training and spec.settings.long_text == "window",
             "token_cache_dir": reading.token_cache_dir,
             "max_seq_len": spec.max_seq_len,

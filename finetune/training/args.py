@@ -19,6 +19,7 @@ from ernie.model_folder import ModelFolder, look_into
 from finetune import legacy_flags
 from finetune.checks import CheckArgs
 from finetune.tables import LabelledTableFlags
+from finetune.training.effects import check_early_stop, check_effects
 from finetune.training.options import AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
 from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
@@ -245,11 +246,17 @@ def parse(prog: str, description: str, argv: Sequence[str], task_flags: type | N
     made: dict[str, Any] = {key: from_values(group, values) if group else None for key, group in groups.items()}
     args = Args(**made, ignored=[name for name in ignored_flags(task_flags) if values[name] is not MISSING])
     _check(args)
+    check_early_stop(args)
     return args
 
 
-def from_keywords(values: Mapping[str, Any], task_flags: type | None = None) -> Args:
+def from_keywords(values: Mapping[str, Any], task_flags: type | None = None, alone: bool = True) -> Args:
     """Flags from keyword arguments, ``--learning_rate 1e-5`` as ``learning_rate=1e-5``.
+
+    Args:
+        values: name -> value.
+        task_flags: the dataclass of a task's own flags, or None.
+        alone: whether they are of a whole run; false: of one of several tasks, where others may be evaluated.
 
     Raises:
         UserError: an unknown name (the nearest known one is named), a value of the wrong type, a missing one; flags
@@ -274,6 +281,8 @@ def from_keywords(values: Mapping[str, Any], task_flags: type | None = None) -> 
     }
     args = Args(**made, ignored=[])
     _check(args)
+    if alone:
+        check_early_stop(args)
     return args
 
 
@@ -323,6 +332,7 @@ def _check(args):
         raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
     check_options(args)
     _check_files(args)
+    check_effects(args)
 
 
 def _check_files(args):

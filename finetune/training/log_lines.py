@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetune.training.args import GROUPS, Args, ignored_flags
+from finetune.training.effects import without_effect
 from propeller.flags import changed, log_values
 from propeller.train.hooks import RunHook
 
@@ -44,7 +45,8 @@ def log_arguments(args: Args, given: Args) -> None:
     task_flags = type(args.task) if args.task else None
     reasons = ignored_flags(task_flags)
     shown = changed(all_flags(given), (*GROUPS.values(), task_flags))
-    log_values(log, all_flags(args), {name: reasons[name] for name in args.ignored}, shown)
+    idle = {name: why for name, why in without_effect(given).items() if name in shown}
+    log_values(log, all_flags(args), {**idle, **{name: reasons[name] for name in args.ignored}}, shown)
 
 
 def log_best(result: RunResult, names: Sequence[str]) -> None:

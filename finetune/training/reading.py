@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.pairs import columns_of
 from finetune.spec import PAIRS, Reading
 from finetune.training.args import Args
 
@@ -49,7 +50,7 @@ def facts_of_rows(task: type[FinetuneTask], reader: Any) -> dict[str, bool]:
     Returns:
         {} where rows are no texts or pairs.
     """
-    columns = getattr(getattr(reader, "table", None), "columns", None)
+    columns = columns_of(reader)
     return {} if columns is None or task.tags_tokens else {PAIRS: "text_b" in columns}
 
 

@@ -15,6 +15,8 @@ from ernie.checkpoint import load_params, read_variable, scan_params, write_vari
 from ernie.foreign_folder import ready
 from finetune import task_class
 from finetune.checks import check_file, other_readings
+from finetune.columns import check_label_column
+from finetune.pairs import warn_of_pairs
 from finetune.prediction.export import load_weights
 from finetune.spec import read_record
 from finetune.task import FinetuneTask
@@ -103,6 +105,7 @@ class Finetuner:
         self.precision = args.train.precision(self.place)
         self._surveys: dict[tuple[str, bool, bool], Survey] = {}  # (path, trained on, labels are read) -> what is in it
         self._labelled: dict[str, bool] = {}
+        self.pairs: bool | None = None  # whether the model learns, or has learnt, from pairs of texts
 
     def train(self) -> RunResult:
         """Train with evaluation, then predict the test sets; an interrupted run goes on where it was."""
@@ -180,7 +183,10 @@ class Finetuner:
     def evaluate_and_predict(self) -> RunResult:
         """Evaluate and predict with a fine-tuned checkpoint, without training."""
         args = self.args
+        self.pairs = self.task.trained_on_pairs(read_record(str(args.model.init_checkpoint)))
         evaluations = self._evaluations()
+        if args.run.do_test and not evaluations:  # no other file has to have labels
+            check_label_column(split(args.data.test_set), args.tables.form(), self.task.name)
         self._check_tests()
         learner, described = self._load_checkpoint()
         self.found = with_stored(self.spec, described)
@@ -276,6 +282,10 @@ class Finetuner:
         others = other_readings(self.spec, self.task, self.vocab_path, sp_model)
         seen = any(known == path for known, _, _ in self._surveys)
         self._surveys[key] = check_file(reader, checks, self.spec, others, quiet=seen)
+        if training:
+            self.pairs = self.task.trained_on_pairs(facts_of_rows(self.task, reader))
+        elif not seen:
+            warn_of_pairs(self.pairs, reader, path)
         return reader
 
     def _is_labelled(self, path):

@@ -27,7 +27,7 @@ from finetune.training.tuned import check_tuning
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.train.checkpoints import recorded_run
-from reader.row_encoder import load_label_map
+from reader.row_encoder import MAP, MODEL, ROWS, load_label_map
 from tokenization import ADDED_TOKENS
 
 log = logging.getLogger("ernie.finetune")
@@ -93,14 +93,15 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     spec.check_limits(config)
     settled = _run_flags(args, task, spec, begun, config)
     label_map, source = stored.get("label_map"), given.label_map_config or "label map"
+    origin = MODEL if stored.keys() & HEAD and not given.label_map_config else MAP
     if given.label_map_config:  # a number has none, whatever is in the file: ``check`` says so
         label_map = {} if task.label_kind == "float" else load_label_map(given.label_map_config)
     elif run.do_train and "num_labels" not in stored:
         found = find_labels(task, args.data.train_set, args.tables.form(), given.num_labels, settings)
-        label_map, source = found.label_map, args.data.train_set
+        label_map, source, origin = found.label_map, args.data.train_set, ROWS
         stored = {**stored, **({} if found.num_labels is None else {"num_labels": found.num_labels})}
     number = settled_labels(given, stored, task, label_map)
-    spec = spec.replace(label_map=label_map, num_labels=number, label_map_source=source)
+    spec = spec.replace(label_map=label_map, num_labels=number, label_map_source=source, label_origin=origin)
     task.check(spec)
     check_model_options(args, task, spec, config)
     spec = spec.replace(dropout=settled["head_dropout"], loss=loss_options(args.loss))

@@ -135,6 +135,11 @@ class SentenceVectors(FinetuneTask):
         return {"scores": Collected([hits], lambda hits: {"acc": float(hits.mean())})}
 
     @classmethod
+    def trained_on_pairs(cls, record: Mapping[str, Any]) -> bool | None:
+        """No matter: vectors are of single texts, scores of pairs, whatever the objective reads."""
+        return None
+
+    @classmethod
     def check_settings(cls, spec: ModelSpec) -> None:
         """Raise UserError for settings that do not go together."""
         given = spec.settings

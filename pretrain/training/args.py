@@ -276,6 +276,11 @@ def _check_files(args):
         raise UserError(
             "training needs --train_filelist: lines path<TAB>mask_word_prob, see data/README.md; or a --task_list"
         )
+    if trains and not data.valid_filelist and not args.tasks.task_list:
+        for name, idle in (("eval_strategy", "steps"), ("best_metric", RunArgs.best_metric)):
+            value = getattr(run, name)
+            if value != idle:
+                raise UserError(f"--{name} {value} needs --valid_filelist: give that too, or leave it out")
     if not trains and not model.init_checkpoint:
         what = "--do_test true" if run.do_test else "--predict_mask"
         raise UserError(f"{what} needs --init_checkpoint: the checkpoint of train.py to use")

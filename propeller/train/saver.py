@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from propeller.errors import UserError
-from propeller.files import atomic_directory, clear_leftovers, give_usual_mode, is_full, remove_directory
+from propeller.files import atomic_directory, clear_leftovers, give_usual_mode, is_full, remove_directory, remove_unused
 from propeller.train.checkpoints import (
     DIGESTS,
     RECORD,
@@ -95,6 +95,7 @@ class Saver(Checkpoints):
         self.links = ("last", "best", *links)
         self.files = dict(files or {})
         self.verify = verify
+        self._made = [each for each in (self.folder, *self.folder.parents) if not each.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.folder / ".lock", "w")  # noqa: SIM115 held until close()
         try:
@@ -110,7 +111,9 @@ class Saver(Checkpoints):
                 left.unlink()
 
     def close(self) -> None:
-        """Let other processes train into the folder."""
+        """Let other processes train into the folder. One that was made for a run that did not begin is removed."""
+        if not self._lock.closed:
+            remove_unused(self._made, self.folder / ".lock")
         self._lock.close()
 
     def claim(

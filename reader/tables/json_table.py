@@ -23,7 +23,7 @@ import numpy as np
 
 from propeller.errors import UserError
 from reader.row_file import BLANK_LINE, BOM, LIST_PART, LONGEST_LINE, Layout, Places, RowFile, shorten
-from reader.tables.form import COPY, KNOWN_COLUMNS, PLAIN, TableForm, is_copied
+from reader.tables.form import COPY, FLAGS, KNOWN_COLUMNS, PLAIN, TableForm, is_copied
 
 BLOCK = 1 << 20
 JOINT = "\x02"
@@ -31,13 +31,14 @@ TEXTS = ("text_a", "text_b")
 LISTS = ("label", "choices")  # may be lists of words, which LIST_PART ends
 
 
-def text_of(name: str, value: Any, lists: bool) -> str:
+def text_of(name: str, value: Any, lists: bool, own: str | None = None) -> str:
     """A value as the text of a field.
 
     Args:
         name: of the field, as we call it.
         value: of JSON.
         lists: whether the file is of tagged text, where ``text_a`` and ``label`` may be lists.
+        own: as the file calls it.
 
     Raises:
         ValueError: it is of another kind; the message says which, and the remedy.
@@ -46,15 +47,16 @@ def text_of(name: str, value: Any, lists: bool) -> str:
         return value
     if value is None:
         return ""
+    said = name if own in (None, name) else f"column {own!r}"
     if isinstance(value, list):
         if lists and (name != "text_a" or all(isinstance(part, str) for part in value)):
-            return JOINT.join(part if isinstance(part, str) else _scalar(name, part) for part in value)
+            return JOINT.join(part if isinstance(part, str) else _scalar(said, part) for part in value)
         if name in LISTS and not lists:
-            return "".join((part if isinstance(part, str) else _scalar(name, part)) + LIST_PART for part in value)
+            return "".join((part if isinstance(part, str) else _scalar(said, part)) + LIST_PART for part in value)
     if name in TEXTS:
         shown = shorten(json.dumps(value, ensure_ascii=False))
-        raise ValueError(f"{name} is {shown}, not text; put the text there, or name another column with --text_column")
-    return _scalar(name, value)
+        raise ValueError(f"{said} is {shown}, not text; put the text there, or name another column with {FLAGS[name]}")
+    return _scalar(said, value)
 
 
 def _scalar(name, value):
@@ -91,7 +93,9 @@ class JsonLayout(Layout):
             if key not in row and ours in TEXTS:
                 raise ValueError(f"there is no {shorten(key)}, which the first row has; give every row the same")
             value = row.get(key)
-            found.append(json.dumps(value, ensure_ascii=False) if is_copied(ours) else text_of(ours, value, self.lists))
+            found.append(
+                json.dumps(value, ensure_ascii=False) if is_copied(ours) else text_of(ours, value, self.lists, key)
+            )
         return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from reader.row_file import BOM, RowFile
 from reader.tables.csv_table import CsvFile
@@ -40,22 +41,30 @@ def open_table(
     Raises:
         UserError: see ``RowFile`` and the form's class.
     """
+    kind = kind_of(path, form)
+    classes: dict[str, Any] = {
+        LINES: LinesFile, "tsv": TsvFile, "csv": CsvFile, "jsonl": JsonLinesFile, "json": JsonArrayFile,
+        "parquet": ParquetFile,
+    }  # fmt: skip
+    more = () if kind in (LINES, "tsv", "csv") else (lists,)
+    table = classes[kind](path, required, known, form, *more)
+    table.layout.own = dict(table.facts.get("columns", {}))
+    return table
+
+
+def kind_of(path: str | Path, form: TableForm = PLAIN) -> str:
+    """Which of ``FORMATS`` a file is of: as the form says, else by its name and its beginning."""
     if holds_lines(path, form):
-        return LinesFile(path, required, known, form)
+        return LINES
     kind = form.format_of(path)
     if form.format == AUTO and kind in ("csv", "json"):
         head = _head(path)
         first = head.split(b"\n", 1)[0]
         if kind == "csv" and b"\t" in first and b'"' not in first:
-            kind = "tsv"
-        elif kind == "json" and head.lstrip().startswith(b"{"):
-            kind = "jsonl"
-    if kind == "tsv":
-        return TsvFile(path, required, known, form)
-    if kind == "csv":
-        return CsvFile(path, required, known, form)
-    classes = {"jsonl": JsonLinesFile, "json": JsonArrayFile, "parquet": ParquetFile}
-    return classes[kind](path, required, known, form, lists)
+            return "tsv"
+        if kind == "json" and head.lstrip().startswith(b"{"):
+            return "jsonl"
+    return kind
 
 
 def holds_lines(path: str | Path, form: TableForm = PLAIN) -> bool:

@@ -110,7 +110,7 @@ class ParquetFile(RowFile):
             for batch in batches:
                 columns = [batch.column(batch.schema.get_field_index(key)).to_pylist() for key in keys]
                 for values in zip(*columns):
-                    line = _line(self.columns, values, lists)
+                    line = _line(self.columns, keys, values, lists)
                     places.values.append(at)
                     at += file.write(line)
         status = Path(self.data_path).stat()
@@ -118,13 +118,13 @@ class ParquetFile(RowFile):
         self.starts = places.array()
 
 
-def _line(columns, values, lists):
+def _line(columns, keys, values, lists):
     try:
         fields: Any = [
             json.dumps(value, ensure_ascii=False, default=_as_text)
             if is_copied(name)
-            else text_of(name, _plain(value), lists)
-            for name, value in zip(columns, values)
+            else text_of(name, _plain(value), lists, key)
+            for name, key, value in zip(columns, keys, values)
         ]
     except ValueError as problem:
         fields = str(problem)

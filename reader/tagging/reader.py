@@ -21,7 +21,7 @@ import numpy as np
 
 from propeller.errors import UserError
 from reader.batching import EncodedRows, all_cuts, encode_rows, offsets_of, pad_flat
-from reader.row_encoder import BLANK_TEXT, LabelRule, RowEncoder
+from reader.row_encoder import LabelRule, RowEncoder, empty
 from reader.row_stream import RowStream
 from reader.sources import CHUNK_ROWS
 from reader.tagging.joined import joint_of
@@ -166,7 +166,7 @@ class TaggingEncoder(RowEncoder):
 
     def _examine_text(self, values, allow_blank):
         if not allow_blank and not self._has_tokens(values[self.text_a]):
-            raise ValueError(BLANK_TEXT)
+            raise ValueError(empty(self.layout.name_of("text_a"), "its text"))
 
     def _has_tokens(self, text):
         """A sentence whose tokens are all blanks has tokens, where the byte 0x02 parts them."""

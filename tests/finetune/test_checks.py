@@ -42,7 +42,7 @@ def refused(model, data, folder, *expected, **changes):
 
 BAD_ROWS = {  # name -> (header, last row, what is said of it)
     "label out of range": ("label\ttext_a", "7\tthe film", "label 7 is out of range"),
-    "empty label": ("label\ttext_a", "\tthe film", "label '' is not an integer"),
+    "empty label": ("label\ttext_a", "\tthe film", "label is empty; put a label there or remove the row"),
     "a field too few": ("label\ttext_a", "1", "1 fields"),
     "a blank line": ("label\ttext_a", "", "the line is blank"),
     "a blank cell": ("label\ttext_a", "1\t ", "text_a is empty"),

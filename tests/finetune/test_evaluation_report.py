@@ -81,8 +81,20 @@ def test_entities_taken_for_others_and_moved_ones():
 def test_labels_that_are_probably_wrong_by_hand():
     """Means of the labelled rows: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6, class 1 (0.7 + 0.5) / 2 = 0.6, class 2 none."""
     probs = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.1, 0.7, 0.2], [0.3, 0.7, 0], [0.5, 0.5, 0]])
-    assert suspects(probs, np.array([0, 0, 0, 1, 1])).tolist() == [-1, -1, 1, -1, -1]
-    assert suspects(probs, np.array([0, 0, 1, 1, 1])).tolist() == [-1, -1, -1, -1, -1]
+    guesses = np.array([0, 0, 1, 1, 0])
+    assert suspects(probs, np.array([0, 0, 0, 1, 1]), guesses).tolist() == [-1, -1, 1, -1, -1]
+    assert suspects(probs, np.array([0, 0, 1, 1, 1]), guesses).tolist() == [-1, -1, -1, -1, -1]
+
+
+def test_a_class_that_is_never_predicted_is_not_suggested():
+    """Its mean over its rows is as low as in every other row, which all would reach."""
+    probs = np.array([[0.6, 0.1, 0.3], [0.5, 0.2, 0.3], [0.2, 0.5, 0.3], [0.45, 0.25, 0.3]])
+    given, guesses = np.array([0, 0, 1, 2]), np.array([0, 0, 1, 0])
+    assert suspects(probs, given, guesses).tolist() == [-1, -1, -1, -1]
+    assert suspects(probs, given, np.array([0, 0, 1, 2])).tolist() != [-1, -1, -1, -1], "once it is predicted, it is"
+    matrix = Matrix(["billing", "sales", "account", "idle"], confusion(given, guesses, 4))
+    table, _ = class_table(matrix)
+    assert table.about == "Accuracy 0.7500 of 4 rows. account: never predicted; 1 rows have it."
 
 
 def test_bands_of_length_hold_every_row_once():
@@ -173,14 +185,17 @@ def test_a_classifier(model, data, tmp_path, capsys):
     sure = [float(row["confidence"]) for row in wrong]
     assert sure == sorted(sure, reverse=True)
     for row in wrong:
-        label, text, _ = rows[int(row["line"]) - 2]
-        assert (row["label"], row["text_a"]) == (label, text)
+        label, text, number = rows[int(row["line"]) - 2]
+        assert (row["label"], row["text_a"], row["id"]) == (label, text, str(number))
+        assert int(row["row"]) == int(row["line"]) - 1
         assert row["predicted"] == words[label == "awful"]
     assert "Most confused" in capsys.readouterr().out
     with pytest.raises(UserError, match="exists already: name another folder, or give --overwrite"):
         report(call)
     bare = write_tsv(tmp_path / "bare.tsv", [["good film"]], ["text_a"])
-    with pytest.raises(UserError, match="no labels to compare with"):
+    with pytest.raises(
+        UserError, match=r"column 'label' is missing \(there: text_a\); add it, or name it with --label_"
+    ):
         report([str(checkpoint), bare, "--output_dir", str(tmp_path / "other"), "--use_cuda", "false"])
 
 

@@ -113,7 +113,7 @@ def test_a_prediction_names_the_words(model, tmp_path):
     assert [list(answer["probabilities"]) for answer in answers] == [["awful", "splendid"]] * 2
     assert {answer["label"] for answer in answers} <= {"awful", "splendid"}
     write_as(tmp_path / "dev.jsonl", [("odd", "a good film")], ("verdict", "text"))
-    with pytest.raises(UserError, match=r"dev.jsonl, line 1: label 'odd' is not in the label map \(awful, splendid\)"):
+    with pytest.raises(UserError, match=r"dev.jsonl, line 1: label 'odd' is in no training row \(there: awful, sple"):
         main("run_classifier.py", "classify", flags(model, tmp_path, tmp_path / "other", **given))
 
 

@@ -267,7 +267,7 @@ def test_a_wrong_row(row, message, task, tmp_path):
         ({"label_separator": ""}, "--label_separator '': give a text"),
         ({"metric": "acc_and_f1"}, "--metric and --f1_average are for one label per text"),
         ({"is_regression": True}, "leave --is_regression and --is_classify out"),
-        ({"best_metric": "acc"}, "give one of loss, micro_f1, macro_f1, sample_f1, exact_match"),
+        ({"best_metric": "acc", "dev_set": "dev.tsv"}, "give one of loss, micro_f1, macro_f1, sample_f1, exact_match"),
         ({"multi_label": False, "threshold": "0.4"}, "--threshold is for label sets: give --multi_label true"),
         ({"multi_label": False, "tune_threshold": "one"}, "--tune_threshold is for label sets"),
     ],

@@ -126,7 +126,7 @@ def settled(model, task, folder, **changes):
     rows = write_tsv(folder.parent / "train.tsv", [("0", "good"), ("1", "bad")])
     given = {
         "ernie_config_path": model / "ernie_config.json", "vocab_path": model / "vocab.txt", "train_set": rows,
-        "max_seq_len": 24, "checkpoints": folder, **changes,
+        "dev_set": rows, "max_seq_len": 24, "checkpoints": folder, **changes,
     }  # fmt: skip
     return settle_run(task, from_keywords(given, task.flags))
 

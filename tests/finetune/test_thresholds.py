@@ -57,6 +57,8 @@ def test_decisions_that_are_probably_wrong_by_hand():
     """Means of label 0: 0.8 of the rows that have it, 0.2 of those that lack it; label 1 is everywhere."""
     probs = np.array([[0.9, 0.9], [0.7, 0.9], [0.1, 0.9], [0.3, 0.9], [0.1, 0.9], [0.95, 0.9]])
     given = np.array([[1, 1], [1, 1], [0, 1], [0, 1], [1, 1], [0, 1]], bool)
-    rows, labels, gaps = suspects(probs, given)
+    rows, labels, gaps = suspects(probs, given, probs >= 0.5)
     assert list(zip(rows.tolist(), labels.tolist())) == [(4, 0), (5, 0)]
     assert gaps == pytest.approx([0.8, 0.9])
+    rows, labels, _ = suspects(probs, given, probs >= 0.99)
+    assert list(zip(rows.tolist(), labels.tolist())) == [(4, 0)], "no row lacks a label that is never predicted"

@@ -223,8 +223,8 @@ def test_values_of_parquet_as_text(tmp_path):
         ("row 1", ["x", "1"]), ("row 2", ["", "2"]), ("row 3", ["y", ""]),
     ]  # fmt: skip
     ((place, said), *_) = fields(tmp_path / "rows.parquet", form=TableForm(text_a="label"))
-    assert (place, said.startswith("text_a is '1', not text")) == ("row 1", True)
-    with pytest.raises(UserError, match="none of its|text_a is"):
+    assert (place, said.startswith("column 'label' is '1', not text")) == ("row 1", True)
+    with pytest.raises(UserError, match="column 'id' is .*not text"):
         next(reader_of(tmp_path / "rows.parquet", form=TableForm(text_a="id"), label_kind=None).batches())
 
 
