@@ -22,7 +22,7 @@ from ernie.config import CHECKPOINT, NETWORK
 from ernie.foreign import read_json
 from propeller.bundle import holds_bundle
 from propeller.errors import UserError
-from propeller.flags import flag
+from propeller.flags import Derived, flag
 
 PARAMS, CONFIG, VOCAB = "params/", "ernie_config.json", "vocab.txt"
 WEIGHTS = ("init_checkpoint", "init_pretraining_params")  # the flags that name weights, each in its sense
@@ -96,7 +96,7 @@ class Found(NamedTuple):
                 f"--model {self.folder}: has no {' and no '.join(dict.fromkeys(lacking))}: give {instead}, or a "
                 f"directory containing {PARAMS}, {CONFIG} and {VOCAB}"
             )
-        return {name: self.parts[part] for name, part in wanted.items()}
+        return {name: Derived(self.parts[part]) for name, part in wanted.items()}
 
 
 def look_into(given: str) -> Found:

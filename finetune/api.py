@@ -57,7 +57,7 @@ def load(
         vocab_path: ``vocab.txt``, where the folder has none.
         precision: ``fp32``, ``bf16``, or ``int8`` for an inference model that was saved with it.
         use_cuda: a boolean, as such or as text, or ``auto``: a GPU if there is one.
-        threads: CPU threads; None: all cores this process may use.
+        threads: CPU threads; None: ``OMP_NUM_THREADS``, else all cores this process may use.
         engine: what computes: ``paddle``, ``onnxruntime`` or ``openvino``; ``auto``: for an inference model with
             ``model.onnx`` the fastest that is installed, otherwise Paddle.
 

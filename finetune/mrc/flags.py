@@ -50,3 +50,5 @@ class NoFlags:
 
 
 FLAGS, PREDICTION = MrcArgs, NoFlags
+EXAMPLE = "--model MODEL --train_set train.json --dev_set dev.json --checkpoints output/answers"
+PREDICTION_EXAMPLE = "--model output/answers/best --predict_set new.json --output output/new_answers"

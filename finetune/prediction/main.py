@@ -31,7 +31,9 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
     tasks = tuple(tasks) or _task_of_model(argv, given)
     flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
     kind = flags.about.partition(":")[0]
-    args = parse(prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task)
+    args = parse(
+        prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task, flags.prediction_example
+    )
     runtime.prepare()
     from finetune.prediction.run import start
 
