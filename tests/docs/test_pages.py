@@ -112,7 +112,7 @@ PRINTED = {
     "docs/prediction.md": r"([01] \{'0': 0\.\d+, '1': 0\.\d+\}\n){2}\(1, 32\)\n",
     "docs/embeddings.md": r"(-?\d\.\d\d  \S.+\n){3}",
     "docs/search.md": r"(-?\d\.\d{3} \d \S.+\n){3}",
-    "docs/api.md": r"classify 128\nNone\n",
+    "docs/api.md": r"classify 64\nNone\n",
 }
 
 
