@@ -52,12 +52,13 @@ class FlagParser(argparse.ArgumentParser):
     """argparse whose errors are UserErrors.
 
     Args:
+        prog: the program's name.
         example: what works behind the program's name; ``--help`` begins with it, and its usage names no optional flags.
         options: for argparse.
     """
 
-    def __init__(self, *, example: str = "", **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, prog: str | None = None, *, example: str = "", **options: Any) -> None:
+        super().__init__(prog, **options)
         self.example = example
 
     def format_help(self) -> str:
