@@ -24,7 +24,7 @@ from ernie.foreign import read_json
 from ernie.foreign_folder import is_foreign, place_of
 from propeller.bundle import holds_bundle
 from propeller.errors import UserError
-from propeller.flags import flag
+from propeller.flags import Derived, flag
 
 PARAMS, CONFIG, VOCAB = "params/", "ernie_config.json", "vocab.txt"
 WEIGHTS = ("init_checkpoint", "init_pretraining_params")  # the flags that name weights, each in its sense
@@ -98,7 +98,7 @@ class Found(NamedTuple):
                 f"--model {self.folder}: has no {' and no '.join(dict.fromkeys(lacking))}: give {instead}, or a "
                 f"directory containing {PARAMS}, {CONFIG} and {VOCAB}"
             )
-        return {name: self.parts[part] for name, part in wanted.items()}
+        return {name: Derived(self.parts[part]) for name, part in wanted.items()}
 
 
 def look_into(given: str, pooler: bool = True) -> Found:

@@ -12,10 +12,12 @@ Importing this package loads neither Paddle nor a task; both come when they are 
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ TASKS = {
 }
 
 SEVERAL = "multitask"  # several tasks over one encoder: no task of its own
+EXAMPLE = "--model MODEL --train_set train.tsv --dev_set dev.tsv --checkpoints output/run"
+PREDICTION_EXAMPLE = "--model output/run/best --predict_set new.tsv --output output/new.tsv"
 
 __all__ = ["TASKS", "load", "task_class", "train"]  # noqa: F822 load and train come from finetune.api
 
@@ -52,12 +56,15 @@ def task_class(name: str) -> type[FinetuneTask]:
 class TaskFlags(NamedTuple):
     """The flags of a task. about: what it does, in a few words; task: the dataclass of its own flags, or None;
     prediction: that of its batch prediction's own flags, or None for those of every task; has_columns: whether its
-    files have columns, which flags may name."""
+    files have columns, which flags may name; example and prediction_example: flags of a run and of a prediction, for
+    their help."""
 
     about: str
     task: type | None
     prediction: type | None
     has_columns: bool = True
+    example: str = EXAMPLE
+    prediction_example: str = PREDICTION_EXAMPLE
 
 
 def flags_of(name: str) -> TaskFlags:
@@ -68,7 +75,19 @@ def flags_of(name: str) -> TaskFlags:
         return TaskFlags(_first_line(task), task.flags, None)
     flags = importlib.import_module(f"{room}.flags")
     about = getattr(flags, "ABOUT", None) or _first_line(flags.FLAGS)
-    return TaskFlags(about, flags.FLAGS, getattr(flags, "PREDICTION", None), getattr(flags, "HAS_COLUMNS", True))
+    example = getattr(flags, "EXAMPLE", EXAMPLE)
+    prediction_example = getattr(flags, "PREDICTION_EXAMPLE", PREDICTION_EXAMPLE)
+    own = (flags.FLAGS, getattr(flags, "PREDICTION", None))
+    return TaskFlags(about, *own, getattr(flags, "HAS_COLUMNS", True), example, prediction_example)
+
+
+def what_it_learns(name: str) -> str:
+    """The first line of a task's docstring. It is read without the module, which would load Paddle."""
+    module, _, attribute = TASKS[name].partition(":")
+    found = importlib.util.find_spec(module)
+    source = importlib.util.decode_source(Path(found.origin).read_bytes()) if found and found.origin else ""
+    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == attribute)
+    return ((ast.get_docstring(next(classes)) or "") + "\n").partition("\n")[0].rstrip(".")
 
 
 def _first_line(value: object) -> str:

@@ -12,19 +12,28 @@ from pathlib import Path
 if not __package__:  # run as a file, as the launcher does
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from finetune import SEVERAL, TASKS
+from finetune import SEVERAL, TASKS, flags_of, what_it_learns
 from finetune.multitask.main import main as run_several
 from finetune.training.main import main as run
 from propeller.errors import UserError, exit_on_user_error
+from propeller.flags import shell_lines
+
+USAGE = f"""usage: python -m finetune TASK [flags]
+
+example:
+{shell_lines("python -m finetune classify " + flags_of("classify").example)}
+
+python -m finetune TASK --help lists the flags of a task. TASK is one of"""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the task that the first word names; returns the exit status."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(
-            f"usage: python -m finetune TASK [flags]\n\nTASK is one of {', '.join(TASKS)}, or {SEVERAL} for several "
-            "over one encoder; python -m finetune TASK --help lists its flags"
-        )
+        print(USAGE)
+        width = max(map(len, TASKS))
+        for name in TASKS:
+            print(f"  {name:{width}}  {what_it_learns(name)}")
+        print(f"  {SEVERAL:{width}}  Several of these over one encoder")
         return 0 if argv else 2
     if argv[0] == SEVERAL:
         return run_several(f"python -m finetune {SEVERAL}", argv[1:])

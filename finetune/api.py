@@ -58,7 +58,7 @@ def load(
         vocab_path: ``vocab.txt``, where the folder has none.
         precision: ``fp32``, ``bf16``, or ``int8`` for an inference model that was saved with it.
         use_cuda: a boolean, as such or as text, or ``auto``: a GPU if there is one.
-        threads: CPU threads; None: all cores this process may use.
+        threads: CPU threads; None: ``OMP_NUM_THREADS``, else all cores this process may use.
         engine: what computes: ``paddle``, ``onnxruntime`` or ``openvino``; ``auto``: for an inference model with
             ``model.onnx`` the fastest that is installed, otherwise Paddle.
 
@@ -187,8 +187,8 @@ class Predictor:
         """Predict.
 
         Args:
-            items: texts or (text, text) pairs; for reading comprehension (question, context) pairs; for sequence
-                labelling texts or lists of tokens.
+            items: texts or (text, text) pairs, of table rows ``[(row["subject"], row["body"]) for row in rows]``; for
+                reading comprehension (question, context) pairs; for sequence labelling texts or lists of tokens.
             batch_size: rows of like length that the network sees together.
             on_bad: ``error``, or ``skip`` to answer None to an item that is empty, too long or not of these forms; a
                 line of the log counts and numbers them.
@@ -310,6 +310,7 @@ class Predictor:
 
     def _answers(self, items, batch_size, options, on_bad) -> Iterator[tuple[list[int], dict[str, Any]]]:
         """(numbers of items, the answer to them) chunk by chunk; with on_bad skip without the bad ones."""
+        from finetune.serving.payload import hint_for_rows
         from propeller.service.errors import ServiceError
 
         if on_bad not in ("error", "skip"):
@@ -322,7 +323,7 @@ class Predictor:
             except ServiceError as error:
                 if on_bad == "error":
                     place = f" (counted from item {begin})" if begin else ""
-                    raise ValueError(f"{error.message}{place}") from None
+                    raise ValueError(f"{error.message}{place}{hint_for_rows(self._handler, items)}") from None
                 good = [number for number in numbers if self._is_good(items[number], options)]
                 bad += sorted(set(numbers) - set(good))
                 if not good:

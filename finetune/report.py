@@ -108,7 +108,10 @@ def check_input(model: str | Path, path: str, tables: LabelledTableFlags) -> Non
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit status."""
     parser = FlagParser(
-        prog="python -m finetune.report", description=__doc__.split("\n", maxsplit=1)[0], allow_abbrev=False
+        prog="python -m finetune.report",
+        description=__doc__.split("\n", maxsplit=1)[0],
+        example="output/reviews/best test.csv --text_column review --label_column stars --output_dir output/report",
+        allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="a fine-tuned checkpoint or an inference model")
     parser.add_argument("file", metavar="FILE", help="a labelled file, as the task of the model reads it")
@@ -129,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
     report = make_report(values["model"], values["file"], args, tables, checks)
     names = write_report(report, args.output_dir, args.overwrite)
     print(as_text(report), end="")
-    log.info("%s: %s", args.output_dir, ", ".join(names))
+    log.info("the report is in the directory %s: %s", args.output_dir, ", ".join(names))
     return 0
 
 

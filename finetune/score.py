@@ -48,6 +48,7 @@ def build_parser() -> FlagParser:
     parser = FlagParser(
         prog="python -m finetune.score",
         description="Score a file of predictions, whoever made it, beside the labelled file.",
+        example="output/predictions.tsv test.tsv --task classify",
         allow_abbrev=False,
     )
     parser.add_argument(

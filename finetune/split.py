@@ -211,7 +211,10 @@ def _shown(label):
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit status."""
     parser = FlagParser(
-        prog="python -m finetune.split", description=__doc__.split("\n", maxsplit=1)[0], allow_abbrev=False
+        prog="python -m finetune.split",
+        description=__doc__.split("\n", maxsplit=1)[0],
+        example="reviews.csv --text_column review --label_column stars --output_dir output/reviews_data",
+        allow_abbrev=False,
     )
     parser.add_argument("file", metavar="FILE", help="rows in any of the forms that training reads")
     add_flags(parser, SplitArgs)

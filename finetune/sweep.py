@@ -30,11 +30,12 @@ from finetune.training.args import GROUPS, build_parser, from_keywords
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text, file_digest
-from propeller.flags import add_flags, flag, from_values, read_flags, split
+from propeller.flags import add_flags, flag, from_values, read_flags, shell_lines, split
 
 log = logging.getLogger("ernie.finetune")
 
 STUDY = "study.journal"
+SPACE = "--sweep_space space.json --sweep_trials 20"
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,13 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help") or argv[0] not in TASKS:
         if argv and argv[0] not in ("-h", "--help"):
             raise UserError(f"task {argv[0]!r} is unknown: give one of {', '.join(TASKS)}")
-        print(f"usage: python -m finetune.sweep TASK --sweep_space FILE [flags]\n\nTASK is one of {', '.join(TASKS)}")
+        example = shell_lines(f"python -m finetune.sweep classify {SPACE} {flags_of('classify').example}")
+        print(f"usage: python -m finetune.sweep TASK --sweep_space FILE [flags]\n\nexample:\n{example}\n")
+        print(f"TASK is one of {', '.join(TASKS)}")
         return 0 if argv else 2
-    task_flags = flags_of(argv[0]).task
-    parser = build_parser(f"python -m finetune.sweep {argv[0]}", "Search for the best flags of a task.", task_flags)
+    task_flags, example = flags_of(argv[0]).task, f"{SPACE} {flags_of(argv[0]).example}"
+    prog, about = f"python -m finetune.sweep {argv[0]}", "Search for the best flags of a task."
+    parser = build_parser(prog, about, task_flags, example)
     add_flags(parser, SweepArgs)
     add_flags(parser, RayArgs)
     values = read_flags(parser, argv[1:])

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields
 from typing import Any, Callable, NoReturn, TypeVar, cast
@@ -25,6 +26,7 @@ from propeller.errors import UserError
 from propeller.log import IN_FILE
 
 Group = TypeVar("Group")
+WIDTH = 100  # of the example in a help text
 TRUE, FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
 
 
@@ -40,11 +42,60 @@ def flag(default: Any, text: str, **options: Any) -> Any:
     return field(default=default, metadata={"help": text, **options})
 
 
+class Derived(str):
+    """A flag's value that follows from another flag; ``changed`` leaves it out."""
+
+    __slots__ = ()
+
+
 class FlagParser(argparse.ArgumentParser):
-    """argparse whose errors are UserErrors."""
+    """argparse whose errors are UserErrors.
+
+    Args:
+        prog: the program's name.
+        example: what works behind the program's name; ``--help`` begins with it, and its usage names no optional flags.
+        options: for argparse.
+    """
+
+    def __init__(self, prog: str | None = None, *, example: str = "", **options: Any) -> None:
+        super().__init__(prog, **options)
+        self.example = example
+
+    def format_help(self) -> str:
+        """The text of ``--help``."""
+        kept = self.usage
+        if self.example:
+            python = "python " if self.prog.endswith(".py") else ""
+            example = shell_lines(f"{python}{self.prog} {self.example}")
+            self.usage = f"{kept or self._short_usage()}\n\nexample:\n{example}".replace("%", "%%")
+        try:
+            return super().format_help()
+        finally:
+            self.usage = kept
+
+    def _short_usage(self):
+        words = [self.prog]
+        for action in self._actions:
+            name = action.metavar or action.dest.upper()
+            if not action.option_strings:
+                words.append({"+": f"{name} [{name} ...]", "*": f"[{name} ...]"}.get(str(action.nargs), str(name)))
+            elif action.required:
+                words.append(f"{action.option_strings[0]} {name}")
+        return " ".join([*words, "[flags]"])
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def shell_lines(command: str) -> str:
+    """A command as indented lines for a shell; none of them begins with the value of a flag."""
+    lines: list[str] = []
+    for part in re.split(r" (?=-)", command):
+        if lines and len(lines[-1]) + len(part) < WIDTH:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(f"      {part}" if lines else f"  {part}")
+    return " \\\n".join(lines)
 
 
 def boolean(text: str) -> bool:
@@ -145,10 +196,14 @@ def from_values(group: type[Group], values: Mapping[str, Any]) -> Group:
 
 
 def changed(given: Mapping[str, Any], groups: Iterable[type | None]) -> dict[str, Any]:
-    """Of flags, name -> value, those with another value than their default, in the order of their declaration."""
+    """Of flags, name -> value, those that were given another value than their default, in the order of declaration."""
     entries = [entry for group in groups if group for entry in fields(cast(Any, group))]
     defaults = {entry.name: entry.default for entry in entries if entry.name in given}
-    return {name: given[name] for name, default in defaults.items() if given[name] != default}
+    return {
+        name: given[name]
+        for name, default in defaults.items()
+        if given[name] != default and not isinstance(given[name], Derived)
+    }
 
 
 def log_values(

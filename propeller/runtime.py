@@ -23,6 +23,7 @@ from propeller.flags import boolean_or
 from propeller.signals import kept_handlers
 
 _M_ARENA_MAX = -8  # of malloc.h
+_PADDLE_CAME_FIRST = "paddle" in sys.modules  # then it has set OMP_NUM_THREADS to 1, unless it was set
 PADDLE_AT_LEAST = (3, 0)
 INSTALL_GPU = "pip install -r requirements-gpu.txt"
 
@@ -30,6 +31,31 @@ INSTALL_GPU = "pip install -r requirements-gpu.txt"
 def cores() -> int:
     """The number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def given_threads() -> int | None:
+    """The number in ``OMP_NUM_THREADS``, of a list the first one, or None. After ``prepare`` it is always set.
+
+    The 1 that Paddle sets where it is imported before this module counts as none.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if first == "1" and _PADDLE_CAME_FIRST and not _was_set("OMP_NUM_THREADS"):
+        return None
+    return int(first) if first.isdecimal() and int(first) else None
+
+
+def _was_set(name):
+    """Whether this process was started with a variable; True where it cannot be told."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            return any(entry.startswith(f"{name}=".encode()) for entry in file.read().split(b"\0"))
+    except OSError:
+        return True
+
+
+def threads() -> int:
+    """The CPU threads of a process, if no argument gives them: ``OMP_NUM_THREADS``, else ``cores()``."""
+    return given_threads() or cores()
 
 
 def prepare() -> None:

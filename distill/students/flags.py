@@ -69,3 +69,7 @@ class StudentFlags(TeachingFlags):
 
 
 FLAGS = StudentFlags
+EXAMPLE = (
+    "--ernie_config_path config/student/bow.json --vocab_path student_vocab.txt --tokenizer WholeWordTokenizer "
+    "--train_set train.tsv --dev_set dev.tsv --learning_rate 1e-3 --checkpoints output/student"
+)

@@ -18,3 +18,7 @@ class StudentTaggingArgs(SequenceLabelArgs, TeachingFlags):
 
 
 FLAGS, PREDICTION = StudentTaggingArgs, TaggingArgs
+EXAMPLE = (
+    "--ernie_config_path config/student/cnn.json --vocab_path student_vocab.txt --tokenizer WholeWordTokenizer "
+    "--train_set train.tsv --dev_set dev.tsv --learning_rate 1e-3 --checkpoints output/student"
+)

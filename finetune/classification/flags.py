@@ -87,3 +87,8 @@ class ClassifyArgs:
 
 
 FLAGS, PREDICTION = ClassificationFlags, ClassifyArgs
+EXAMPLE = (
+    "--model MODEL --train_set train.csv --dev_set dev.csv --text_column review --label_column stars "
+    "--checkpoints output/reviews"
+)
+PREDICTION_EXAMPLE = "--model output/reviews/best --predict_set new.csv --text_column review --output output/new.tsv"

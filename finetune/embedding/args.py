@@ -139,7 +139,8 @@ def parse(prog: str, description: str, argv: Sequence[str]) -> EmbedArgs:
         UserError: see ``finetune.training.args.read_flags``; flags that do not go together.
     """
     usage = f"{prog} (--model DIR | --init_pretraining_params PATH ...) --data_set PATH [flags]"
-    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    example = "--model MODEL --data_set new.tsv --text_column review --output_dir output/vectors"
+    parser = FlagParser(prog=prog, usage=usage, description=description, example=example, allow_abbrev=False)
     for group in GROUPS.values():
         add_flags(parser, group)
     add_ignored(parser, IGNORED)

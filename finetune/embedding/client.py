@@ -183,6 +183,7 @@ def build_parser() -> FlagParser:
     parser = FlagParser(
         prog="python -m finetune.embedding.client",
         description="Write what a server makes of the rows of a TSV file as one array, a .npy file.",
+        example=f"-i rows.tsv -o output/vectors.npy --vocab_file MODEL/vocab.txt -p {PORT}",
         allow_abbrev=False,
     )
     add = parser.add_argument

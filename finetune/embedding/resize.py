@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
     parser = FlagParser(
         prog="python -m finetune.embedding.resize",
         description="Give vectors another length, with their angles as they were or nearly so.",
+        example="output/vectors.npy --dimensions 128 --output output/short_vectors.npy",
         allow_abbrev=False,
     )
     parser.add_argument("vectors", metavar="VECTORS", help="a .npy or .npz, or what ernie_encoder.py wrote")

@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
         "Serve the vectors of an encoder over HTTP.",
         "a model (params/, ernie_config.json, vocab.txt), a checkpoint, or an inference model of embeddings",
         PORT,
+        f"--model MODEL -p {PORT}",
     )
     parser.add_argument(
         "--encode_layer",

@@ -102,6 +102,7 @@ def main(argv: Sequence[str]) -> None:
     parser = FlagParser(
         prog="python -m finetune.embedding.sts",
         description="Spearman's and Pearson's correlation of cosines with the scores of STS files.",
+        example="output/sentence_vectors/best data/STS-B/dev.tsv",
         allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="a checkpoint, an inference model or a model directory")

@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     parser = FlagParser(
         prog="python -m finetune.embedding.whiten",
         description="Make a whitening of vectors (Su et al. 2021).",
+        example="output/vectors --output output/whitening.npz --dimensions 256",
         allow_abbrev=False,
     )
     parser.add_argument("vectors", metavar="VECTORS", help="what ernie_encoder.py wrote, or a .npy of vectors")

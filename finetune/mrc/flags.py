@@ -51,3 +51,5 @@ class NoFlags:
 
 FLAGS, PREDICTION = MrcArgs, NoFlags
 HAS_COLUMNS = False
+EXAMPLE = "--model MODEL --train_set train.json --dev_set dev.json --checkpoints output/answers"
+PREDICTION_EXAMPLE = "--model output/answers/best --predict_set new.json --output output/new_answers"

@@ -21,3 +21,4 @@ class MultipleChoiceFlags:
 
 
 FLAGS = MultipleChoiceFlags
+EXAMPLE = "--model MODEL --train_set train.jsonl --dev_set dev.jsonl --checkpoints output/choices"

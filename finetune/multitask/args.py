@@ -77,7 +77,8 @@ def parse(prog: str, argv: Sequence[str]) -> ManyArgs:
     Raises:
         UserError: a flag or the list is wrong; flags that do not go together.
     """
-    parser = build_parser(prog, "Fine-tune one encoder on several tasks.", MultitaskArgs)
+    example = "--tasks tasks.json --model MODEL --for_cn false --checkpoints output/several"
+    parser = build_parser(prog, "Fine-tune one encoder on several tasks.", MultitaskArgs, example)
     parser.usage = f"{prog} --tasks PATH (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
     values = read_flags(parser, argv)
     shared = {name: value for name, value in values.items() if name in _known() and value is not MISSING}

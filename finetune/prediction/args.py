@@ -13,11 +13,12 @@ from dataclasses import Field, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from ernie.model_folder import ModelFolder, look_into
+from finetune import PREDICTION_EXAMPLE
 from finetune.checks import InputChecks
 from finetune.prediction.int8 import Int8
 from finetune.tables import LabelledTableFlags
 from propeller.errors import UserError
-from propeller.flags import DEVICE, FlagParser, add_flags, changed, flag, read_flags
+from propeller.flags import DEVICE, Derived, FlagParser, add_flags, changed, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, runs_onnx
 from reader.tables.form import PLAIN, TableForm
 from reader.tokenizer import TOKENIZERS
@@ -140,19 +141,25 @@ GROUPS = {
 
 
 def parse(
-    prog: str, description: str, argv: Sequence[str], script_flags: type | None = None, task_flags: type | None = None
+    prog: str,
+    description: str,
+    argv: Sequence[str],
+    script_flags: type | None = None,
+    task_flags: type | None = None,
+    example: str = PREDICTION_EXAMPLE,
 ) -> PredictArgs:
     """Flags from a command line.
 
     Args:
         script_flags: the dataclass of flags that only this script has, or None.
         task_flags: that of the task (``FinetuneTask.flags``), or None.
+        example: for the help.
 
     Raises:
         UserError: see ``finetune.training.args.read_flags``; flags that do not go together.
     """
     usage = f"{prog} (--model DIR | --init_checkpoint PATH --vocab_path PATH) --predict_set PATH [flags]"
-    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    parser = FlagParser(prog=prog, usage=usage, description=description, example=example, allow_abbrev=False)
     groups: dict[str, type | None] = {**GROUPS, "script": script_flags}
     for group in filter(None, groups.values()):
         add_flags(parser, group)
@@ -180,7 +187,7 @@ def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
     found = look_into(values["model"])
     if found.is_bundle and not values["init_checkpoint"]:
-        return {**values, "inference_model": values["model"]}
+        return {**values, "inference_model": Derived(values["model"])}
     filled = found.filled(values, "init_checkpoint")
     # What the weights say of themselves is found with them; a flag would be compared with it.
     if not values["init_checkpoint"]:

@@ -80,7 +80,7 @@ class Int8:
 def _session(path):
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = runtime.cores(), 3
+    options.intra_op_num_threads, options.log_severity_level = runtime.threads(), 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -41,7 +41,9 @@ def main(prog: str, tasks: Sequence[str], argv: Sequence[str]) -> int:
 def _predict(prog, tasks, argv):
     flags = flags_of(tasks[0]) if tasks else TaskFlags("rows of text", None, TableArgs)
     kind = flags.about.partition(":")[0]
-    args = parse(prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task)
+    args = parse(
+        prog, f"Predict new data: {kind}.", argv, flags.prediction or TableArgs, flags.task, flags.prediction_example
+    )
     check_named_columns(tasks, args)
     runtime.prepare()
     from finetune.prediction.run import start

@@ -127,13 +127,13 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
         progress = Progress(model, reader.num_examples, job.unit, bar)
         with contextlib.closing(progress):
             gold = job.write(model, spec, reader, args, progress)
-    log.info("qps:%s\ttotal_time:%s\ttotal_example:%d\tbatch_size:%d",
-             progress.done / max(progress.busy, 1e-9), progress.busy, progress.done, data.batch_size)  # fmt: skip
+    log.info("qps:%s\ttotal_time:%s\ttotal_example:%d\tbatch_size:%d", progress.done / max(progress.busy, 1e-9),
+             progress.busy, progress.done, data.batch_size, extra=log_setup.IN_FILE)  # fmt: skip
     stats, elapsed = reader.stats, time.monotonic() - progress.begun
     if stats["truncated"]:
         log.info("%d of %d rows were cut to %d tokens", stats["truncated"], stats["rows"], reader.max_seq_len)
     rate = progress.done / max(elapsed, 1e-9)
-    log.info("predicted %d %s in %.2f s, %.1f %s/s (%.2f s of it in the model, as qps above): %s", progress.done,
+    log.info("predicted %d %s in %.2f s, %.1f %s/s (%.2f s of it in the model): %s", progress.done,
              job.unit, elapsed, rate, job.unit, progress.busy, data.output or "standard output")  # fmt: skip
     if gold is not None:
         gold.tell()

@@ -24,3 +24,7 @@ class PromptFlags:
 
 
 FLAGS = PromptFlags
+EXAMPLE = (
+    "--model MODEL --train_set train.tsv --dev_set dev.tsv --template '{text_a} It was {mask}.' "
+    "--label_words negative=terrible,positive=great --checkpoints output/prompt"
+)

@@ -71,6 +71,7 @@ def parse_build(argv: Sequence[str]) -> tuple[BuildFlags, TableFlags]:
     parser = FlagParser(
         prog="python -m finetune.search build",
         description="Build an index of the vectors of texts.",
+        example="--model MODEL --data_set texts.txt --search_index output/index",
         allow_abbrev=False,
     )
     for group in (BuildFlags, TableFlags):
@@ -89,6 +90,7 @@ def parse_query(argv: Sequence[str]) -> QueryArgs:
     parser = FlagParser(
         prog="python -m finetune.search query",
         description="Show the texts of an index that are nearest to a question.",
+        example="--search_index output/index --top 3 'how do I pay?'",
         allow_abbrev=False,
     )
     parser.add_argument("questions", metavar="QUESTION", nargs="*", help="a text, in quotes")

@@ -9,11 +9,13 @@ Limits are those of ``propeller.service.limits``: ``max_texts`` members of a lis
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from propeller.service.errors import BadRequest, TooLarge
 
 if TYPE_CHECKING:
+    from finetune.serving.handler import Handler
     from propeller.service.limits import Limits
 
 
@@ -64,6 +66,16 @@ def choose(payload: Any, *forms: tuple[str, ...], at: str = "") -> tuple[str, ..
         raise BadRequest(f"{where}nothing is asked; give {wanted}")
     given = " and ".join(map(repr, payload))
     raise BadRequest(f"{where}{given} {'do not go together' if len(payload) > 1 else 'is not enough'}; give {wanted}")
+
+
+def hint_for_rows(handler: Handler, items: Iterable[Any]) -> str:
+    """What to give instead of the rows of a table, where a handler takes texts and an item is a dict; else ""."""
+    if "texts" not in handler.payload([]) or not any(isinstance(item, Mapping) for item in items):
+        return ""
+    return (
+        ": give the text of each row, as in [row['review'] for row in rows], or its two texts, as in "
+        "[(row['subject'], row['body']) for row in rows]"
+    )
 
 
 def _form(form):

@@ -45,3 +45,5 @@ class TaggingArgs:
 
 
 FLAGS, PREDICTION = SequenceLabelArgs, TaggingArgs
+EXAMPLE = "--model MODEL --train_set train.tsv --dev_set dev.tsv --checkpoints output/names"
+PREDICTION_EXAMPLE = "--model output/names/best --predict_set new.txt --output output/names.tsv"

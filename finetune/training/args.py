@@ -16,13 +16,13 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, NamedTuple
 
 from ernie.model_folder import ModelFolder, look_into
-from finetune import legacy_flags
+from finetune import EXAMPLE, legacy_flags
 from finetune.checks import CheckArgs
 from finetune.tables import LabelledTableFlags
 from finetune.training.effects import check_early_stop, check_effects
 from finetune.training.options import AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
-from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
+from propeller.flags import DEVICE, Derived, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
 from propeller.train.args import HANG_HELP, LOG_HELP, STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
 from reader.tokenizer import TOKENIZERS
@@ -219,26 +219,29 @@ def with_test_save(values: Mapping[str, Any]) -> dict[str, Any]:
     count = len(split(values.get("test_set")))
     names = ["test_result", *(f"test_result_{number}" for number in range(2, count + 1))][:count]
     folder = values.get("checkpoints", RunArgs.checkpoints)
-    return {**values, "test_save": ",".join(os.path.join(folder, name) for name in names) or None}  # noqa: PTH118
+    paths = ",".join(os.path.join(folder, name) for name in names)  # noqa: PTH118
+    return {**values, "test_save": Derived(paths) if paths else None}
 
 
-def build_parser(prog: str, description: str, task_flags: type | None = None) -> FlagParser:
+def build_parser(prog: str, description: str, task_flags: type | None = None, example: str = EXAMPLE) -> FlagParser:
     """The argparse parser, flags in groups; ``task_flags`` is the dataclass of a task's own, or None."""
     usage = f"{prog} (--model DIR | --ernie_config_path PATH --vocab_path PATH) [flags]"
-    parser = FlagParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    parser = FlagParser(prog=prog, usage=usage, description=description, example=example, allow_abbrev=False)
     for group in [*GROUPS.values(), *([task_flags] if task_flags else [])]:
         add_flags(parser, group)
     add_ignored(parser, ignored_flags(task_flags))
     return parser
 
 
-def parse(prog: str, description: str, argv: Sequence[str], task_flags: type | None = None) -> Args:
-    """Flags from a command line.
+def parse(
+    prog: str, description: str, argv: Sequence[str], task_flags: type | None = None, example: str = EXAMPLE
+) -> Args:
+    """Flags from a command line; ``example`` is for its help.
 
     Raises:
         UserError: see ``read_flags``; flags that do not go together.
     """
-    values = with_test_save(with_model(read_flags(build_parser(prog, description, task_flags), argv)))
+    values = with_test_save(with_model(read_flags(build_parser(prog, description, task_flags, example), argv)))
     for name, _ in NEEDED:
         if not values[name]:
             raise UserError(f"--{name} is missing: give it, or --model, a directory that holds it; see {prog} --help")

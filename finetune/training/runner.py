@@ -332,12 +332,13 @@ class Finetuner:
     def _log_reader(self, reader):
         stats = distribution.add_numbers(self.ranks.all_gather(reader.stats))
         if stats["rows"]:
+            share = 100.0 * stats["padding"] / max(stats["padding"] + stats["tokens"], 1)
             log.info(
-                "reader: %d rows, %d of them cut to %d tokens, %.1f%% of the batches padding",
+                "reader: %d rows, %d of them cut to %d tokens%s",
                 stats["rows"],
                 stats["truncated"],
                 self.spec.max_seq_len,
-                100.0 * stats["padding"] / max(stats["padding"] + stats["tokens"], 1),
+                "" if self.args.train.fused_encoder == "true" else f", {share:.1f}% of the batches padding",
             )
         for line in reader.notes():
             log.info(line)

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ernie.optimization import AdamW, OptimizationConfig
+from finetune.training.few_steps import log_few_steps
 from propeller.train.averaging import Averaged, ema_rate, swa_rate
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def log_plan(args: Args, task: type[FinetuneTask], spec: ModelSpec, config: Any,
         log.info("Num schedule steps: %d (rounded down, as in 2019: the learning rate reaches its end there)", steps)
     if train.gradient_accumulation_steps > 1:
         log.info("Batches a step: %d", train.gradient_accumulation_steps)
+    log_few_steps(args, task, made, num_examples)
     line = task.memory_line(
         config,
         spec,

@@ -53,3 +53,4 @@ class SentenceVectorFlags:
 
 
 FLAGS = SentenceVectorFlags
+EXAMPLE = "--model MODEL --objective simcse --train_set texts.tsv --dev_set sts.tsv --checkpoints output/vectors"

@@ -167,7 +167,7 @@ def seems_on_gpu(engine: str, use_cuda: str | bool) -> bool:
 def describe(choice: Choice, precision: str, threads: int | None) -> str:
     """The line of the log about an engine."""
     version = importlib.metadata.version(PACKAGE[choice.name]) if choice.name != "paddle" else _paddle_version()
-    count = threads or runtime.cores()
+    count = threads or runtime.threads()
     threads_said = f"{count} thread{'s' if count > 1 else ''}"
     slow = "; int8 gains little here: this processor has no VNNI" * (precision == "int8" and not runtime.cpu_has_vnni())
     return f"engine: {choice.name} {version}, {precision}, {threads_said} ({choice.why}{slow})"
@@ -192,14 +192,14 @@ def open_engine(
         name: of the engine, not ``auto``.
         bundle: what is to be run.
         precision: one of ``PRECISIONS``.
-        threads: of the CPU kernels; None: all cores this process may use.
+        threads: of the CPU kernels; None: ``OMP_NUM_THREADS``, else all cores this process may use.
         use_gpu: whether to run on the first visible GPU; of Paddle alone.
 
     Raises:
         UserError: see ``choose_engine``; bf16 on a processor without instructions for it.
     """
     choose_engine(bundle, name, precision, use_gpu)
-    threads = threads or runtime.cores()
+    threads = threads or runtime.threads()
     if name == "paddle":
         return PaddleEngine(bundle, precision, threads, use_gpu)
     if name == "onnxruntime":

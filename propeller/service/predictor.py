@@ -27,7 +27,7 @@ class Predictor:
     Args:
         bundle: ``propeller.bundle.Bundle``.
         precision: ``fp32``; or ``bf16``: matrix products in bfloat16, outputs come as float32.
-        threads: of the CPU kernels; None: all cores this process may use.
+        threads: of the CPU kernels; None: ``OMP_NUM_THREADS``, else all cores this process may use.
         use_gpu: whether to run on the first visible GPU, with Paddle.
         engine: one of ``propeller.service.engines.ENGINES``.
 

@@ -42,6 +42,7 @@ def build_parser(
     model_help: str = "directory of an inference model, a checkpoint, a model or a Hugging Face model; weights are "
     "made into a temporary inference model first",
     port: int = 8113,
+    example: str = "--model output/run/best -p 8113",
 ) -> FlagParser:
     """The flags.
 
@@ -49,8 +50,9 @@ def build_parser(
         prog, description: of the program, for its help.
         model_help: what --model is there.
         port: the default of -p.
+        example: for the help, see ``FlagParser``.
     """
-    parser = FlagParser(prog=prog, description=description, allow_abbrev=False)
+    parser = FlagParser(prog=prog, description=description, example=example, allow_abbrev=False)
     names = ("-m", "--model", "--model_dir")
     parser.add_argument(*names, dest="model", metavar="DIR", required=True, help=model_help)
     parser.add_argument("-p", "--port", metavar="N", type=int, default=port, help=f"port; 0: a free one [{port}]")
@@ -77,7 +79,9 @@ def _add_workers(group):
         type=int,
         help=f"processes with a model each [cores / threads, at most {MOST_WORKERS} unless asked for; GPU: 1]",
     )
-    group.add_argument("--threads", metavar="N", type=int, help="threads of each [cores / workers]")
+    group.add_argument(
+        "--threads", metavar="N", type=int, help="threads of each [OMP_NUM_THREADS, else cores / workers]"
+    )
     group.add_argument("--engine", choices=ENGINES, default=AUTO, help=ENGINE_HELP)
     group.add_argument(
         "--precision",
@@ -130,15 +134,26 @@ def parse(argv: list[str], parser: FlagParser | None = None) -> argparse.Namespa
     check_engine(args.engine, args.precision)
     if not 0 <= args.port <= 65535:
         raise UserError(f"-p {args.port}: a port is a number from 0 to 65535")
+    args.given_threads = runtime.given_threads()  # before ``prepare`` sets them
     return args
 
 
-def share(workers: int | None, threads: int | None, cores: int, on_gpu: bool = False) -> tuple[int, int]:
+def share(
+    workers: int | None, threads: int | None, cores: int, on_gpu: bool = False, given: int | None = None
+) -> tuple[int, int]:
     """Workers and threads of each, where one or both are to be chosen: together as many as there are cores.
 
     On a CPU several processes of few threads do more together than one of many: a matrix product is shared among
     threads, what lies between two products is not. Each holds the weights, so on many cores threads are added.
+
+    Args:
+        workers, threads: as chosen, or None.
+        cores: how many there are.
+        on_gpu: whether the model runs on one.
+        given: threads of each that the environment gives (``OMP_NUM_THREADS``), where none were chosen.
     """
+    if threads is None and given:
+        return workers or (1 if on_gpu else min(max(1, cores // given), MOST_WORKERS)), given
     if workers is None and threads is None:
         threads = cores if on_gpu else -(-cores // MOST_WORKERS)
     if workers is None:
@@ -182,7 +197,8 @@ def serve_bundle(args: argparse.Namespace, bundle: str | os.PathLike[str]) -> No
     limits = limits_of(args)
     from propeller.service.server import Settings, serve  # uvicorn and the like: not for --help
 
-    workers, threads = share(args.workers, args.threads, runtime.cores(), seems_on_gpu(args.engine, args.use_cuda))
+    on_gpu = seems_on_gpu(args.engine, args.use_cuda)
+    workers, threads = share(args.workers, args.threads, runtime.cores(), on_gpu, args.given_threads)
     serve(
         Settings(
             bundle=str(bundle),

@@ -110,7 +110,7 @@ class Learner:
         with open_batches(state.position) as batches:
             self.queue_size = batches.queue_size
             self._waited = batches.waited if self.config.tell_waiting else None
-            self._begin_window()
+            self._begin_window(state)
             if not self._is_over(state):  # else the checkpoint is that of the last step
                 self._loop(batches, epoch_size, state, checkpoints, evaluator, hooks)
         # at the end: evaluation and checkpoint of the last step
@@ -153,8 +153,10 @@ class Learner:
                 self._report(state, hooks)
             # every eval_steps, every epoch: all evaluation sets; a better score makes a checkpoint
             saves = self._is_due(config.save_steps, state, config.save_epochs)
-            if self._is_due(config.eval_steps, state, config.eval_epochs) and evaluator.run(state, saves):
-                self._begin_window()
+            if self._is_due(config.eval_steps, state, config.eval_epochs):
+                begun = time.monotonic()
+                evaluator.run(state, saves)
+                self._reported += time.monotonic() - begun  # no time of the steps
             # every save_steps, every epoch: a checkpoint
             if saves:
                 checkpoints.save(state)
@@ -373,16 +375,17 @@ class Learner:
         if self.config.precision.scaling:
             record.update(loss_scale=self._loss_scale(), skipped_steps=state.skipped)
         elapsed = max(now - self._reported, 1e-9)
-        clock = {"speed": state.window_steps / elapsed}
+        clock = {"speed": (state.window_steps - self._steps_before) / elapsed}
         if self._waited:
             clock["waiting"] = min((self._waited() - self._waited_before) / elapsed, 1.0)
         state.clear_window()
         self.notify(hooks, "on_record", state, {**record, **clock})
-        self._begin_window()
+        self._begin_window(state)
 
-    def _begin_window(self):
-        """From here on time is counted for the next report."""
+    def _begin_window(self, state):
+        """From here on time and steps are counted for the speed in the next report."""
         self._reported, self._waited_before = time.monotonic(), self._waited() if self._waited else 0.0
+        self._steps_before = state.window_steps  # a run that is continued may have some
 
     def notify(self, hooks: Sequence[RunHook], event: str, state: TrainState, *facts: Any) -> None:
         """Call one of the methods of every hook."""

@@ -112,7 +112,7 @@ PRINTED = {
     "docs/prediction.md": r"([01] \{'0': 0\.\d+, '1': 0\.\d+\}\n){2}\(1, 32\)\n",
     "docs/embeddings.md": r"(-?\d\.\d\d  \S.+\n){3}",
     "docs/search.md": r"(-?\d\.\d{3} \d \S.+\n){3}",
-    "docs/api.md": r"classify 128\nNone\n",
+    "docs/api.md": r"classify 64\nNone\n",
 }
 
 
@@ -152,8 +152,9 @@ def check_what_is_left(clone, home):
     assert all(re.fullmatch(r"[01]\.0\t\[\S+ +\S+ *\]", row) for row in rows)
     assert len((clone / "output/dev_predictions.tsv").read_text().splitlines()) > 2
     header, *rows = (clone / "output/new_predictions.tsv").read_text().splitlines()
-    assert header == "text_a\ttext_b\tlabel\tprob_0\tprob_1"
-    assert len(rows) == 2
+    assert header == "text_a\tlabel\tprob_0\tprob_1"
+    assert len(rows) == 3
+    assert (clone / "output/served/best_inference_model/bundle.json").is_file()
     assert (clone / "output/saved/best_inference_model/bundle.json").is_file()
     served = json.loads((clone / "output/classifier/params_inference_model/bundle.json").read_text())
     assert served["meta"]["label_map"] == {"bad": 0, "good": 1}

@@ -28,6 +28,7 @@ KNOWN = {
     "--full",
     "--head",
     "--require-hashes",
+    "--model_only",
     "--no-index",
     "--find-links",
     "--rm",

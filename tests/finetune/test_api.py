@@ -155,6 +155,10 @@ def test_a_model_directory_and_a_hugging_face_directory_give_embeddings(model):
         (["good", ""], r"texts\[1\] is empty"),
         (["good", 3], r"texts\[1\]"),
         ([("a", "b", "c")], "pair of strings"),
+        (
+            [{"body": "b"}],
+            r"an object: give the text of each row, as in \[row\['review'\] for row in rows\], or its two",
+        ),
     ],
 )
 def test_what_is_wrong_with_an_item_is_said(items, message, predictor):

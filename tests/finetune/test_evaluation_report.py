@@ -189,7 +189,9 @@ def test_a_classifier(model, data, tmp_path, capsys):
         assert (row["label"], row["text_a"], row["id"]) == (label, text, str(number))
         assert int(row["row"]) == int(row["line"]) - 1
         assert row["predicted"] == words[label == "awful"]
-    assert "Most confused" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "Most confused" in said.out
+    assert f"the report is in the directory {tmp_path / 'report'}: confusion.png, label_errors.tsv, " in said.err
     with pytest.raises(UserError, match="exists already: name another folder, or give --overwrite"):
         report(call)
     bare = write_tsv(tmp_path / "bare.tsv", [["good film"]], ["text_a"])

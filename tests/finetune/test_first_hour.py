@@ -6,10 +6,13 @@ import logging
 
 import pytest
 
+from ernie.config import NETWORK
 from finetune import flags_of, task_class
 from finetune.classification.regression import Regression
+from finetune.prediction import args as prediction
 from finetune.spec import read_record
 from finetune.training.args import GROUPS, from_keywords, parse
+from finetune.training.log_lines import all_flags
 from finetune.training.main import main
 from finetune.training.settled import settle_run
 from pretrain.training import args as pretraining
@@ -42,6 +45,25 @@ def test_the_terminal_shows_what_was_given_and_the_file_everything(model, data, 
     assert "--use_cuda false" in line
     assert "early_stop" not in line
     assert line in shown[:3]
+
+
+def test_what_a_flag_stands_for_is_not_shown_as_given(tmp_path):
+    """--model stands for three flags, and a test set has a prediction file without a flag."""
+    checkpoint = tmp_path / "best"
+    checkpoint.mkdir()
+    (checkpoint / "checkpoint.json").write_text(json.dumps({"task": "classify", NETWORK: {}}))
+    (checkpoint / "vocab.txt").write_text("a\n")
+    words = ["--model", str(checkpoint), "--test_set", "x.tsv", "--do_train", "false"]
+    args = parse("t", "", [*words, "--vocab_path", "own.txt"], flags_of("classify").task)
+    assert args.model.init_checkpoint == str(checkpoint)
+    assert args.model.ernie_config_path.endswith("checkpoint.json")
+    assert args.data.test_save.endswith("test_result")
+    assert list(changed(all_flags(args), (*GROUPS.values(), type(args.task)))) == [
+        "model", "vocab_path", "test_set", "do_train"
+    ]  # fmt: skip
+    given = prediction.parse("t", "", ["--model", str(checkpoint), "--predict_set", "x"], prediction.TableArgs)
+    assert given.model.init_checkpoint == str(checkpoint)
+    assert list(given.changed()) == ["model", "predict_set"]
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,12 @@ def test_the_masks_differ_and_without_dropout_the_weights_agree(model, data, tmp
         changes["ernie_config_path"] = quiet / "config.json"
         said = run(model, data, quiet / "fused", **changes)
         assert HERE in said
+        assert "of them cut to" in said
+        assert "of the batches padding" not in said  # nothing was computed for it
         assert "fused_encoder: true" in (quiet / "fused/train.log").read_text()
-        assert HERE not in run(model, data, quiet / "plain", fused_encoder="false", **changes)
+        said = run(model, data, quiet / "plain", fused_encoder="false", **changes)
+        assert HERE not in said
+        assert "% of the batches padding" in said
         assert (flag_of(quiet / "fused"), flag_of(quiet / "plain")) == ("true", "false")
     apart = np.abs(np.subtract(losses(tmp_path / "masks/fused"), losses(tmp_path / "masks/plain")))
     assert apart.max() > 1e-4

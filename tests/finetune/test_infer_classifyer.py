@@ -59,9 +59,12 @@ def test_the_command_of_2019_prints_what_it_printed(tmp_path):
         predict_set=recorded / "data" / given["predict_set"],
         save_inference_model_path=tmp_path / given["save_inference_model_path"],
     )
-    printed, log = infer(SCRIPT, **given)
+    printed, log = infer(SCRIPT, **given, log_file=tmp_path / "log")
     np.testing.assert_allclose(numbers(printed), wanted, atol=1e-6)
-    assert re.search(r"\tqps:\d+\.\d+\ttotal_time:\d+\.\d+\ttotal_example:9\tbatch_size:4$", log, re.M)
+    line = r"\tqps:\d+\.\d+\ttotal_time:\d+\.\d+\ttotal_example:9\tbatch_size:4$"
+    assert re.search(line, (tmp_path / "log").read_text(encoding="utf8"), re.M)
+    assert "qps" not in log
+    assert re.search(r"\tpredicted 9 rows in \d+\.\d+ s, \d+\.\d rows/s \(\d+\.\d+ s of it in the model\): ", log)
     bundle = tmp_path / "inf" / "cls_step_15_params_inference_model"
     assert f"\tsave inference model to {bundle}\n" in log
     assert infer(SCRIPT, inference_model=bundle, predict_set=given["predict_set"], batch_size=4)[0] == printed

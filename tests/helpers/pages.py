@@ -34,7 +34,7 @@ DOCUMENTS = (
 
 NOT_RUN = re.compile(
     r"(PADDLE=gpu )?sh (script/(quickstart|test|demo/\w+|(zh_task|en)/pretrain(_ernie2)?)\.sh)"
-    r"( --all)?"
+    r"( --all| --model_only)?"
     r"|python -m pip install --require-hashes -r requirements\.lock"  # downloads; test_packaging.py looks at the file
 )
 RUN = re.compile(

@@ -113,7 +113,18 @@ def test_the_line_of_the_log(installed):
     assert line.startswith("engine: openvino 20")
     assert line.endswith(", fp32, 1 thread (the fastest)")
     assert describe(choose_engine(fake()), "fp32", 2).startswith("engine: paddle 3.")
-    assert f"{runtime.cores()} thread" in describe(choose_engine(fake()), "fp32", None)
+    assert f"{runtime.threads()} thread" in describe(choose_engine(fake()), "fp32", None)
+
+
+def test_the_environment_says_how_many_threads(monkeypatch):
+    """In the line and in the engine; an argument wins over it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    made = []
+    monkeypatch.setattr(engines, "PaddleEngine", lambda bundle, precision, threads, use_gpu: made.append(threads))
+    for given, wanted in ((None, 3), (2, 2)):
+        assert f", {wanted} threads" in describe(choose_engine(fake()), "fp32", given)
+        open_engine("paddle", fake(), threads=given)
+        assert made.pop() == wanted
 
 
 @pytest.mark.parametrize("engine", OTHERS)

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import paddle
 import pytest
@@ -63,3 +64,34 @@ def heaps(environment):
 def test_threads_share_one_heap_unless_the_user_says_otherwise():
     assert heaps({}) == 1
     assert heaps({"MALLOC_ARENA_MAX": "3"}) > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [(None, None), ("", None), ("1", 1), ("3", 3), (" 2,4", 2), ("0", None), ("many", None)]
+)
+def test_threads_are_those_of_the_environment_else_the_cores(monkeypatch, text, number):
+    monkeypatch.setattr(runtime, "_PADDLE_CAME_FIRST", False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if text is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert runtime.given_threads() == number
+    assert runtime.threads() == (number or runtime.cores())
+
+
+def test_the_one_thread_that_paddle_sets_is_nobodys_wish(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(runtime, "_PADDLE_CAME_FIRST", True)
+    monkeypatch.setattr(runtime, "_was_set", lambda name: False)
+    assert runtime.threads() == runtime.cores()
+    monkeypatch.setattr(runtime, "_was_set", lambda name: True)
+    assert runtime.threads() == 1
+
+
+def test_what_a_process_was_started_with():
+    code = (
+        "import os; os.environ['B_'] = '1'\n"
+        "from propeller import runtime; print(runtime._was_set('A_'), runtime._was_set('B_'))"
+    )
+    environment = {**os.environ, "A_": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False" if Path("/proc/self/environ").exists() else "True"]

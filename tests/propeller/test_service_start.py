@@ -13,7 +13,7 @@ import pytest
 from propeller.bundle import read_bundle
 from propeller.service.client import InferenceClient, ServiceClient
 from propeller.service.predictor import Predictor
-from propeller.tools.start_server import build_parser, share
+from propeller.tools.start_server import build_parser, parse, share
 from tests.helpers.common import ROOT
 from tests.helpers.served import make_bundle
 from tests.helpers.service_toys import ask, children_of, wait_until
@@ -175,6 +175,16 @@ def test_cores_are_shared_out():
     assert [share(None, 4, cores) for cores in (1, 2, 8)] == [(1, 4), (1, 4), (2, 4)]
     assert share(3, 5, 2) == (3, 5)
     assert share(None, None, 8, on_gpu=True) == (1, 8)
+
+
+def test_threads_of_the_environment_are_those_of_each_worker(monkeypatch):
+    assert [share(None, None, cores, given=1) for cores in (1, 2, 60)] == [(1, 1), (2, 1), (8, 1)]
+    assert [share(None, None, cores, given=4) for cores in (2, 8)] == [(1, 4), (2, 4)]
+    assert share(3, None, 8, given=2) == (3, 2)
+    assert share(None, 4, 8, given=1) == (2, 4)
+    assert share(None, None, 8, on_gpu=True, given=2) == (1, 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert parse(["--model", "x"]).given_threads == 5
 
 
 def test_a_bundle_that_is_damaged(bundle, tmp_path):

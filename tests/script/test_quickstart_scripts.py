@@ -101,6 +101,37 @@ def test_the_report_shows_the_last_predictions(finished_run):
     assert "717 of SST-2's 872 dev rows" in done.stdout
 
 
+def quickstart(tmp_path, *flags):
+    """(the script with a Python that only records what it is to run, its lines)."""
+    record = tmp_path / "record"
+    executable(tmp_path / "venv/bin/python", f'printf "%s\\n" "$*" >>{shlex.quote(str(record))}\n')
+    environment = clean_environment(VENV=tmp_path / "venv")
+    done = shell(["sh", SCRIPT / "quickstart.sh", *flags], env=environment)
+    return done, record.read_text().splitlines() if record.exists() else []
+
+
+def test_the_model_alone_is_made_and_the_next_commands_are_those_of_the_page(tmp_path):
+    done, ran = quickstart(tmp_path, "--model_only")
+    assert done.returncode == 0, done.stderr
+    assert "demo_data.py encoder --out" in ran[-1]
+    assert not [line for line in ran if "sentiment" in line or "check_flags" in line or "finetune" in line]
+    assert "output/quickstart/model" in done.stdout
+    printed = [line.strip() for line in done.stdout.replace("\\\n", " ").splitlines()]
+    printed = [" ".join(line.split()) for line in printed if line.startswith("python -m")]
+    page = (ROOT / "docs/finetuning.md").read_text(encoding="utf8").replace("\\\n", " ")
+    page = [
+        " ".join(line.split()).replace("--model MODEL", "--model output/quickstart/model") for line in page.splitlines()
+    ]
+    assert [line.split()[2] for line in printed] == ["finetune.split", "finetune", "finetune.report"]
+    assert [line for line in printed if line not in page] == []
+
+
+def test_the_model_alone_takes_no_flags_of_a_training(tmp_path):
+    done, ran = quickstart(tmp_path, "--epoch", "1", "--model_only")
+    assert (done.returncode, ran) == (2, [])
+    assert "--model_only trains nothing and takes no other flags" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["quickstart.sh", "demo/reviews.sh", "demo/cloze.sh"])
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_prints_the_head_of_the_script_and_makes_nothing(name, word, tmp_path):
@@ -111,6 +142,7 @@ def test_help_prints_the_head_of_the_script_and_makes_nothing(name, word, tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     assert f"    sh script/{name} [flags of run_" in done.stdout
     assert "ROOT=" not in done.stdout
+    assert (name != "quickstart.sh") or "sh script/quickstart.sh --model_only " in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
