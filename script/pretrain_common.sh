@@ -32,7 +32,7 @@ instances first and then on long ones, and lets it fill masks: under 15 minutes 
   USE_FP16    true or false: mixed precision   (${USE_FP16:-$FP16})
   STEPS       steps of the demonstration   ($STEPS)
   REVIEWS     the demonstration reads one review in so many; 1: all   ($REVIEWS)
-  FULL_STEPS  steps of --full (30000); EXCLUDE: TSV files whose texts it must not see
+  FULL_STEPS  steps of --full (12000); EXCLUDE: TSV files whose texts it must not see
   PYTHON      the Python that runs   (.venv's, which the demonstration makes)
   DRY_RUN     1, or the flag --dry_run: print the command of the training instead of running anything
 

@@ -5,7 +5,7 @@
 # the package registry (script/demo/pretrain_corpus.py, pretrain_corpus_more.py); documents that hold a text of the demonstrations'
 # dev and test sets, or of the files in EXCLUDE, are left out.
 # shellcheck shell=sh
-: "${EXCLUDE:=}" "${NETWORK:=$ROOT/config/ernie_small_zh.json}" "${FULL_STEPS:=30000}"
+: "${EXCLUDE:=}" "${NETWORK:=$ROOT/config/ernie_small_zh.json}" "${FULL_STEPS:=12000}"
 FULL=$OUTPUT/zh_encoder CACHE=$OUTPUT/quickstart/downloads
 
 # full_encoder FLAGS...: data, training within the minutes, weights.
