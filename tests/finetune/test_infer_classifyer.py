@@ -88,7 +88,7 @@ def test_an_inference_model_needs_nothing_else(rows, saved):
     folder, first = saved
     printed, log = infer(SCRIPT, inference_model=folder, predict_set=rows, output_format="tsv")
     assert printed == first
-    said = r"\tpredicted 90 rows in [\d.]+ s, [\d.]+ rows/s \([\d.]+ s of it in the model, .*: standard output$"
+    said = r"\tpredicted 90 rows in [\d.]+ s, [\d.]+ rows/s \([\d.]+ s of it in the model\): standard output$"
     assert re.search(said, log, re.MULTILINE)
     *_, predicted, scored = log.splitlines()
     assert predicted.endswith("standard output")

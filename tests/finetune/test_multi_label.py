@@ -378,5 +378,6 @@ def test_its_report_says_what_is_wrong_by_label(run, task, tmp_path):
     wrong = [number for number in range(16) if set(given[number]) != set(chosen[number])]
     assert found["wrong"] == len(wrong)
     lines = (folder / "wrong.tsv").read_text(encoding="utf8").splitlines()[1:]
-    assert sorted(int(line.split("\t")[0]) - 2 for line in lines) == wrong
+    assert sorted(int(line.split("\t")[0]) - 1 for line in lines) == wrong
+    assert sorted(int(line.split("\t")[1]) - 2 for line in lines) == wrong  # behind the header
     assert found["micro_f1"] == pytest.approx(sk.f1_score(truth, guess, average="micro"))

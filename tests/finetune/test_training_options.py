@@ -66,7 +66,7 @@ def test_the_flags_reach_the_optimiser():
 def plan(rows, caplog, **changes):
     """The lines on the steps of a run, number by name."""
     caplog.clear()
-    no_memory = type("Task", (), {"memory_line": staticmethod(lambda *args, **more: None)})
+    no_memory = type("Task", (), {"memory_line": staticmethod(lambda *args, **more: None), "needs_head": True})
     with caplog.at_level("INFO", "ernie.finetune"):
         log_plan(given(**changes), no_memory, ModelSpec(max_seq_len=8), None, "Place(cpu)", rows)
     lines = (line.partition(": ") for line in caplog.messages)

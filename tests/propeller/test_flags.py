@@ -19,6 +19,7 @@ from finetune.classification.flags import ClassificationFlags
 from finetune.spec import settle, settled_labels
 from finetune.training.args import GROUPS, ignored_flags, parse
 from finetune.training.main import main
+from finetune.training.settled import MAX_SEQ_LEN
 from pretrain import build_data
 from pretrain.training.args import GROUPS as PRETRAINING_GROUPS
 from propeller.errors import UserError
@@ -273,6 +274,7 @@ def test_defaults_are_those_of_2019():
     args = parse("run_classifier.py", "", argv, ClassificationFlags)
     values = {**vars(args.model), **vars(args.data), **vars(args.train), **vars(args.run), **vars(args.task)}
     values.update(settle(args.model, {}), num_labels=settled_labels(args.model, {}, task_class("classify"), None))
+    values["max_seq_len"] = MAX_SEQ_LEN  # where the model has as many positions
     recorded = {
         "batch_size": 32, "checkpoints": "checkpoints", "do_lower_case": True, "epoch": 3, "for_cn": True,
         "in_tokens": False, "is_classify": True, "is_regression": False, "label_map_config": None,
