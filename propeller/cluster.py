@@ -40,7 +40,9 @@ def cluster(flag: str, address: str | None, cores: int, install: str, engine: st
     if address:
         _check_listening(flag, address)
     root = str(Path(__file__).resolve().parents[1])
-    started: dict[str, Any] = {"address": address} if address else {"num_cpus": cores, "include_dashboard": False}
+    # Without an address Ray would join whatever cluster runs here, and refuse to be told the number of cores then.
+    own: dict[str, Any] = {"address": "local", "num_cpus": cores, "include_dashboard": False}
+    started: dict[str, Any] = {"address": address} if address else own
     os.environ.setdefault("RAY_worker_register_timeout_seconds", START_SECONDS)
     try:
         ray.init(

@@ -17,6 +17,7 @@ from finetune.sweep import Sweep, SweepArgs, main
 from finetune.sweep_ray import RayArgs, _room, _Trials, trials_over_ray
 from finetune.sweep_trial import Desk, Outcome, _when_free, remote_trial
 from finetune.training import runner
+from propeller.cluster import cluster
 from propeller.errors import UserError
 from propeller.train.trainer import Learner
 from tests.helpers.tiny import flags
@@ -288,7 +289,10 @@ def test_a_sweep_goes_on_over_ray(model, data, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_sweep_over_two_machines(model, data, tmp_path, capsys):
-    """Two nodes with one core each: both work at the same time, and the scores are those of one process."""
+    """Two nodes with one core each: both work at the same time, and the scores are those of one process.
+
+    Without --ray_address a cluster of its own is started, though one runs.
+    """
     pytest.importorskip("optuna")
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
@@ -301,6 +305,8 @@ def test_a_sweep_over_two_machines(model, data, tmp_path, capsys):
         nodes.add_node(num_cpus=1)
         over_ray = {"sweep_engine": "ray", "ray_address": nodes.address, "sweep_trials": 2}
         main(words_of(model, data, tmp_path / "there", **over_ray))
+        with cluster("--ray_address", None, 3, "") as ray:
+            assert ray.cluster_resources()["CPU"] == 3
     finally:
         nodes.shutdown()
     assert "2 trials at a time, each with 1 core" in capsys.readouterr().err
