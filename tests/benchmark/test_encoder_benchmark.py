@@ -13,7 +13,14 @@ from propeller.errors import UserError
 def given(tmp_path, **changes):
     args = arguments("a benchmark").parse_args(["--minutes", "1"])
     values = {"model": str(tmp_path / "model"), "results": str(tmp_path / "results"), "work": str(tmp_path / "work")}
-    more = {"data": str(tmp_path / "data"), "seeds": [1, 2], "tasks": ["ChnSentiCorp"], "rows": 1, "longer": 1}
+    more = {
+        "data": str(tmp_path / "data"),
+        "seeds": [1, 2],
+        "tasks": ["ChnSentiCorp"],
+        "rows": 1,
+        "longer": 1,
+        "learning_rate": None,
+    }
     for name, value in {**values, **more, **changes}.items():
         setattr(args, name, value)
     return args
@@ -63,6 +70,15 @@ def test_both_starts_with_every_seed(files, monkeypatch, capsys):
 def test_a_target_that_is_missed_is_a_failure(one, other, files, monkeypatch):
     tuned(monkeypatch, one, other)
     assert encoder.main(given(files)) == 1
+
+
+def test_flags_change_the_recipe(files):
+    (task,) = encoder.chosen(given(files))
+    plain, other = (
+        encoder.settled(task, given(files, **flags)) for flags in ({}, {"longer": 2, "learning_rate": 1e-3})
+    )
+    assert (plain.epochs, plain.learning_rate) == (6, 2e-4)
+    assert (other.epochs, other.learning_rate) == (12, 1e-3)
 
 
 def test_a_folder_without_an_encoder_is_told(tmp_path):
