@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from ernie.checkpoint import (
     check_vocab,
@@ -54,7 +53,8 @@ from ernie.foreign_vocab import read_vocabulary, vocabulary_to_hf
 from ernie.foreign_weights import linear_is_transposed, open_weights
 from ernie.pooling import trained_pooling
 from propeller.errors import UserError, exit_on_user_error
-from propeller.files import atomic_directory, give_usual_mode, write_file
+from propeller.files import atomic_directory, write_file
+from propeller.tensors import save_arrays
 from tokenization import TOKENIZERS, load_vocab
 
 log = logging.getLogger("ernie.convert")
@@ -255,8 +255,7 @@ def to_hf(
         tensors = _halved(tensors, params)
         content["config.json"]["torch_dtype"] = "float16"
     with atomic_directory(target) as temporary:
-        save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
-        give_usual_mode(temporary / "model.safetensors")
+        save_arrays(temporary / "model.safetensors", tensors, {"format": "pt"})
         for name, values in content.items():
             (temporary / name).parent.mkdir(exist_ok=True)
             write_file(temporary / name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())

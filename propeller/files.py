@@ -276,7 +276,7 @@ def _fsync(path):
 
 
 def give_usual_mode(path: Path) -> None:
-    """The permissions of a new file, as the umask says, for one that was made private: safetensors 0.8 does that."""
+    """The permissions of a new file, as the umask says, for one that was made private."""
     path.chmod(0o666 & ~_umask())
 
 

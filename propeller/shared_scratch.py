@@ -123,7 +123,7 @@ def _leave(folder, lock):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_there(folder, lock):
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # others use it
+    except BlockingIOError:  # others use it: the last of them removes it
         pass
     finally:
         os.close(lock)

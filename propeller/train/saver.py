@@ -13,18 +13,16 @@ import fcntl
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from propeller.errors import UserError
-from propeller.files import atomic_directory, clear_leftovers, give_usual_mode, is_full, remove_directory, remove_unused
+from propeller.files import atomic_directory, clear_leftovers, is_full, remove_directory, remove_unused
+from propeller.tensors import save_arrays
 from propeller.train.checkpoints import (
     DIGESTS,
     RECORD,
@@ -291,7 +289,7 @@ class Saver(Checkpoints):
                 shutil.copyfile(source, folder / name)
             training = folder / "training_state"
             training.mkdir()
-            _save_arrays(training / "optimizer.safetensors", optimizer_state)
+            save_arrays(training / "optimizer.safetensors", optimizer_state)
             write_json(folder / STATE, state)
             files = [path for path in folder.rglob("*") if path.is_file()]
             sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(files)}
@@ -379,17 +377,6 @@ def _link_or_copy(source, target):
         if is_full(error):
             raise
         shutil.copyfile(source, target)
-
-
-def _save_arrays(path, arrays):
-    try:
-        save_file(arrays, path)
-        give_usual_mode(Path(path))
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))  # all it says of what the system said
-        if number is None:
-            raise
-        raise OSError(int(number.group(1)), os.strerror(int(number.group(1))), str(path)) from None
 
 
 def contiguous(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
