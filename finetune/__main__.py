@@ -18,7 +18,10 @@ from finetune.training.main import main as run
 from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import shell_lines
 
-USAGE = f"""usage: python -m finetune TASK [flags]
+
+def usage() -> str:
+    """What --help says before the list of tasks."""
+    return f"""usage: python -m finetune TASK [flags]
 
 example:
 {shell_lines("python -m finetune classify " + flags_of("classify").example)}
@@ -29,7 +32,7 @@ python -m finetune TASK --help lists the flags of a task. TASK is one of"""
 def main(argv: Sequence[str]) -> int:
     """Run the task that the first word names; returns the exit status."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(USAGE)
+        print(usage())
         width = max(map(len, TASKS))
         for name in TASKS:
             print(f"  {name:{width}}  {what_it_learns(name)}")

@@ -9,17 +9,14 @@ of SST-2 and are dropped.
 
 from __future__ import annotations
 
-import io
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.parts.pretraining_cells import FineTuning
 from benchmark.parts.pretraining_corpus import NEWS_TEXT, REVIEWS_TEXT, ROOT, Language
 from propeller.errors import UserError
-from script.demo.demo_data import INNER_TAR, SENTENCES, SENTIMENT
-from script.demo.demo_packages import fetch, member, members, not_expected
-from script.demo.pretrain_corpus_en import FILES, documents
+from script.demo.demo_data import SENTENCES, SENTIMENT
+from script.demo.pretrain_corpus_en import FILES, contents, documents
 
 FILMS_TEXT = "films"
 VALID_EVERY = 10  # there is little text: enough of it has to be held out
@@ -28,15 +25,9 @@ PLACES = {NEWS_TEXT: FILES["news"], REVIEWS_TEXT: FILES["reviews"], FILMS_TEXT: 
 
 def english(cache):
     """(name, documents, document -> its text) of every text."""
-    path = fetch(SENTIMENT, cache)
-    try:
-        with tarfile.open(fileobj=io.BytesIO(members(path, (INNER_TAR,))[0]), mode="r:gz") as archive:
-            contents = {name: member(archive, inner) for name, inner in PLACES.items()}
-    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
-        raise not_expected(path, error) from error
     return tuple(
         (name, single(content) if name == FILMS_TEXT else documents(content), " ".join)
-        for name, content in contents.items()
+        for name, content in contents(cache, PLACES).items()
     )
 
 

@@ -41,17 +41,21 @@ def documents(content):
     return [sentences for sentences in found.values() if len(sentences) > 1]
 
 
+def contents(cache, places):
+    """name -> bytes of a file of the package. Args: places: name -> the file's path in it."""
+    path = fetch(SENTIMENT, cache)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(members(path, (INNER_TAR,))[0]), mode="r:gz") as archive:
+            return {name: member(archive, inner) for name, inner in places.items()}
+    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
+        raise not_expected(path, error) from error
+
+
 def make_corpus(out, cache):
     """The four files of DIR."""
 
     def build(temporary):
-        path = fetch(SENTIMENT, cache)
-        try:
-            with tarfile.open(fileobj=io.BytesIO(members(path, (INNER_TAR,))[0]), mode="r:gz") as archive:
-                contents = {name: member(archive, inner) for name, inner in FILES.items()}
-        except (tarfile.TarError, OSError, EOFError, KeyError) as error:
-            raise not_expected(path, error) from error
-        for name, content in contents.items():
+        for name, content in contents(cache, FILES).items():
             kept = documents(content)
             parts = {"": [d for n, d in enumerate(kept) if n % VALID_EVERY], "_valid": kept[::VALID_EVERY]}
             for part, some in parts.items():

@@ -6,12 +6,12 @@ import tarfile
 
 import pytest
 
-from benchmark.parts import pretraining_english
 from benchmark.parts.pretraining_cells import TASKS, Cells, chosen, dev_texts, fine_tune, parser
 from benchmark.parts.pretraining_cells import Start as Weights
 from benchmark.parts.pretraining_corpus import CHINESE, SEGMENTERS
 from benchmark.parts.pretraining_english import ENGLISH, ENGLISH_TASKS, PLACES
 from propeller.errors import UserError
+from script.demo import pretrain_corpus_en
 
 SENTENCES, SCORES, PAIRS = ENGLISH_TASKS
 LINES = {
@@ -33,8 +33,8 @@ def test_texts_are_documents_of_sentences(tmp_path, monkeypatch):
             info = tarfile.TarInfo(place)
             info.size = len(LINES[name])
             archive.addfile(info, io.BytesIO(LINES[name].encode()))
-    monkeypatch.setattr(pretraining_english, "fetch", lambda package, cache: cache)
-    monkeypatch.setattr(pretraining_english, "members", lambda path, names: [inner.getvalue()])
+    monkeypatch.setattr(pretrain_corpus_en, "fetch", lambda package, cache: cache)
+    monkeypatch.setattr(pretrain_corpus_en, "members", lambda path, names: [inner.getvalue()])
     found = {name: (documents, text_of) for name, documents, text_of in ENGLISH.read(tmp_path)}
     assert {name: documents for name, (documents, _) in found.items()} == {
         "news": [["One day.", "Another day."]],
@@ -43,7 +43,7 @@ def test_texts_are_documents_of_sentences(tmp_path, monkeypatch):
     }
     assert found["news"][1](["One day.", "Another day."]) == "One day. Another day."
     inner.seek(0)
-    monkeypatch.setattr(pretraining_english, "members", lambda path, names: [gzip.compress(b"no tar")])
+    monkeypatch.setattr(pretrain_corpus_en, "members", lambda path, names: [gzip.compress(b"no tar")])
     with pytest.raises(UserError):
         ENGLISH.read(tmp_path)
 
