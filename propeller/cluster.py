@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from propeller.errors import UserError
+from propeller.signals import kept_handlers
 
 CONNECT_SECONDS = 5  # in which a cluster answers; Ray itself would try for minutes
 START_SECONDS = "600"  # in which a process of a cluster that is started here is ready; Ray gives a busy machine 60
@@ -45,12 +46,13 @@ def cluster(flag: str, address: str | None, cores: int, install: str, engine: st
     started: dict[str, Any] = {"address": address} if address else own
     os.environ.setdefault("RAY_worker_register_timeout_seconds", START_SECONDS)
     try:
-        ray.init(
-            runtime_env={"env_vars": {"PYTHONPATH": root}},
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            **started,
-        )
+        with kept_handlers():  # Ray's own would end the program with the status 15
+            ray.init(
+                runtime_env={"env_vars": {"PYTHONPATH": root}},
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                **started,
+            )
     except Exception as error:  # Ray raises one of no class of its own where it cannot start
         if not address:
             raise UserError(

@@ -1,6 +1,7 @@
 """Fixtures of several test files: a tiny model and tiny data, made once a file."""
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -66,6 +67,11 @@ def _as_new():
 @pytest.fixture(autouse=True)
 def process_as_new():
     """An entry script sets up loggers and Paddle's static mode; a test that runs one here must not leave them so."""
+    ending = signal.getsignal(signal.SIGTERM)
     _as_new()
     yield
     _as_new()
+    left = signal.getsignal(signal.SIGTERM)
+    if left is not ending:
+        signal.signal(signal.SIGTERM, ending or signal.SIG_DFL)
+    assert left is ending, "a handler of SIGTERM is left behind"

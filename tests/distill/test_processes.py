@@ -3,6 +3,7 @@
 python -m pytest tests/distill/test_processes.py -m slow
 """
 
+import re
 import subprocess
 import sys
 
@@ -19,6 +20,7 @@ from tests.helpers.served import make_bundle
 from tests.helpers.students import student_flags, write_shape, write_unlabelled
 
 RUN = str(ROOT / "finetune" / "__main__.py")
+ASKED = r"u\.tsv: the teacher was asked (for \d+ rows|nothing)"
 
 
 def run(folder, processes, words):
@@ -43,7 +45,8 @@ def test_two_processes_make_the_student_of_one(model, data, tmp_path):
                  "save_steps": 0, "batch_size": 8 // processes}  # fmt: skip
         words = student_flags(write_shape(folder, "bow"), model, data, folder / "run", **given)
         said = run(folder, processes, words)
-        assert "u.tsv: the teacher was asked for" in said
+        # Of two processes, the one that tells may find every answer given by the other already.
+        assert re.search("u.tsv: the teacher was asked for 24 rows" if processes == 1 else ASKED, said), said
         assert "waited for batches in" in said
         found.append(read_params(folder / "run" / "last"))
         asked.append(np.load(folder / "u.tsv.teacher" / "logits.npy"))

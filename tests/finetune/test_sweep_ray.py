@@ -6,6 +6,7 @@ python -m pytest tests/finetune/test_sweep_ray.py
 import asyncio
 import json
 import re
+import signal
 import socket
 import sys
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from finetune.sweep_trial import Desk, Outcome, _when_free, remote_trial
 from finetune.training import runner
 from propeller.cluster import cluster
 from propeller.errors import UserError
+from propeller.signals import ended_by_signals, kept_handlers
 from propeller.train.trainer import Learner
 from tests.helpers.tiny import flags
 
@@ -300,13 +302,17 @@ def test_a_sweep_over_two_machines(model, data, tmp_path, capsys):
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     main(words_of(model, data, tmp_path / "here", sweep_trials=2))
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
+    with kept_handlers():
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         nodes.add_node(num_cpus=1)
+    try:
         over_ray = {"sweep_engine": "ray", "ray_address": nodes.address, "sweep_trials": 2}
         main(words_of(model, data, tmp_path / "there", **over_ray))
-        with cluster("--ray_address", None, 3, "") as ray:
-            assert ray.cluster_resources()["CPU"] == 3
+        with ended_by_signals():
+            ending = signal.getsignal(signal.SIGTERM)
+            with cluster("--ray_address", None, 3, "") as ray:
+                assert ray.cluster_resources()["CPU"] == 3
+                assert signal.getsignal(signal.SIGTERM) is ending, "Ray's own handler"
     finally:
         nodes.shutdown()
     assert "2 trials at a time, each with 1 core" in capsys.readouterr().err

@@ -245,10 +245,10 @@ def _calls():
     if "paddle" in sys.modules:
         from matplotlib.figure import Figure
 
-        from propeller.train import saver
+        from propeller import tensors
 
         Figure.savefig = _numbers
-        calls += [(sys.modules["paddle"].static, "save_inference_model"), (saver, "save_file")]
+        calls += [(sys.modules["paddle"].static, "save_inference_model"), (tensors, "save_file")]
     return calls
 
 
