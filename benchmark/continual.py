@@ -12,8 +12,10 @@ benchmark/pretraining.py, English text that of sh script/en/pretrain.sh and its 
 Printed are: what every task tells of held-out text after each stage (the picture shows it between stages too: whether
 a task is forgotten while others are learnt), the scores of fine-tuning (Chinese: ChnSentiCorp, MSRA-NER and AFQMC;
 English: SST-2, STS-B and MRPC), the differences of the ways by seed with standard errors and whether the paper's order
-shows in them, and how held-out figures grow with the steps. A seed is one of pre-training and fine-tuning. Exit status
-1 when the minutes ran out: what the ways are worth is for the figures to say, and no target.
+shows in them, and how held-out figures grow with the steps. Masking is that of ERNIE: entities, phrases and words are
+masked whole. --maskings fine-tunes from masking alone of words, and of single pieces, too. A seed is one of
+pre-training and fine-tuning. Exit status 1 when the minutes ran out: what the ways are worth is for the figures to say,
+and no target.
 
 The tasks besides masking are by default those below (--learn takes others). Accuracies are of short trials: 240 steps
 of the task alone after 400 of short instances, mean over the classes.
@@ -37,7 +39,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmark.parts.continual_plan import IDS, SCHEDULES, Plan
+from benchmark.parts.continual_plan import IDS, SCHEDULES, UNITS, WAYS, Plan
 from benchmark.parts.continual_report import (
     SHORT,
     curves_of,
@@ -46,6 +48,7 @@ from benchmark.parts.continual_report import (
     report_differences,
     report_fine_tuning,
     report_held_out,
+    report_maskings,
 )
 from benchmark.parts.continual_scale import report_scale
 from benchmark.parts.pretraining_cells import (
@@ -124,7 +127,8 @@ class Pretraining:
         """For train.py, without places."""
         warmup = {"warmup_steps": self.plan.steps // 10, "random_seed": seed}
         looks = {"schedule": SCHEDULES[method], "validation_steps": self.plan.unit}
-        return {**RECIPE, "learning_rate": self.rate, **warmup, **looks}
+        units = {"mask_units": UNITS.get(method, RECIPE["mask_units"])}
+        return {**RECIPE, "learning_rate": self.rate, **warmup, **looks, **units}
 
     def folder(self, method, seed):
         """Where a pre-training has its checkpoints."""
@@ -182,6 +186,7 @@ def main(args):
     """Exit status: 0 if everything was measured."""
     plan = Plan(tuple(args.learn or LEARNT[args.language]), args.steps)
     plan.check()
+    ways = SCHEDULES if args.maskings else WAYS
     known, data = FINE_TUNING[args.language], args.data
     tasks = chosen(args, known)
     config = ROOT / f"config/ernie2_mini_{args.language}.json"
@@ -207,15 +212,17 @@ def main(args):
 
     figures, scores = {}, {}
     for seed in args.seeds if begun else ():  # whole seeds first: the report has something to compare
-        learnt = cells.keyed({(way, seed): learn(way, seed) for way in SCHEDULES})
+        learnt = cells.keyed({(way, seed): learn(way, seed) for way in ways})
         figures.update(learnt)
         ready = [(SHORT, seed), *learnt]
         scores.update(cells.keyed({(task.name, *run): tune(task, *run) for run in ready for task in tasks}))
     print()
     curves = curves_of(figures, plan, args.seeds)
     report_held_out(curves, plan)
-    whole = report_fine_tuning(scores, args.seeds, tasks) and len(figures) == len(SCHEDULES) * len(args.seeds)
+    whole = report_fine_tuning(scores, args.seeds, tasks, ways) and len(figures) == len(ways) * len(args.seeds)
     report_differences(differences(scores, curves, plan, args.seeds, tasks))
+    if args.maskings:
+        report_maskings(scores, args.seeds, tasks)
     report_scale(curves, plan)
     if curves:
         draw(curves, plan, args.picture or ROOT / f"docs/{STORED[args.language]}.png")
@@ -227,6 +234,7 @@ def flags():
     made = parser(__doc__, [1, 2, 3], [*TASKS, *ENGLISH_TASKS])
     made.add_argument("--language", choices=LANGUAGES, default="zh", help="of corpus, tasks and network [zh]")
     made.add_argument("--learn", nargs="+", choices=IDS, metavar="NAME", help=f"as they enter, of {', '.join(IDS)}")
+    made.add_argument("--maskings", action="store_true", help="also masking whole words, and single pieces, alone")
     made.add_argument("--steps", type=int, default=4080, help="of each way, of all its tasks together [4080]")
     made.add_argument("--learning_rate", type=float, default=RECIPE["learning_rate"], help="the highest [1e-3]")
     part = f"runs at a time, each on 1/{SIDE_BY_SIDE} of the cores [{SIDE_BY_SIDE}]"

@@ -16,7 +16,10 @@ from benchmark.parts.pretraining_runs import MASKING
 from propeller.errors import UserError
 
 ALONE, MIXED, SEQUENTIAL, CONTINUAL = "masking alone", "all from the start", "one after another", "continual"
-SCHEDULES = {ALONE: "continual", MIXED: "multitask", SEQUENTIAL: "sequential", CONTINUAL: "continual"}
+WORDS, PIECES = "masking words alone", "masking pieces alone"
+WAYS = {ALONE: "continual", MIXED: "multitask", SEQUENTIAL: "sequential", CONTINUAL: "continual"}
+SCHEDULES = {**WAYS, WORDS: "continual", PIECES: "continual"}
+UNITS = {ALONE: "entity", WORDS: "word", PIECES: "basic"}  # of masking alone: --mask_units of train.py
 # Name in a task list -> its id there: the place in pretrain.TASKS.
 IDS = {
     MASKING: 0,
@@ -63,7 +66,7 @@ class Plan(NamedTuple):
 
     def stages(self, method) -> dict:
         """task -> (its first stage, steps of that stage and of those after it), for a task list."""
-        if method == ALONE:
+        if method in UNITS:
             return {MASKING: (1, [self.steps])}
         count = len(self.learnt)
         return {
@@ -76,7 +79,7 @@ class Plan(NamedTuple):
         count = len(self.learnt)
         if method == MIXED:
             return [self.steps]
-        if method in (SEQUENTIAL, ALONE):  # masking alone is looked at as often
+        if method == SEQUENTIAL or method in UNITS:  # masking alone is looked at as often
             return [self.steps // count * (number + 1) for number in range(count)]
         given, ends = self.stages(method), [0]
         for stage in range(1, count + 1):

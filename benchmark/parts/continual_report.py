@@ -13,12 +13,13 @@ import statistics
 from typing import NamedTuple
 
 from benchmark.parts.common import say
-from benchmark.parts.continual_plan import ALONE, CHANCE, CONTINUAL, MIXED, SCHEDULES, SEQUENTIAL
+from benchmark.parts.continual_plan import ALONE, CHANCE, CONTINUAL, MIXED, PIECES, SCHEDULES, SEQUENTIAL, WAYS, WORDS
 from benchmark.parts.pretraining_cells import spread
 from benchmark.parts.pretraining_runs import MASKING
 
 SHORT = "what they begin with"
 PAIRS = ((CONTINUAL, MIXED), (MIXED, SEQUENTIAL), (CONTINUAL, ALONE))
+MASKINGS = ((ALONE, WORDS), (WORDS, PIECES), (ALONE, PIECES))  # by units, the largest first
 ORDER = PAIRS[:2]  # the paper's: continual before all from the start before one after another
 SIGNIFICANT = 2  # standard errors
 COLOURS = {ALONE: "tab:gray", MIXED: "tab:green", SEQUENTIAL: "tab:orange", CONTINUAL: "tab:blue"}
@@ -44,9 +45,12 @@ def shown(task, values) -> str:
 
 
 def curves_of(figures, plan, seeds) -> dict:
-    """(way, task) -> {step: {seed: value}} of the seeds that were measured."""
+    """(way, task) -> {step: {seed: value}} of the seeds that were measured.
+
+    Words and pieces alone are left out: a perplexity under other masks is no measure of the same thing.
+    """
     table = {}
-    for method in SCHEDULES:
+    for method in WAYS:
         for seed in seeds:
             for name in plan.learnt:
                 for step, figure in figures.get((method, seed), {}).get(name, []):
@@ -89,7 +93,7 @@ def report_held_out(curves, plan):
     """Print what each way tells of held-out text after each of its stages, in Markdown."""
     print(f"| way, after its stage | step | {' | '.join(f'{name} ({unit_of(name)})' for name in plan.learnt)} |")
     print(f"|---|---|{'---|' * len(plan.learnt)}")
-    for method in SCHEDULES:
+    for method in WAYS:
         for number, step in enumerate(plan.borders(method), 1):
             cells = [curves.get((method, name), {}).get(step) for name in plan.learnt]
             if any(cells):
@@ -99,12 +103,12 @@ def report_held_out(curves, plan):
     print(f"| without reading the text | | {' | '.join(chances)} |\n")
 
 
-def report_fine_tuning(scores, seeds, tasks) -> bool:
+def report_fine_tuning(scores, seeds, tasks, ways=WAYS) -> bool:
     """Print the scores of fine-tuning, in Markdown; whether all were measured."""
     print(f"| way | {' | '.join(f'{task.name}, {task.shown}' for task in tasks)} |")
     print(f"|---|{'---|' * len(tasks)}")
     whole = True
-    for start in (SHORT, *SCHEDULES):
+    for start in (SHORT, *ways):
         row = []
         for task in tasks:
             cells = [scores.get((task.name, start, seed)) for seed in seeds]
@@ -130,17 +134,23 @@ def mean_by_seed(scores, seeds, tasks, way) -> dict:
     }
 
 
-def differences(scores, curves, plan, seeds, tasks) -> dict:
-    """What is compared -> a `Difference` or None for each of PAIRS."""
+def tuned_differences(scores, seeds, tasks, pairs) -> dict:
+    """Fine-tuning task, and the mean of several -> a `Difference` or None for each pair of ways."""
     found = {}
     for task in tasks:
         parts = {way: by_seed(scores, seeds, task, way) for way in SCHEDULES}
-        found[f"{task.name}, {task.shown}"] = [difference(parts[one], parts[two]) for one, two in PAIRS]
+        found[f"{task.name}, {task.shown}"] = [difference(parts[one], parts[two]) for one, two in pairs]
     if len(tasks) > 1:
         parts = {way: mean_by_seed(scores, seeds, tasks, way) for way in SCHEDULES}
-        found[f"mean of the {len(tasks)} tasks"] = [difference(parts[one], parts[two]) for one, two in PAIRS]
+        found[f"mean of the {len(tasks)} tasks"] = [difference(parts[one], parts[two]) for one, two in pairs]
+    return found
+
+
+def differences(scores, curves, plan, seeds, tasks) -> dict:
+    """What is compared -> a `Difference` or None for each of PAIRS."""
+    found = tuned_differences(scores, seeds, tasks, PAIRS)
     for name in plan.learnt:
-        parts = {way: curves.get((way, name), {}).get(plan.steps, {}) for way in SCHEDULES}
+        parts = {way: curves.get((way, name), {}).get(plan.steps, {}) for way in WAYS}
         found[f"held-out {name}, {unit_of(name)}"] = [
             difference(parts[one], parts[two], name == MASKING) for one, two in PAIRS
         ]
@@ -162,6 +172,15 @@ def report_differences(found):
         f"\nThe paper's order (continual before all from the start before one after another) shows by {SIGNIFICANT} "
         f"standard errors in {len(shows)} of {len(found)} rows{': ' if shows else ''}{'; '.join(shows)}.\n"
     )
+
+
+def report_maskings(scores, seeds, tasks):
+    """Print how fine-tuning differs by the units that were masked, in Markdown."""
+    print(f"| better by | {' | '.join(f'{one} − {two}' for one, two in MASKINGS)} |")
+    print(f"|---|{'---|' * len(MASKINGS)}")
+    for name, row in tuned_differences(scores, seeds, tasks, MASKINGS).items():
+        print(f"| {name} | {' | '.join('' if cell is None else str(cell) for cell in row)} |")
+    print()
 
 
 def order(pair) -> str:
@@ -198,7 +217,7 @@ def draw(curves, plan, path):
         rows, -(-count // rows), figsize=(11, 3.6 * rows), constrained_layout=True, squeeze=False
     )
     for panel, name in zip(panels.flat, plan.learnt):
-        for method in SCHEDULES:
+        for method in WAYS:
             curve = curves.get((method, name), {})
             seeds = sorted({seed for found in curve.values() for seed in found})
             whole = [step for step in sorted(curve) if len(curve[step]) == len(seeds)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from benchmark.parts.continual_plan import SCHEDULES
+from benchmark.parts.continual_plan import WAYS
 from benchmark.parts.continual_report import PAIRS
 from benchmark.parts.pretraining_runs import MASKING
 
@@ -62,7 +62,7 @@ def report_scale(curves, plan):
     print(f"| task, way | {' | '.join(f'step {step}' for step in steps)} | per doubling | closes at step |")
     print(f"|---|{'---|' * (len(steps) + 2)}")
     for name in plan.learnt:
-        ways = {way: curves.get((way, name), {}) for way in SCHEDULES}
+        ways = {way: curves.get((way, name), {}) for way in WAYS}
         rows = [(way, curve, False) for way, curve in ways.items()]
         rows += [
             (f"{one} better than {two} by", gap(ways[one], ways[two], name == MASKING), True) for one, two in PAIRS

@@ -9,7 +9,18 @@ import pytest
 
 from benchmark import continual
 from benchmark.parts import continual_plan, continual_report, continual_scale
-from benchmark.parts.continual_plan import ALONE, CONTINUAL, IDS, MIXED, SCHEDULES, SEQUENTIAL, Plan
+from benchmark.parts.continual_plan import (
+    ALONE,
+    CONTINUAL,
+    IDS,
+    MIXED,
+    PIECES,
+    SCHEDULES,
+    SEQUENTIAL,
+    UNITS,
+    WORDS,
+    Plan,
+)
 from benchmark.parts.pretraining_cells import TASKS
 from pretrain import TASKS as PRETRAINING_TASKS
 from pretrain.training.schedule import StepPlan
@@ -46,6 +57,10 @@ def test_every_way_begins_with_the_weights_of_the_short_instances(tmp_path, monk
     assert all(flags["init_pretraining_params"] == tmp_path / "params" for _, flags in calls)
     assert all((flags["learning_rate"], flags["validation_steps"]) == (0.001, PLAN.unit) for _, flags in calls)
     assert len({folder for folder, _ in calls}) == 2 * len(SCHEDULES)
+    units = {folder.name.split("-")[0]: flags["mask_units"] for folder, flags in calls}
+    assert units.pop("masking_words_alone") == "word"
+    assert units.pop("masking_pieces_alone") == "basic"
+    assert set(units.values()) == {"entity"}
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: "-".join(plan.learnt[1:]))
@@ -61,7 +76,7 @@ def test_every_way_has_the_same_steps_and_is_looked_at_where_its_stages_end(tmp_
     assert all(border % plan.unit == 0 for border in borders)
     counts = {name: sum(steps.task(step) == name for step in range(plan.steps)) for name in steps.names}
     share = dict.fromkeys(plan.learnt, plan.steps // len(plan.learnt))
-    assert counts == ({MASKING: plan.steps} if method == ALONE else share)
+    assert counts == ({MASKING: plan.steps} if method in UNITS else share)
     assert [plan.look(part) for part in continual_scale.FRACTIONS] == [120, 240, 480]
 
 
@@ -178,6 +193,7 @@ def test_the_report_leaves_out_what_was_not_measured(capsys):
 
 def tuned(task, **ways):
     names = {"continual": CONTINUAL, "mixed": MIXED, "sequential": SEQUENTIAL, "alone": ALONE}
+    names.update(words=WORDS, pieces=PIECES)
     return {
         (task.name, names[way], seed): {task.score: score}
         for way, scores in ways.items()
@@ -223,6 +239,16 @@ def test_the_mean_of_the_tasks_needs_all_of_them(capsys):
     del scores[TASKS[0].name, MIXED, 2]
     found = continual_report.differences(scores, {}, PLAN, [1, 2], TASKS[:2])
     assert str(found["mean of the 2 tasks"][0]) == "+10.00 (one seed)"
+
+
+def test_maskings_are_told_by_fine_tuning_alone(capsys):
+    task = TASKS[0]
+    scores = tuned(task, alone=(0.8, 0.9), words=(0.7, 0.7), pieces=(0.6, 0.5))
+    continual_report.report_maskings(scores, [1, 2], [task])
+    shown = capsys.readouterr().out
+    assert "masking alone − masking words alone | masking words alone − masking pieces alone |" in shown
+    assert f"| {task.name}, {task.shown} | +15.00 (s.e. 5.00) | +15.00 (s.e. 5.00) | +30.00 (s.e. 10.00) |" in shown
+    assert not continual_report.curves_of(learnt_figures(WORDS, PIECES), PLAN, [1]), "perplexities under other masks"
 
 
 def test_scale_is_told_per_doubling_with_the_step_where_a_gap_would_close(capsys):
@@ -304,3 +330,8 @@ def test_a_benchmark_that_was_stopped_goes_on_and_keeps_its_languages_apart(tmp_
     assert "| continual, 3 | 480 |" in shown
     assert "The paper's order" in shown
     assert (tmp_path / "picture.png").is_file()
+    begun[:] = []
+    args.maskings = True
+    assert continual.main(args) == 0
+    assert len(begun) == 4 * (1 + tasks), "two ways more, two seeds"
+    assert "| masking pieces alone | 50.00 ± 0.00 |" in capsys.readouterr().out
