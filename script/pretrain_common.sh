@@ -174,7 +174,7 @@ demonstrate() {
     train_and_tell "$DEMO/model" --task_list "$DEMO/tasks.json" --task_data "$DEMO" --batch_size 1024 \
         --in_tokens true --max_seq_len 64 --learning_rate 1e-3 --beta2 0.98 --weight_decay 0.01 \
         --warmup_steps $((STEPS / 30)) --validation_steps $(((STEPS + 3) / 4)) --save_steps 500 --skip_steps 100 \
-        --mask_units basic --shuffle_buffer 100000 "$@"
+        --mask_units basic --shuffle_buffer 100000 --dropout 0 "$@"
     exit
 }
 
