@@ -33,6 +33,7 @@ from benchmark.parts.pretraining_cells import (  # noqa: E402
     Cells,
     FineTuning,
     Start,
+    chosen,
     dev_texts,
     fine_tune,
     fine_tuning_cell,
@@ -72,6 +73,7 @@ class Part:
 
     def __init__(self, args: Any) -> None:
         self.args = args
+        self.task = chosen(args, [type(self).task])[0]
         self.starts: dict[str, Start] = {}
 
     def settings(self) -> dict:
@@ -105,14 +107,17 @@ class Films(Part):
                 command = [sys.executable, str(script), what, "--out", str(out), "--cache", args.cache]
                 subprocess.run(command, check=True, stdout=sys.stderr)
         self.data = self.source / "data"
-        self.folder = Path(args.work) / f"films-{digest([FILMS.rows, LENGTH, args.steps, args.rate])}"
+        self.folder = Path(args.work) / f"films-{digest([self.task.rows, LENGTH, args.steps, args.rate])}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.corpus = SimpleNamespace(folder=self.folder, vocab=self.model / "vocab.txt", model=self.model)
         self.run_folder = self.folder / "own"
         self.starts = {NONE: Start(NONE, self.model / "params"), OWN: Start(OWN, self.run_folder / "params")}
 
     def settings(self) -> dict:
-        return {"rows": FILMS.rows, "package": (self.source / "data/SST-2/demo_data.json").read_text(encoding="utf-8")}
+        return {
+            "rows": self.task.rows,
+            "package": (self.source / "data/SST-2/demo_data.json").read_text(encoding="utf-8"),
+        }
 
     def jobs(self, cells: Cells) -> list[dict]:
         shutil.copyfile(self.model / "ernie_config.json", self.folder / "pretraining.json")
@@ -123,9 +128,9 @@ class Films(Part):
 
     def _texts(self) -> dict[str, list[str]]:
         """The sentences of the train file that fine-tuning does not see; every 50th is held out."""
-        header, *rows = FILMS.read(self.data, "train")
+        header, *rows = self.task.read(self.data, "train")
         column = header.index("text_a")
-        seen = {row[column] for row in prepared_rows(self.corpus, self.data, FILMS)}
+        seen = {row[column] for row in prepared_rows(self.corpus, self.data, self.task)}
         rest = [row[column] for row in rows if row[column] not in seen]
         return {"train": [text for n, text in enumerate(rest) if n % 50], "valid": rest[::50]}
 
@@ -256,7 +261,7 @@ def main(args: Any) -> int:
 
 
 if __name__ == "__main__":
-    made = parser(__doc__, [1, 2, 3, 4, 5])
+    made = parser(__doc__, [1, 2, 3, 4, 5], tasks=())
     made.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="[all]")
     made.add_argument("--steps", type=int, default=300, help="of further pre-training, 1,024 tokens each [300]")
     made.add_argument("--base_steps", type=int, default=1000, help="of news with instances of 64 tokens [1000]")

@@ -133,10 +133,11 @@ def chosen(args, tasks=TASKS) -> list:
         UserError: one of --tasks is none of `tasks`.
     """
     names = [task.name for task in tasks]
-    unknown = [name for name in args.tasks or () if name not in names]
+    wanted = getattr(args, "tasks", None) or names
+    unknown = [name for name in wanted if name not in names]
     if unknown:
         raise UserError(f"--tasks {' '.join(unknown)}: give some of {', '.join(names)}")
-    found = [task for task in tasks if task.name in (args.tasks or names)]
+    found = [task for task in tasks if task.name in wanted]
     return [replace(task, rows=task.rows * args.rows, epochs=task.epochs * args.longer) for task in found]
 
 
@@ -302,7 +303,7 @@ def pretraining_cell(name, folder) -> str:
 
 
 def parser(doc, seeds, tasks=TASKS):
-    """Flags of both benchmarks. Args: tasks: that --tasks may name."""
+    """Flags of these benchmarks. Args: tasks: that --tasks may name; none: there is no such flag."""
     made = arguments(doc)
     work, cache = ROOT / "output/pretraining_benchmark", ROOT / "output/quickstart/downloads"
     made.add_argument("--results", default=str(RESULTS), help="folder of the stored figures [benchmark/results]")
@@ -312,7 +313,8 @@ def parser(doc, seeds, tasks=TASKS):
     made.add_argument("--short_steps", type=int, default=1500, help="on instances of 12 tokens, at first [1500]")
     made.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"of fine-tuning [{seeds}]")
     names = [task.name for task in tasks]
-    made.add_argument("--tasks", nargs="+", choices=names, help="to fine-tune on [all of them]")
+    if names:
+        made.add_argument("--tasks", nargs="+", choices=names, help="to fine-tune on [all of them]")
     made.add_argument("--rows", type=int, default=1, help="fine-tune on so many times the rows [1]")
     made.add_argument("--longer", type=int, default=1, help="fine-tune for so many times the epochs [1]")
     return made

@@ -95,6 +95,12 @@ def load_initial(
     else:
         arrays, report = load_params(source, shapes, unused=unused)
     log.info("%s: %s", source, report.summary())
+    if any(name.startswith("mask_lm_trans") for name in report.missing):
+        log.warning(
+            "%s has no head for masked words. The new one begins at random, and the encoder forgets while it learns: "
+            "compare what is fine-tuned from this run with what is fine-tuned from there",
+            source,
+        )
     learner.write(arrays)
     if not args.model.init_checkpoint or not (Path(source) / "training_state").is_dir():
         if args.model.init_checkpoint:

@@ -10,7 +10,7 @@ from benchmark.parts.pretraining_cells import parser
 
 
 def arguments(tmp_path, **changes):
-    args = parser("a benchmark", [1, 2]).parse_args(["--minutes", "1"])
+    args = parser("a benchmark", [1, 2], tasks=()).parse_args(["--minutes", "1"])
     values = {"results": str(tmp_path / "results"), "work": str(tmp_path / "work"), "parts": ["films"], "steps": 40}
     for name, value in {**values, "base_steps": 20, "rate": 3e-4, "data": str(tmp_path), **changes}.items():
         setattr(args, name, value)
@@ -43,6 +43,11 @@ def films(tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "pretrain", pretrain)
     monkeypatch.setattr(measured, "fine_tune", fine_tune)
     return asked
+
+
+def test_rows_and_epochs_can_be_more(films, tmp_path):
+    task = Films(arguments(tmp_path, rows=2, longer=3)).task
+    assert (task.rows, task.epochs) == (2 * Films.task.rows, 3 * Films.task.epochs)
 
 
 def test_films(films, tmp_path, capsys):
