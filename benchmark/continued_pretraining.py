@@ -64,15 +64,18 @@ def entry(name: str, lists: Any, valid: Path, steps: list[int]) -> dict:
 class Part:
     """A task, its model and the text that pre-training goes on with.
 
-    Attributes: name; task: a `FineTuning`; model: folder with vocab.txt and ernie_config.json; starts: name -> `Start`.
+    Attributes: name; task: a `FineTuning`; model: folder with vocab.txt and ernie_config.json; starts: name -> `Start`;
+        steps, rate: of further pre-training, those of the part where the flags do not say.
     """
 
     name = ""
+    steps, rate = 300, 3e-4
     task: FineTuning
     model: Path
 
     def __init__(self, args: Any) -> None:
         self.args = args
+        self.steps, self.rate = args.steps or self.steps, args.rate or self.rate
         self.task = chosen(args, [type(self).task])[0]
         self.starts: dict[str, Start] = {}
 
@@ -85,8 +88,8 @@ class Part:
         raise NotImplementedError
 
     def _continued(self, corpus: Any, folder: Path, entries: list[dict], source: Path, cells: Cells) -> Any:
-        flags = {**PRETRAINING, "learning_rate": self.args.rate, "max_seq_len": LENGTH, "validation_steps": 0}
-        flags.update(warmup_steps=self.args.steps // 10, init_pretraining_params=source)
+        flags = {**PRETRAINING, "learning_rate": self.rate, "max_seq_len": LENGTH, "validation_steps": 0}
+        flags.update(warmup_steps=self.steps // 10, init_pretraining_params=source)
         return last_scores(pretrain(corpus, folder, entries, flags, cells.threads, cells.end))
 
 
@@ -107,7 +110,7 @@ class Films(Part):
                 command = [sys.executable, str(script), what, "--out", str(out), "--cache", args.cache]
                 subprocess.run(command, check=True, stdout=sys.stderr)
         self.data = self.source / "data"
-        self.folder = Path(args.work) / f"films-{digest([self.task.rows, LENGTH, args.steps, args.rate])}"
+        self.folder = Path(args.work) / f"films-{digest([self.task.rows, LENGTH, self.steps, self.rate])}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.corpus = SimpleNamespace(folder=self.folder, vocab=self.model / "vocab.txt", model=self.model)
         self.run_folder = self.folder / "own"
@@ -122,7 +125,7 @@ class Films(Part):
     def jobs(self, cells: Cells) -> list[dict]:
         shutil.copyfile(self.model / "ernie_config.json", self.folder / "pretraining.json")
         lists = {part: self._shards(part, rows) for part, rows in self._texts().items()}
-        entries = [entry(WHOLE, str(lists["train"]), lists["valid"], [self.args.steps])]
+        entries = [entry(WHOLE, str(lists["train"]), lists["valid"], [self.steps])]
         run = lambda: self._continued(self.corpus, self.run_folder, entries, self.model / "params", cells)  # noqa: E731
         return [{OWN: (pretraining_cell(f"{self.name}, {OWN}", self.run_folder), run)}]
 
@@ -149,13 +152,14 @@ class ChnSentiCorp(Part):
     """A mini encoder of news, and reviews."""
 
     name, task = "chnsenticorp", TASKS[0]
+    steps, rate = 2000, 1e-3
 
     def __init__(self, args: Any) -> None:
         super().__init__(args)
         self.corpus = Corpus(args.work, dev_texts(args.data), args.cache)
         self.model, self.data = self.corpus.model, Path(args.data)
         known = digest([args.short_steps, args.base_steps, PRETRAINING])
-        more = digest([known, args.steps, args.rate])
+        more = digest([known, self.steps, self.rate])
         self.base = self.corpus.folder / f"news-{known}"
         self.folders = {OWN: self.corpus.folder / f"on-reviews-{more}", OTHER: self.corpus.folder / f"on-news-{more}"}
         self.starts = {NONE: Start(NONE, self.base / "params")}
@@ -177,7 +181,7 @@ class ChnSentiCorp(Part):
         first = {NONE: (pretraining_cell(f"{self.name}, {NONE}", self.base), learn)}
 
         def further(name, lists):
-            entries = [entry(WHOLE, str(lists[0]), lists[1], [self.args.steps])]
+            entries = [entry(WHOLE, str(lists[0]), lists[1], [self.steps])]
             return lambda: self._continued(self.corpus, self.folders[name], entries, self.base / "params", cells)
 
         second = {
@@ -254,7 +258,7 @@ def main(args: Any) -> int:
     good = True
     for name in args.parts:
         part = PARTS[name](args)
-        known = {"part": part.settings(), "steps": args.steps, "rate": args.rate, "versions": versions()}
+        known = {"part": part.settings(), "steps": part.steps, "rate": part.rate, "versions": versions()}
         cells = Cells(f"continued_pretraining_{name}", args, known, args.results)
         good &= report(part, measure(part, cells, args.seeds), args.seeds)
     return 0 if good else 1
@@ -263,7 +267,7 @@ def main(args: Any) -> int:
 if __name__ == "__main__":
     made = parser(__doc__, [1, 2, 3, 4, 5], tasks=())
     made.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="[all]")
-    made.add_argument("--steps", type=int, default=300, help="of further pre-training, 1,024 tokens each [300]")
+    made.add_argument("--steps", type=int, help="of further pre-training, 1,024 tokens each [300; 2000]")
     made.add_argument("--base_steps", type=int, default=1000, help="of news with instances of 64 tokens [1000]")
-    made.add_argument("--rate", type=float, default=3e-4, help="peak learning rate of further pre-training [3e-4]")
+    made.add_argument("--rate", type=float, help="peak learning rate of further pre-training [3e-4; 1e-3]")
     exit_on_user_error(main, made.parse_args())
