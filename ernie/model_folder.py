@@ -74,7 +74,7 @@ class Found(NamedTuple):
         return Path(self.parts.get(VOCAB, self.folder)).parent != Path(self.folder).parent
 
     def filled(self, values: Mapping[str, Any], weights: str) -> dict[str, Any]:
-        """Those of network, vocabulary and weights that no flag names, as flags.
+        """Those of network, vocabulary and weights that no flag names, as flags; a flag of weights may name the directory.
 
         Args:
             values: flag -> value, None where it was not given.
@@ -98,7 +98,11 @@ class Found(NamedTuple):
                 f"--model {self.folder}: has no {' and no '.join(dict.fromkeys(lacking))}: give {instead}, or a "
                 f"directory containing {PARAMS}, {CONFIG} and {VOCAB}"
             )
-        return {name: Derived(self.parts[part]) for name, part in wanted.items()}
+        itself = [name for name in WEIGHTS if values.get(name) and Path(values[name]) == Path(self.folder)]
+        return {
+            **{name: self.parts[PARAMS] for name in itself if PARAMS in self.parts},
+            **{name: Derived(self.parts[part]) for name, part in wanted.items()},
+        }
 
 
 def look_into(given: str, pooler: bool = True) -> Found:

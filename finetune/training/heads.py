@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ernie.facts import read_facts
-from ernie.model_folder import PARAMS, look_into
 from finetune.labels import find_labels
 from finetune.spec import settled_labels
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
+from propeller.flags import Derived
 from propeller.train.checkpoints import recorded_run
 from reader.row_encoder import load_label_map
 
@@ -29,7 +29,7 @@ ENCODER = "init_pretraining_params"  # the kind of initial weights, in a run's r
 def with_stored_head(task: type[FinetuneTask], args: Args) -> Args:
     """The flags with the head of ``--model`` taken too, where there is one that fits; one that does not is logged.
 
-    A run that began with the encoder alone goes on so.
+    A run that began with the encoder alone goes on so, and so does one that was given ``--init_pretraining_params``.
 
     Args:
         task: the class of the task.
@@ -39,12 +39,10 @@ def with_stored_head(task: type[FinetuneTask], args: Args) -> Args:
         UserError: a file cannot be read; the labels of the training file are none.
     """
     given = args.model
-    if not args.run.do_train or not given.model or given.init_checkpoint or not given.init_pretraining_params:
+    source = given.init_pretraining_params
+    if not args.run.do_train or given.init_checkpoint or not isinstance(source, Derived):
         return args
-    found = look_into(given.model)
-    if found.record or found.parts.get(PARAMS) != given.init_pretraining_params:
-        return args
-    head = read_facts(given.init_pretraining_params)
+    head = read_facts(source)
     if "task" not in head or "tasks" in head:
         return args
     begun = None if args.run.overwrite else recorded_run(args.run.checkpoints)
@@ -54,8 +52,7 @@ def with_stored_head(task: type[FinetuneTask], args: Args) -> Args:
     if misfit:
         log.info("the head of %s is not used: %s", given.model, misfit)
         return args
-    log.info("the head of %s is trained further (its encoder alone: --%s)", given.model, ENCODER)
-    source = given.init_pretraining_params
+    log.info("the head of %s is trained further (add --%s %s for its encoder alone)", given.model, ENCODER, given.model)
     return args._replace(model=dataclasses.replace(given, init_checkpoint=source, init_pretraining_params=None))
 
 

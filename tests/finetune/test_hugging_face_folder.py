@@ -102,7 +102,7 @@ def test_a_run_is_that_of_the_converted_directory_and_goes_on(folder, scratch, t
 @pytest.mark.parametrize(
     ("rows", "changes", "said"),
     [
-        ("rows.tsv", {}, "labelled is trained further (its encoder alone: --init_pretraining_params)"),
+        ("rows.tsv", {}, "labelled is trained further (add --init_pretraining_params {model} for its encoder alone)"),
         ("numbers.tsv", {}, "labelled is not used: it has the labels bad, good, not 0 to 1"),
         ("rows.tsv", {"num_labels": 3}, "labelled is not used: it has the labels bad, good, not bad, good"),
         ("rows.tsv", {"label_map_config": {"good": 0, "bad": 1}}, "numbers its labels in another way"),
@@ -116,10 +116,27 @@ def test_a_head_is_used_where_it_fits(folder, tmp_path, caplog, rows, changes, s
     args = from_keywords(flags, Classifier.flags)
     with ready(args.model.model), caplog.at_level(logging.INFO):
         found = with_stored_head(Classifier, args).model
-    assert said in caplog.text
+    assert said.format(model=folder / "labelled") in caplog.text
     source = str(place_of(folder / "labelled") / "params")
     weights = (source, None) if "further" in said else (None, source)
     assert (found.init_checkpoint, found.init_pretraining_params) == weights
+
+
+@pytest.mark.parametrize("model", ["labelled", "labelled_converted"])
+def test_the_encoder_or_the_head_of_a_directory_is_asked_for(folder, tmp_path, model):
+    """Beside --model, a flag of weights may name the same directory."""
+    if model == "labelled_converted":
+        to_params("hf", folder / "labelled", folder / model)
+    for place in (folder / model, folder / model / "params")[: 1 if model == "labelled" else 2]:
+        for name, other in (
+            ("init_pretraining_params", "init_checkpoint"), ("init_checkpoint", "init_pretraining_params"),
+        ):  # fmt: skip
+            flags = {**given(folder, model, tmp_path / "run", "rows.tsv"), "for_cn": False, "do_test": False}
+            args = from_keywords({**flags, name: place}, Classifier.flags)
+            with ready(args.model.model):
+                found = with_stored_head(Classifier, args).model
+            source = place_of(folder / model) if model == "labelled" else folder / model
+            assert (getattr(found, name), getattr(found, other)) == (str(source / "params"), None)
 
 
 def test_a_head_of_another_task_is_not_used(folder, tmp_path, caplog):
