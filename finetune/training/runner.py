@@ -78,8 +78,8 @@ def run(task: type[FinetuneTask], args: Args, bar: bool = False, hooks: Sequence
     """
     args.train.precision(runtime.place(args.run.use_cuda))  # what is wrong with the flags is said before files are read
     with ready(args.model.model):
-        args = with_stored_head(task, args)
-        model = settle_run(task, args)
+        args, labels = with_stored_head(task, args)
+        model = settle_run(task, args, labels)
         given, args = args, with_settled_flags(args, model)
         log_arguments(args, given)
         model.config.print_config()

@@ -24,6 +24,7 @@ from finetune.training.args import from_keywords
 from finetune.training.heads import with_stored_head
 from finetune.training.main import main
 from finetune.training.runner import run
+from finetune.training.settled import settle_run
 from pretrain.training.args import parse as pretraining_flags
 from pretrain.training.runner import Pretrainer
 from propeller.errors import UserError
@@ -115,7 +116,7 @@ def test_a_head_is_used_where_it_fits(folder, tmp_path, caplog, rows, changes, s
     flags = {**given(folder, "labelled", tmp_path / "run", rows, **changes), "for_cn": False, "do_test": False}
     args = from_keywords(flags, Classifier.flags)
     with ready(args.model.model), caplog.at_level(logging.INFO):
-        found = with_stored_head(Classifier, args).model
+        found = with_stored_head(Classifier, args)[0].model
     assert said.format(model=folder / "labelled") in caplog.text
     source = str(place_of(folder / "labelled") / "params")
     weights = (source, None) if "further" in said else (None, source)
@@ -134,16 +135,36 @@ def test_the_encoder_or_the_head_of_a_directory_is_asked_for(folder, tmp_path, m
             flags = {**given(folder, model, tmp_path / "run", "rows.tsv"), "for_cn": False, "do_test": False}
             args = from_keywords({**flags, name: place}, Classifier.flags)
             with ready(args.model.model):
-                found = with_stored_head(Classifier, args).model
+                found = with_stored_head(Classifier, args)[0].model
             source = place_of(folder / model) if model == "labelled" else folder / model
             assert (getattr(found, name), getattr(found, other)) == (str(source / "params"), None)
+
+
+def test_the_training_file_is_looked_through_for_labels_once(folder, tmp_path, caplog, monkeypatch):
+    """Whether the head fits or not."""
+    looked = []
+    words_of = Classifier.label_words.__func__
+    monkeypatch.setattr(
+        Classifier, "label_words", classmethod(lambda cls, *args: looked.append(args[0]) or words_of(cls, *args))
+    )
+    alike = write_tsv(tmp_path / "alike.tsv", [("good", "good film"), ("bad", "dull film"), ("Good", "fine film")] * 2)
+    for rows, warned in ((folder / "rows.tsv", 0), (alike, 1)):
+        flags = {**given(folder, "labelled", tmp_path / "run", rows), "for_cn": False, "do_test": False}
+        args = from_keywords(flags, Classifier.flags)
+        looked.clear()
+        caplog.clear()
+        with ready(args.model.model), caplog.at_level(logging.INFO):
+            settle_run(Classifier, *with_stored_head(Classifier, args))
+        assert looked == [str(rows)]
+        assert caplog.text.count("are classes of their own") == warned
+        assert caplog.text.count("labels found in") == warned
 
 
 def test_a_head_of_another_task_is_not_used(folder, tmp_path, caplog):
     flags = {**given(folder, "labelled", tmp_path / "run"), "for_cn": False, "do_test": False, "is_regression": True}
     args = from_keywords(flags, Classifier.flags)
     with ready(args.model.model), caplog.at_level(logging.INFO):
-        assert with_stored_head(Classifier, args).model.init_checkpoint is None
+        assert with_stored_head(Classifier, args)[0].model.init_checkpoint is None
     assert "it is for the task classify, not regression" in caplog.text
 
 
@@ -156,7 +177,7 @@ def test_a_run_that_began_with_the_encoder_alone_goes_on_so(folder, tmp_path):
     for overwrite in (False, True):
         args = from_keywords({**flags, "overwrite": overwrite}, Classifier.flags)
         with ready(args.model.model):
-            assert (with_stored_head(Classifier, args).model.init_checkpoint is not None) is overwrite
+            assert (with_stored_head(Classifier, args)[0].model.init_checkpoint is not None) is overwrite
 
 
 def test_a_fine_tuned_one_is_evaluated_predicted_with_and_trained_further(folder, tmp_path, capfd, scratch):

@@ -9,7 +9,7 @@ import pytest
 
 from distill.augment import main as augment
 from finetune.embedding.main import main as embed
-from finetune.labels import find_labels
+from finetune.labels import find_labels, log_labels
 from finetune.prediction import main as prediction
 from finetune.report import main as report
 from finetune.split import main as split
@@ -188,7 +188,7 @@ def test_labels_that_differ_in_case_or_blanks_are_told(tmp_path, caplog):
     path = write_as(tmp_path / "rows.jsonl", [(label, "good") for label in labels])
     logging.getLogger("ernie").propagate = True
     with caplog.at_level("WARNING", logger="ernie"):
-        find_labels(Classifier, path, TableForm(), None)
+        log_labels(path, find_labels(Classifier, path, TableForm(), None))
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert "alone are classes of their own: 'Billing' (1), 'billing' (1); write them alike" in said[0]
