@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import finetune
 from distill.augment import main as augment
 from finetune.embedding.main import main as embed
 from finetune.labels import find_labels, log_labels
+from finetune.pairs import warn_of_request
 from finetune.prediction import main as prediction
 from finetune.report import main as report
 from finetune.split import main as split
@@ -132,6 +134,29 @@ def test_a_model_of_pairs_is_given_single_texts(place, pairs, tmp_path, capsys):
     assert said in capsys.readouterr().err
     prediction.main("infer_classifyer.py", ("classify",), own([], **new, **PAIR))
     assert said not in capsys.readouterr().err
+
+
+def test_a_model_of_pairs_is_asked_for_single_texts(pairs, caplog):
+    """From Python, and so at the server, whose requests go through the same handler: once for all requests."""
+    logging.getLogger("ernie").propagate = True
+    with finetune.load(pairs, use_cuda=False) as predictor, caplog.at_level("WARNING", logger="ernie"):
+        predictor([("good film", "the cast"), "dull film"])
+        assert caplog.messages == []
+        for texts in (["good film"], ["dull film", "good film"]):
+            predictor(texts)
+    (said,) = caplog.messages
+    assert said.startswith("the model was trained on pairs of texts, and is asked for single ones, which it answers")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "second", "warned"),
+    [(True, ["", " "], True), (True, ["", "a"], False), (False, ["", "a"], True), (False, [""], False),
+     (None, ["a"], False)],
+)  # fmt: skip
+def test_which_requests_are_warned_of(caplog, pairs, second, warned):
+    logging.getLogger("ernie").propagate = True
+    assert warn_of_request(pairs, [("text", each) for each in second]) is warned
+    assert ["single texts" in message for message in caplog.messages] == ([not pairs] if warned else [])
 
 
 def refused(model, place, folder, **given):
