@@ -70,7 +70,7 @@ def start(tasks: Sequence[str], args: PredictArgs) -> int:
     try:
         check_input(args)  # before a checkpoint is made ready
         with contextlib.ExitStack() as stack:
-            stack.enter_context(ready(args.model.model))
+            stack.enter_context(ready(args.model.model, pooler=False))
             opened = open_source(args, job, stack)
             if opened:
                 predict(job, *opened, args, bar)

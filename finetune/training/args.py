@@ -207,7 +207,7 @@ def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not values.get("model"):
         return dict(values)
-    found = look_into(values["model"])
+    found = look_into(values["model"], pooler=values["do_train"])
     with_head = found.is_fine_tuned or not values["do_train"]
     return {**values, **found.filled(values, "init_checkpoint" if with_head else "init_pretraining_params")}
 

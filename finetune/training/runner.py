@@ -77,7 +77,7 @@ def run(task: type[FinetuneTask], args: Args, bar: bool = False, hooks: Sequence
         hooks: what is hung into the training besides.
     """
     args.train.precision(runtime.place(args.run.use_cuda))  # what is wrong with the flags is said before files are read
-    with ready(args.model.model):
+    with ready(args.model.model, pooler=args.run.do_train):
         args, labels = with_stored_head(task, args)
         model = settle_run(task, args, labels)
         given, args = args, with_settled_flags(args, model)

@@ -18,6 +18,7 @@ from ernie.convert import to_hf, to_params
 from ernie.foreign_folder import place_of, ready
 from finetune.classification.classifier import Classifier
 from finetune.embedding.main import main as embed
+from finetune.embedding.server import main as serve_vectors
 from finetune.multitask.args import from_python
 from finetune.prediction import main as prediction
 from finetune.training.args import from_keywords
@@ -210,6 +211,10 @@ def test_vectors_of_an_encoder_without_a_pooler_are_means(folder, tmp_path, scra
     described = json.loads((tmp_path / "out" / "embeddings.json").read_text())
     assert (described["pooling"], described["model"]) == ("mean", str(bare))
     assert str(scratch) not in capfd.readouterr().err
+    with finetune.load(bare, use_cuda=False) as loaded, pytest.raises(ValueError, match="one of mean, max, first$"):
+        loaded.embed(["good film"], pooling="cls")
+    with pytest.raises(UserError, match=rf"^{bare}: has no pooled \[CLS\]: give --encode_layer layer1 to layer1"):
+        serve_vectors(["--model", str(bare), "--use_cuda", "false"])
     with ready(bare):
         assert "pooled_fc.w_0" in read_params(place_of(bare) / "params")
 
@@ -256,3 +261,33 @@ def test_what_the_converter_refuses_is_named_with_the_command_that_takes_it(fold
     with pytest.raises(UserError, match=rf"give --from paddlenlp, a flag of {command}"):
         main("p", "classify", words(**given(folder, odd, tmp_path / "run")))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tagger_without_a_pooler_is_used_without_one(folder, tmp_path, capfd):
+    """Such models are saved without it; nothing is drawn that would have to be trained."""
+    tagger = shutil.copytree(folder / "encoder", tmp_path / "tagger")
+    weights = {
+        f"bert.{name.removeprefix('bert.')}": each
+        for name, each in load_file(tagger / "model.safetensors").items()
+        if "pooler" not in name
+    }
+    config = json.loads((tagger / "config.json").read_text())
+    head = np.linspace(-1, 1, 3 * config["hidden_size"], dtype=np.float32).reshape(3, -1)
+    weights.update({"classifier.weight": head, "classifier.bias": np.zeros(3, np.float32)})
+    save_file(weights, tagger / "model.safetensors", metadata={"format": "pt"})
+    labels = {"B-A": 0, "I-A": 1, "O": 2}
+    config.update(architectures=["BertForTokenClassification"], label2id=labels)
+    (tagger / "config.json").write_text(
+        json.dumps({**config, "id2label": {number: tag for tag, number in labels.items()}})
+    )
+    rows = write_tsv(tmp_path / "rows.tsv", [("B-A O", "good film"), ("O O", "the story")])
+    with finetune.load(tagger, use_cuda=False) as loaded:
+        wanted = [" ".join(token["tag"] for token in answer["tokens"]) for answer in loaded(["good film", "the story"])]
+    prediction.main("p", (), words(model=tagger, predict_set=rows, output=tmp_path / "out.tsv", use_cuda="false"))
+    header, *lines = (line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines())
+    assert [line[header.index("tags")] for line in lines] == wanted
+    given = {"dev_set": rows, "do_train": "false", "do_test": "false", "max_seq_len": 24, "use_cuda": "false"}
+    main("p", "sequence_label", words(model=tagger, **given))
+    said = capfd.readouterr().err
+    assert "dev evaluation" in said
+    assert "drawn anew" not in said
