@@ -1,6 +1,7 @@
 """A table of one's own, as a newcomer has it: columns of other names, words as labels, pairs, typos, odd labels."""
 
 import csv
+import io
 import logging
 from pathlib import Path
 
@@ -83,6 +84,22 @@ def test_a_label_column_that_is_not_there(place, pairs, no_model, tmp_path):
         embed("ernie_encoder.py", own([], model=pairs, data_set=tickets, output_dir=tmp_path / "vectors",
                                       text_column="body", text_pair_column="subjct"))  # fmt: skip
     assert not (tmp_path / "vectors").exists()
+
+
+def test_a_column_that_standard_input_lacks(pairs, monkeypatch, tmp_path, capsys):
+    """It is read before a model is loaded, and named."""
+    given = own([], model=pairs, predict_set="-", output=tmp_path / "new.tsv", text_column="body", format="csv")
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"id,bdy\n1,good film\n")))
+        patched.setattr("finetune.prediction.run.open_source", lambda *_: pytest.fail("a model was about to be loaded"))
+        with pytest.raises(
+            UserError, match=r"^standard input, line 1: no column 'body' \(--text_column; there: id, bdy"
+        ):
+            prediction.main("infer_classifyer.py", ("classify",), given)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"id,body\n1,good film\n")))
+    prediction.main("infer_classifyer.py", ("classify",), given)
+    assert "standard input: the model was trained on pairs of texts" in capsys.readouterr().err
+    assert (tmp_path / "new.tsv").read_text().splitlines()[1].split("\t")[:2] == ["1", "good film"]
 
 
 def test_a_label_column_where_nothing_but_test_sets_is_read(model, place, pairs, tmp_path):
