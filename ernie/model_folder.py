@@ -74,7 +74,9 @@ class Found(NamedTuple):
         return Path(self.parts.get(VOCAB, self.folder)).parent != Path(self.folder).parent
 
     def filled(self, values: Mapping[str, Any], weights: str) -> dict[str, Any]:
-        """Those of network, vocabulary and weights that no flag names, as flags; a flag of weights may name the directory.
+        """Those of network, vocabulary and weights that no flag names, as flags.
+
+        A flag of weights that names the directory means its weights.
 
         Args:
             values: flag -> value, None where it was not given.
