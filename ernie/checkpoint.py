@@ -63,13 +63,19 @@ def list_params(directory: str | os.PathLike[str]) -> tuple[list[str], list[str]
         the parameters (``checkpoint.json``, ``training_state/``, the vocabulary) is in neither.
 
     Raises:
-        UserError: no such directory, it cannot be read, it holds no parameter, or it holds another directory.
+        UserError: no such directory, it cannot be read, holds no parameter or another directory, or is a Hugging Face
+            model.
     """
     directory = Path(directory)
     try:
         entries = sorted((entry.name, entry.is_dir()) for entry in os.scandir(directory))
     except OSError as error:
         raise UserError(f"{directory}: cannot be read ({error.strerror}): give a params directory") from error
+    if ("config.json", False) in entries:
+        raise UserError(
+            f"{directory}: a Hugging Face model, no params directory: give it with --model, or convert it with "
+            "python -m ernie.convert --from hf --to params"
+        )
     names: list[str] = []
     leftovers: list[str] = []
     ours = _OURS | _COPIED if any(name in _OURS for name, _ in entries) else _OURS

@@ -76,6 +76,8 @@ class Found(NamedTuple):
     def filled(self, values: Mapping[str, Any], weights: str) -> dict[str, Any]:
         """Those of network, vocabulary and weights that no flag names, as flags.
 
+        A flag of weights that names the directory means its weights.
+
         Args:
             values: flag -> value, None where it was not given.
             weights: the flag of the weights, one of ``WEIGHTS``, where none of them was given.
@@ -98,7 +100,11 @@ class Found(NamedTuple):
                 f"--model {self.folder}: has no {' and no '.join(dict.fromkeys(lacking))}: give {instead}, or a "
                 f"directory containing {PARAMS}, {CONFIG} and {VOCAB}"
             )
-        return {name: Derived(self.parts[part]) for name, part in wanted.items()}
+        itself = [name for name in WEIGHTS if values.get(name) and Path(values[name]) == Path(self.folder)]
+        return {
+            **{name: self.parts[PARAMS] for name in itself if PARAMS in self.parts},
+            **{name: Derived(self.parts[part]) for name, part in wanted.items()},
+        }
 
 
 def look_into(given: str, pooler: bool = True) -> Found:

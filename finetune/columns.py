@@ -14,14 +14,12 @@ from reader.choices import COLUMNS
 from reader.tables.form import TableForm
 from reader.tables.header import check_columns as check_header
 
-STANDARD = "-"  # standard input, whose columns are found when it is read
-
 
 def check_columns(path: str | Path, form: TableForm, task: str | None, labelled: bool = False) -> None:
     """Raise UserError where a file lacks its text, its label or a column that a flag names.
 
     Args:
-        path: the file; - is passed over.
+        path: the file.
         form: how it is stored, and which columns count.
         task: of the model; None: not known yet.
         labelled: whether rows need a label.
@@ -35,8 +33,7 @@ def check_columns(path: str | Path, form: TableForm, task: str | None, labelled:
                 f"models of the task {task!r} read JSON in SQuAD's layout: leave --format and the columns' flags out"
             )
         return
-    if str(path) != STANDARD:
-        check_header(path, form, ("text_a", "label") if labelled else ("text_a",), COLUMNS, lists=True)
+    check_header(path, form, ("text_a", "label") if labelled else ("text_a",), COLUMNS, lists=True)
 
 
 def check_label_column(paths: Sequence[str], form: TableForm, task: str) -> None:

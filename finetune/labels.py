@@ -1,7 +1,8 @@
 """Labels that nobody gave: found in the training file, in a fixed order, so that every run of it numbers them alike.
 
 found = find_labels(Classifier, "train.csv", form, num_labels=None)
-found.label_map, found.num_labels           # {"bad": 0, "good": 1}, 2
+found.label_map, found.num_labels           # {"bad": 0, "good": 1}, None
+log_labels("train.csv", found)
 
 Whole numbers stay class numbers, unless they are all those from 1 on. Other numbers are put in the order of their
 values, words in that of their characters' code points, tags by their types with O the last.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from propeller.errors import UserError
@@ -31,19 +32,16 @@ SHOWN = 20
 
 
 class FoundLabels(NamedTuple):
-    """label_map: word -> class, or None where labels are class numbers; num_labels: classes, or None: not told."""
+    """label_map: word -> class, or None where labels are class numbers; num_labels: classes, or None: not told;
+    counts: how often each label is there."""
 
     label_map: dict[str, int] | None = None
     num_labels: int | None = None
+    counts: Mapping[str, int] = {}
 
 
 def find_labels(
-    task: type[FinetuneTask],
-    path: str,
-    form: TableForm,
-    num_labels: int | None,
-    settings: Any = None,
-    quiet: bool = False,
+    task: type[FinetuneTask], path: str, form: TableForm, num_labels: int | None, settings: Any = None
 ) -> FoundLabels:
     """The labels of a training file.
 
@@ -53,7 +51,6 @@ def find_labels(
         form: how it is stored, and which column is the label.
         num_labels: what a flag says, or None.
         settings: the task's own flags.
-        quiet: whether they are not logged.
 
     Raises:
         UserError: there are too many for classes, more than the flag says, or they are numbers with a fraction.
@@ -66,7 +63,6 @@ def find_labels(
     del counts[""]  # the row is refused where it is read
     if not counts:
         return FoundLabels()
-    _warn_of_alike(path, counts)
     rows = sum(counts.values())
     if num_labels is None and rows >= FEW_ROWS and len(counts) * 2 > rows:
         raise _no_classes(path, f"{len(counts)} different labels in {rows} rows")
@@ -74,7 +70,7 @@ def find_labels(
         if any(map(_is_int, counts)) and not _names_classes(counts, num_labels, task.num_labels):
             top = max((int(word) for word in counts if _is_int(word)), default=0)
             whole = num_labels is None and counts.keys() == {str(number) for number in range(top + 1)}
-            return FoundLabels(None, top + 1 if whole and top >= task.num_labels else None)
+            return FoundLabels(None, top + 1 if whole and top >= task.num_labels else None, counts)
         _check_fractions(path, counts)
     ordered = task.order_labels(counts, settings)
     if num_labels is not None and len(ordered) > num_labels:
@@ -82,14 +78,19 @@ def find_labels(
             f"--num_labels {num_labels}: but {path} has {len(ordered)} labels ({_shown(ordered, counts)}): leave the "
             "flag out, or correct the labels"
         )
-    if not quiet:
-        log.info("labels found in %s, in the order of their classes: %s", path, _shown(ordered, counts))
-    return FoundLabels({word: number for number, word in enumerate(ordered)})
+    return FoundLabels({word: number for number, word in enumerate(ordered)}, None, counts)
 
 
-def _warn_of_alike(path, counts):
-    """Labels that are two for the model and one for a reader."""
+def log_labels(path: str, found: FoundLabels) -> None:
+    """Log the labels that a run takes from its training file; warn of those that are two for the model and one for a
+    reader.
+
+    Args:
+        path: the file.
+        found: its labels.
+    """
     groups: dict[str, list[str]] = {}
+    counts = found.counts
     for word in counts:
         groups.setdefault(alike(word), []).append(word)
     for words in groups.values():
@@ -98,6 +99,8 @@ def _warn_of_alike(path, counts):
                 "%s: labels that differ in case or blanks alone are classes of their own: %s; write them alike if they "
                 "mean the same", path, ", ".join(f"{shorten(word)} ({counts[word]})" for word in sorted(words)),
             )  # fmt: skip
+    if found.label_map is not None:
+        log.info("labels found in %s, in the order of their classes: %s", path, _shown([*found.label_map], counts))
 
 
 def _names_classes(counts, num_labels, default):

@@ -1,12 +1,13 @@
 """A model of pairs of texts and rows of one text, or the other way round: a line of the log says so.
 
 warn_of_pairs(True, reader, "tickets.csv")
+warn_of_request(True, [("a fine film", "")])
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 log = logging.getLogger("ernie.finetune")
@@ -33,6 +34,31 @@ def warn_of_pairs(pairs: bool | None, reader: Any, path: str) -> None:
             "%s: the model was trained on single texts, and these rows have a second one, which it answers worse: "
             "leave --text_pair_column out, or rename the column if it is called text_b", path,
         )  # fmt: skip
+
+
+def warn_of_request(pairs: bool | None, given: Iterable[tuple[str, str]]) -> bool:
+    """Warn where no text of a request is a pair, and the model was trained on pairs, or where one is and it was not.
+
+    Args:
+        pairs: what the model's record says; None: nothing.
+        given: of each text it and the second one, "" where there is none.
+
+    Returns:
+        whether there was something to warn of.
+    """
+    if pairs is None or pairs == any(second.strip() for _, second in given):
+        return False
+    if pairs:
+        log.warning(
+            "the model was trained on pairs of texts, and is asked for single ones, which it answers worse: give the "
+            "second text of each too (said once)"
+        )
+    else:
+        log.warning(
+            "the model was trained on single texts, and is asked for pairs, which it answers worse: give one text of "
+            "each (said once)"
+        )
+    return True
 
 
 def columns_of(reader: Any) -> Collection[str] | None:

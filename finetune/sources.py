@@ -56,7 +56,7 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling
     if folder.name == PARAMS and (folder.parent / CONFIG).is_file() and not (folder / RECORD).is_file():
         folder = folder.parent  # as --model takes it
     if is_foreign(folder):
-        temporary = Converted(folder)
+        temporary = Converted(folder, pooler=False)
         return Weights(_checkpoint(temporary.path / PARAMS, task, vocab_path, folder, pooling), temporary)
     params = folder / PARAMS
     if (folder / RUN).is_file() and not params.is_dir():

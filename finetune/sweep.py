@@ -35,6 +35,7 @@ from propeller.flags import add_flags, flag, from_values, read_flags, shell_line
 log = logging.getLogger("ernie.finetune")
 
 STUDY = "study.journal"
+FORMER = {"max_seq_len": 512}  # defaults that were recorded with the flags that were given
 SPACE = "--sweep_space space.json --sweep_trials 20"
 
 
@@ -81,8 +82,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _that_count(flags):
-    """Flags without those of what is printed and, as no test set is predicted, where to."""
-    return {name: value for name, value in flags.items() if name not in ("verbose", "log_file", "test_save")}
+    """Flags without those of what is printed and, as no test set is predicted, where to; and without old defaults."""
+    return {
+        name: value
+        for name, value in flags.items()
+        if name not in ("verbose", "log_file", "test_save") and value != FORMER.get(name)
+    }
 
 
 class Sweep:

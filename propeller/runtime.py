@@ -23,7 +23,8 @@ from propeller.flags import boolean_or
 from propeller.signals import kept_handlers
 
 _M_ARENA_MAX = -8  # of malloc.h
-_PADDLE_CAME_FIRST = "paddle" in sys.modules  # then it has set OMP_NUM_THREADS to 1, unless it was set
+# Paddle sets OMP_NUM_THREADS to 1 where it is imported by others than ``prepare``, unless it was set.
+_before_paddle = None if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS")
 PADDLE_AT_LEAST = (3, 0)
 INSTALL_GPU = "pip install -r requirements-gpu.txt"
 
@@ -36,10 +37,10 @@ def cores() -> int:
 def given_threads() -> int | None:
     """The number in ``OMP_NUM_THREADS``, of a list the first one, or None. After ``prepare`` it is always set.
 
-    The 1 that Paddle sets where it is imported before this module counts as none.
+    The 1 that Paddle sets where others than ``prepare`` import it counts as none.
     """
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if first == "1" and _PADDLE_CAME_FIRST and not _was_set("OMP_NUM_THREADS"):
+    if first == "1" and "paddle" in sys.modules and _before_paddle is None and not _was_set("OMP_NUM_THREADS"):
         return None
     return int(first) if first.isdecimal() and int(first) else None
 
@@ -68,7 +69,10 @@ def prepare() -> None:
     executor has threads of its own, which need it.
     ``GLOG_minloglevel=2``: Paddle's C++ side keeps its notes and warnings to itself; errors are shown.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    global _before_paddle
+    number = os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    if "paddle" not in sys.modules:
+        _before_paddle = number
     if _vendor_is_amd():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     os.environ.setdefault("KMP_BLOCKTIME", "1")

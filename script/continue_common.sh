@@ -38,7 +38,7 @@ EOF
 # convert_model: sets MODEL_PATH to the conversion of a Hugging Face model, whose vocabulary the shards are made with.
 convert_model() {
     is_foreign "$MODEL_PATH" || return 0
-    set -- "$PYTHON_FOUND" -m ernie.convert --from hf --to params "$MODEL_PATH" "$WORK/start"
+    set -- "$PYTHON_FOUND" -m ernie.convert --from hf --to params --init_pooler "$MODEL_PATH" "$WORK/start"
     MODEL_PATH=$WORK/start
     if [ "$DRY_RUN" = 1 ]; then quoted "$@"; else rm -rf "$MODEL_PATH" && "$@"; fi
 }

@@ -43,7 +43,7 @@ class WindowHandler(TextHandler):
         if self.windows is None:
             return super().parse(payload, limits)
         payload, teaches = self.asks_logits(payload)
-        pairs = checks.texts_or_pairs(payload, limits)
+        pairs = self.texts_of(payload, limits)
         first, second = zip(*pairs)
         ids = self.tokenizer.encode_batch([*first, *second])
         special = self.tokenizer.cls_id, self.tokenizer.sep_id

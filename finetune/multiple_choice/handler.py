@@ -35,6 +35,7 @@ class ChoiceHandler(Handler):
 
     def parse(self, payload: Any, limits: Limits) -> ParsedRequest:
         questions = self._questions(payload, limits)
+        self.tell_pairs((parts[0], parts[1]) for parts in questions)
         checks.windows(sum(len(parts) - 2 for parts in questions), limits)
         rows = encode_texts(questions, self.tokenizer)
         found = option_rows(rows, self.model.max_seq_len, self.tokenizer.cls_id, self.tokenizer.sep_id)

@@ -28,7 +28,7 @@ from ernie.model_folder import look_into
 from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
 from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords
-from finetune.training.effects import check_early_stop, evaluates
+from finetune.training.effects import check_evaluations, evaluates
 from finetune.training.options import LossArgs
 from propeller.errors import UserError
 from propeller.flags import flag, read_flags, split
@@ -168,7 +168,7 @@ def _entries(path, tasks, shared, data_dir):
         raise UserError(f"--data_dir {data_dir}: no such directory; give the one that the paths of {path} count from")
     entries = [_entry(path, number, given, shared, data_dir) for number, given in enumerate(tasks, 1)]
     if not any(evaluates(entry.args) for entry in entries):
-        check_early_stop(entries[0].args)
+        check_evaluations(entries[0].args)
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:

@@ -185,7 +185,7 @@ def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not values["model"] or values["inference_model"]:
         return dict(values)
-    found = look_into(values["model"])
+    found = look_into(values["model"], pooler=False)
     if found.is_bundle and not values["init_checkpoint"]:
         return {**values, "inference_model": Derived(values["model"])}
     filled = found.filled(values, "init_checkpoint")

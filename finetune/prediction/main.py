@@ -63,8 +63,8 @@ def _task_of_model(argv, given, stack):
     foreign = source == given_in(argv, "--model") and is_foreign(source)
     if foreign:
         log_setup.setup()  # it tells the task and the labels
-        stack.enter_context(ready(source))
-    name = stored_task(place_of(source) if foreign else source)
+        stack.enter_context(ready(source, pooler=False))
+    name = stored_task(place_of(source, pooler=False) if foreign else source)
     if given is not None and name not in (*TASKS, given):
         if given not in TASKS:
             raise UserError(f"--task {given!r} is unknown: give one of {', '.join(TASKS)}")

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from ernie.foreign_folder import ready
 from finetune import TASKS, task_class
 from finetune.checks import check_file
+from finetune.columns import check_columns
 from finetune.pairs import warn_of_pairs
 from finetune.prediction.args import PredictArgs
 from finetune.prediction.formats import JsonLines, TableFormat, table_rows
@@ -70,10 +71,13 @@ def start(tasks: Sequence[str], args: PredictArgs) -> int:
     try:
         check_input(args)  # before a checkpoint is made ready
         with contextlib.ExitStack() as stack:
-            stack.enter_context(ready(args.model.model))
+            path = stack.enter_context(_named_file(args.data.predict_set)) if args.data.do_prediction else ""
+            if path and path != args.data.predict_set:  # a file has been looked at before Paddle was loaded
+                check_columns(path, dataclasses.replace(args.tables.form(), others=COPY), tasks[0] if tasks else None)
+            stack.enter_context(ready(args.model.model, pooler=False))
             opened = open_source(args, job, stack)
             if opened:
-                predict(job, *opened, args, bar)
+                predict(job, *opened, args, bar, path)
     except BrokenPipeError:  # what reads our standard output (head, less) has enough
         log.info("standard output was closed: stopped")
         leave_stdout()
@@ -99,7 +103,9 @@ def check_input(args: PredictArgs) -> None:
         raise UserError(f"{source}: no such file; check the path")
 
 
-def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: PredictArgs, bar: bool) -> None:
+def predict(
+    job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: PredictArgs, bar: bool, path: str
+) -> None:
     """Predict a file with a model that is ready: the rows, the output, the lines of the log.
 
     Args:
@@ -108,6 +114,7 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
         spec: its record, with the settings that were given.
         args: the flags.
         bar: whether a progress bar is shown.
+        path: the file, where --predict_set is standard input its copy.
     """
     data = args.data
     reading = Reading(
@@ -117,16 +124,15 @@ def predict(job: PredictionJob, model: InferenceModel, spec: ModelSpec, args: Pr
         on_bad=args.checks.on_bad,
         form=dataclasses.replace(args.tables.form(), others=COPY),
     )
-    with _named_file(data.predict_set) as path:
-        reader = job.open_reader(path, model, spec, reading, args)
-        check_file(reader, args.checks, model.spec)
-        warn_of_pairs(model.task.trained_on_pairs(spec.facts), reader, data.predict_set)
-        _tell_copied(reader)
-        if job.prints(args):
-            log.info("-------------- prediction results --------------")
-        progress = Progress(model, reader.num_examples, job.unit, bar)
-        with contextlib.closing(progress):
-            gold = job.write(model, spec, reader, args, progress)
+    reader = job.open_reader(path, model, spec, reading, args)
+    check_file(reader, args.checks, model.spec)
+    warn_of_pairs(model.task.trained_on_pairs(spec.facts), reader, path)
+    _tell_copied(reader)
+    if job.prints(args):
+        log.info("-------------- prediction results --------------")
+    progress = Progress(model, reader.num_examples, job.unit, bar)
+    with contextlib.closing(progress):
+        gold = job.write(model, spec, reader, args, progress)
     log.info("qps:%s\ttotal_time:%s\ttotal_example:%d\tbatch_size:%d", progress.done / max(progress.busy, 1e-9),
              progress.busy, progress.done, data.batch_size, extra=log_setup.IN_FILE)  # fmt: skip
     stats, elapsed = reader.stats, time.monotonic() - progress.begun

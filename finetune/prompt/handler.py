@@ -35,7 +35,7 @@ class PromptHandler(TextHandler):
 
     def parse(self, payload: Any, limits: Limits) -> ParsedRequest:
         payload, _ = self.asks_logits(payload)
-        pairs = checks.texts_or_pairs(payload, limits)
+        pairs = self.texts_of(payload, limits)
         for number, (_, second) in enumerate(pairs):
             if second and not self.prompt.has_pair:
                 raise BadRequest(f"texts[{number}] is a pair, and the model's template has no second text: give one")

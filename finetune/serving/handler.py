@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ernie.facts import is_chinese
+from finetune.pairs import warn_of_request
 from finetune.prediction.model import InferenceModel
 from finetune.serving import payload as checks
 from finetune.spec import PAIRS
@@ -105,6 +106,7 @@ class Handler:
         self.outputs: Sequence[str] = model.task.answer_outputs
         self.main: Sequence[str] = self.outputs
         self.input_names = [entry["name"] for entry in model.bundle.inputs]
+        self._pairs = model.task.trained_on_pairs(model.spec.facts)
         self.task_id = model.spec.task_id
         self.pad = {"src_ids": self.tokenizer.pad_id, "task_ids": self.task_id}
         config = model.config
@@ -174,6 +176,15 @@ class Handler:
         """
         raise NotImplementedError
 
+    def tell_pairs(self, given: Iterable[tuple[str, str]]) -> None:
+        """Warn, once, of a request of single texts for a model of pairs, or the other way round.
+
+        Args:
+            given: see ``finetune.pairs.warn_of_request``.
+        """
+        if warn_of_request(self._pairs, given):
+            self._pairs = None
+
     def instances(self, rows: EncodedRows) -> list[dict[str, np.ndarray]]:
         """EncodedRows as the dicts of 1-D arrays that the model takes."""
         batches = (make_batch(rows.slice(i, i + 1), self.tokenizer.pad_id, self.task_id) for i in range(len(rows)))
@@ -205,9 +216,15 @@ class Handler:
 class TextHandler(Handler):
     """One example is a text or a pair of texts; what is too long is cut, as in training, and the answer says so."""
 
+    def texts_of(self, payload: Any, limits: Limits) -> list[tuple[str, str]]:
+        """(text_a, text_b) of each example, text_b "" where there is none. Raises BadRequest."""
+        pairs = checks.texts_or_pairs(payload, limits)
+        self.tell_pairs(pairs)
+        return pairs
+
     def parse(self, payload: Any, limits: Limits) -> ParsedRequest:
         payload, teaches = self.asks_logits(payload)
-        pairs = checks.texts_or_pairs(payload, limits)
+        pairs = self.texts_of(payload, limits)
         rows = self.encode(pairs)
         about = {"pairs": pairs, "truncated": rows.cut.tolist(), "teaches": teaches}
         outputs = (*self.outputs, teaches) if teaches and self.outputs else None

@@ -19,7 +19,7 @@ from ernie.model_folder import ModelFolder, look_into
 from finetune import EXAMPLE, legacy_flags
 from finetune.checks import CheckArgs
 from finetune.tables import LabelledTableFlags
-from finetune.training.effects import check_early_stop, check_effects
+from finetune.training.effects import check_best_metric, check_evaluations
 from finetune.training.options import AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
 from propeller.flags import DEVICE, Derived, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
@@ -207,7 +207,7 @@ def with_model(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not values.get("model"):
         return dict(values)
-    found = look_into(values["model"])
+    found = look_into(values["model"], pooler=values["do_train"])
     with_head = found.is_fine_tuned or not values["do_train"]
     return {**values, **found.filled(values, "init_checkpoint" if with_head else "init_pretraining_params")}
 
@@ -249,7 +249,7 @@ def parse(
     made: dict[str, Any] = {key: from_values(group, values) if group else None for key, group in groups.items()}
     args = Args(**made, ignored=[name for name in ignored_flags(task_flags) if values[name] is not MISSING])
     _check(args)
-    check_early_stop(args)
+    check_evaluations(args)
     return args
 
 
@@ -285,7 +285,7 @@ def from_keywords(values: Mapping[str, Any], task_flags: type | None = None, alo
     args = Args(**made, ignored=[])
     _check(args)
     if alone:
-        check_early_stop(args)
+        check_evaluations(args)
     return args
 
 
@@ -335,7 +335,7 @@ def _check(args):
         raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
     check_options(args)
     _check_files(args)
-    check_effects(args)
+    check_best_metric(args)
 
 
 def _check_files(args):

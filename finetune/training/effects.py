@@ -1,6 +1,6 @@
 """Flags that would do nothing: an error where the user counts on them, a line of the log where recipes give them.
 
-check_effects(args)                     # UserError: --early_stop 2 needs --dev_set: it counts evaluations; ...
+check_evaluations(args)                 # UserError: --early_stop 2 needs --dev_set: it counts evaluations; ...
 without_effect(args)                    # {"validation_steps": "nothing is evaluated without --dev_set"}
 """
 
@@ -24,24 +24,28 @@ def missing(args: Args) -> str:
     return "--do_val true" if args.data.dev_set else "--dev_set"
 
 
-def check_early_stop(args: Args) -> None:
-    """Raise UserError where a training is to end by evaluations that it does not make."""
-    if args.run.do_train and args.train.early_stop and not evaluates(args):
-        raise UserError(
-            f"--early_stop {args.train.early_stop} needs {missing(args)}: it counts evaluations; give that too, or "
-            "leave it out"
-        )
-
-
-def check_effects(args: Args) -> None:
-    """Raise UserError where a training is to choose or to time evaluations that it does not make."""
+def check_best_metric(args: Args) -> None:
+    """Raise UserError where evaluations are to select the best checkpoint, and there are none."""
     run = args.run
-    if not run.do_train or evaluates(args):
-        return
-    if run.best_metric is not None:
+    if run.do_train and run.best_metric is not None and not evaluates(args):
         raise UserError(
             f"--best_metric {run.best_metric} needs {missing(args)}: evaluations select the best checkpoint; give that "
             "too, or leave it out"
+        )
+
+
+def check_evaluations(args: Args) -> None:
+    """Raise UserError where a training is to end by evaluations, or to time them, and makes none.
+
+    Args:
+        args: of the run; of several tasks those of one, where none is evaluated.
+    """
+    run, stop = args.run, args.train.early_stop
+    if not run.do_train or evaluates(args):
+        return
+    if stop:
+        raise UserError(
+            f"--early_stop {stop} needs {missing(args)}: it counts evaluations; give that too, or leave it out"
         )
     if run.eval_strategy in ("epoch", "both"):
         raise UserError(

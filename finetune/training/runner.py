@@ -21,6 +21,7 @@ from finetune.prediction.export import load_weights
 from finetune.spec import read_record
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
+from finetune.training.effects import evaluates
 from finetune.training.fingerprint import fingerprint, former_record, is_of_dev_set
 from finetune.training.heads import with_stored_head
 from finetune.training.log_lines import LegacyLogLines, log_arguments, log_best
@@ -76,14 +77,18 @@ def run(task: type[FinetuneTask], args: Args, bar: bool = False, hooks: Sequence
         hooks: what is hung into the training besides.
     """
     args.train.precision(runtime.place(args.run.use_cuda))  # what is wrong with the flags is said before files are read
-    with ready(args.model.model):
-        args = with_stored_head(task, args)
-        model = settle_run(task, args)
+    with ready(args.model.model, pooler=args.run.do_train):
+        args, labels = with_stored_head(task, args)
+        model = settle_run(task, args, labels)
         given, args = args, with_settled_flags(args, model)
         log_arguments(args, given)
         model.config.print_config()
         finetuner = Finetuner(model, args, bar, hooks)
-        return finetuner.train() if args.run.do_train else finetuner.evaluate_and_predict()
+        if args.run.do_train:
+            return finetuner.train()
+        if args.run.do_test and not evaluates(args):  # no other file has to have labels
+            check_label_column(split(args.data.test_set), args.tables.form(), model.task.name)
+        return finetuner.evaluate_and_predict()
 
 
 class Finetuner:
@@ -185,8 +190,6 @@ class Finetuner:
         args = self.args
         self.pairs = self.task.trained_on_pairs(read_record(str(args.model.init_checkpoint)))
         evaluations = self._evaluations()
-        if args.run.do_test and not evaluations:  # no other file has to have labels
-            check_label_column(split(args.data.test_set), args.tables.form(), self.task.name)
         self._check_tests()
         learner, described = self._load_checkpoint()
         self.found = with_stored(self.spec, described)

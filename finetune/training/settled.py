@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ernie import packed
 from ernie.checkpoint import check_vocab
 from ernie.config import sequence_length
-from finetune.labels import find_labels
+from finetune.labels import FoundLabels, find_labels, log_labels
 from finetune.spec import DEFAULTS, RECORD, ModelSpec, read_record, settle, settled_labels
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
@@ -60,8 +60,13 @@ class RunModel(NamedTuple):
     run: Mapping[str, Any]
 
 
-def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
+def settle_run(task: type[FinetuneTask], args: Args, found: FoundLabels | None = None) -> RunModel:
     """The model that the flags ask for.
+
+    Args:
+        task: the class of the task.
+        args: the flags.
+        found: the labels of the training file, where they were looked for before.
 
     Raises:
         UserError: a file cannot be read; settings do not go together, with the labels, or with the network.
@@ -97,7 +102,9 @@ def settle_run(task: type[FinetuneTask], args: Args) -> RunModel:
     if given.label_map_config:  # a number has none, whatever is in the file: ``check`` says so
         label_map = {} if task.label_kind == "float" else load_label_map(given.label_map_config)
     elif run.do_train and "num_labels" not in stored:
-        found = find_labels(task, args.data.train_set, args.tables.form(), given.num_labels, settings)
+        if found is None:
+            found = find_labels(task, args.data.train_set, args.tables.form(), given.num_labels, settings)
+        log_labels(args.data.train_set, found)
         label_map, source, origin = found.label_map, args.data.train_set, ROWS
         stored = {**stored, **({} if found.num_labels is None else {"num_labels": found.num_labels})}
     number = settled_labels(given, stored, task, label_map)

@@ -277,15 +277,32 @@ def _check_files(args):
             "training needs --train_filelist: lines path<TAB>mask_word_prob, see data/README.md; or a --task_list"
         )
     if trains and not data.valid_filelist and not args.tasks.task_list:
-        for name, idle in (("eval_strategy", "steps"), ("best_metric", RunArgs.best_metric)):
-            value = getattr(run, name)
-            if value != idle:
-                raise UserError(f"--{name} {value} needs --valid_filelist: give that too, or leave it out")
+        check_validated(run, "--valid_filelist")
     if not trains and not model.init_checkpoint:
         what = "--do_test true" if run.do_test else "--predict_mask"
         raise UserError(f"{what} needs --init_checkpoint: the checkpoint of train.py to use")
     if run.do_test and not data.test_filelist and not args.tasks.task_list:
         raise UserError("--do_test true needs --test_filelist")
+
+
+def check_validated(run: RunArgs, needs: str) -> None:
+    """Raise UserError for flags that choose or time the validations of a run that has none.
+
+    A run that began with them, when they were taken, goes on.
+
+    Args:
+        run: the flags.
+        needs: what would make validations.
+    """
+    from propeller.train.checkpoints import recorded_run
+
+    for name in ("eval_strategy", "best_metric"):
+        value = getattr(run, name)
+        if value == getattr(RunArgs, name):
+            continue
+        begun = None if run.overwrite else recorded_run(run.checkpoints)
+        if begun is None or begun.flags.get(f"--{name}") != value:
+            raise UserError(f"--{name} {value} needs {needs}: give that too, or leave it out")
 
 
 def _check_tasks(args, given):

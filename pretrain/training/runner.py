@@ -21,7 +21,7 @@ from ernie.memory import training_line
 from ernie.optimization import AdamW, OptimizationConfig
 from pretrain import DEFAULT_TASK
 from pretrain.training import model_folder
-from pretrain.training.args import DESCRIPTION, GROUPS, Args, parse
+from pretrain.training.args import DESCRIPTION, GROUPS, Args, check_validated, parse
 from pretrain.training.beginning import check_checkpoint, load_all, load_initial, stored_record
 from pretrain.training.duration import MASKED_SHARE, warn_of_duration
 from pretrain.training.fingerprint import FORMER, fingerprint
@@ -115,6 +115,8 @@ class Pretrainer:
     def train(self) -> None:
         """Train with validation; an interrupted run goes on where it was."""
         run = self.args.run
+        if self.several and not any(task.entry.valid_filelist for task in self.tasks.values()):
+            check_validated(run, f"a valid_filelist in {self.args.tasks.task_list}")
         begun = None if run.overwrite else recorded_run(run.checkpoints)
         train, on_gpu = self.args.train, "gpu" in str(self.place).lower()
         half = train.use_fp16 or train.use_bf16

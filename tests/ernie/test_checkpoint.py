@@ -238,6 +238,9 @@ def test_directories_that_are_no_params(tmp_path, arrays):
     (tmp_path / "model" / "params" / "vocab.txt").write_text("[PAD]\n[CLS]\n[SEP]\n[MASK]\n[UNK]\n")
     with pytest.raises(UserError, match="vocab.txt: not a Paddle variable file"):
         read_params(tmp_path / "model" / "params")
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="model: a Hugging Face model, no params directory: give it with --model, or "):
+        read_params(tmp_path / "model")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -6,7 +6,7 @@ import pytest
 
 import finetune
 from finetune import task_class
-from finetune.labels import find_labels, in_order
+from finetune.labels import FoundLabels, find_labels, in_order, log_labels
 from finetune.spec import read_record
 from finetune.tagging.flags import SequenceLabelArgs
 from finetune.training.main import main
@@ -42,13 +42,13 @@ def found(tmp_path, labels, num_labels=None, task="classify"):
     ],
 )
 def test_which_labels_are_classes(tmp_path, labels, label_map, num_labels):
-    assert found(tmp_path, labels.split()) == (label_map, num_labels)
+    assert found(tmp_path, labels.split())[:2] == (label_map, num_labels)
 
 
 def test_the_flag_and_the_file_agree(tmp_path):
     assert found(tmp_path, "abc", 3).label_map == {"a": 0, "b": 1, "c": 2}
     assert found(tmp_path, "12345", 5).label_map == {str(star): star - 1 for star in range(1, 6)}
-    assert found(tmp_path, "012", 2) == (None, None), "which the reader refuses"
+    assert found(tmp_path, "012", 2)[:2] == (None, None), "which the reader refuses"
     with pytest.raises(UserError, match=r"--num_labels 2: but .* has 3 labels \(a \(1\), b \(1\), c \(1\)\)"):
         found(tmp_path, "abc", 2)
 
@@ -84,8 +84,8 @@ def test_a_taught_tagger_may_have_the_teachers_tokens(tmp_path):
 
 
 def test_regression_and_answers_have_none(tmp_path):
-    assert found(tmp_path, ["0.5", "a"], task="regression") == (None, None)
-    assert find_labels(task_class("mrc"), "no file", PLAIN, None) == (None, None)
+    assert found(tmp_path, ["0.5", "a"], task="regression")[:2] == (None, None)
+    assert find_labels(task_class("mrc"), "no file", PLAIN, None) == FoundLabels()
 
 
 def test_tags_by_type_with_o_last(tmp_path):
@@ -119,7 +119,7 @@ def test_a_prediction_names_the_words(model, tmp_path):
 
 def test_the_log_has_the_classes_with_their_rows(tmp_path, caplog):
     caplog.set_level(logging.INFO, "ernie.finetune")
-    found(tmp_path, ["b", "a", "b"])
+    log_labels(str(tmp_path / "rows.tsv"), found(tmp_path, ["b", "a", "b"]))
     assert caplog.messages[-1].endswith("rows.tsv, in the order of their classes: a (1), b (2)")
 
 

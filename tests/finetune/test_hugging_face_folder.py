@@ -18,12 +18,14 @@ from ernie.convert import to_hf, to_params
 from ernie.foreign_folder import place_of, ready
 from finetune.classification.classifier import Classifier
 from finetune.embedding.main import main as embed
+from finetune.embedding.server import main as serve_vectors
 from finetune.multitask.args import from_python
 from finetune.prediction import main as prediction
 from finetune.training.args import from_keywords
 from finetune.training.heads import with_stored_head
 from finetune.training.main import main
 from finetune.training.runner import run
+from finetune.training.settled import settle_run
 from pretrain.training.args import parse as pretraining_flags
 from pretrain.training.runner import Pretrainer
 from propeller.errors import UserError
@@ -102,7 +104,7 @@ def test_a_run_is_that_of_the_converted_directory_and_goes_on(folder, scratch, t
 @pytest.mark.parametrize(
     ("rows", "changes", "said"),
     [
-        ("rows.tsv", {}, "labelled is trained further (its encoder alone: --init_pretraining_params)"),
+        ("rows.tsv", {}, "labelled is trained further (add --init_pretraining_params {model} for its encoder alone)"),
         ("numbers.tsv", {}, "labelled is not used: it has the labels bad, good, not 0 to 1"),
         ("rows.tsv", {"num_labels": 3}, "labelled is not used: it has the labels bad, good, not bad, good"),
         ("rows.tsv", {"label_map_config": {"good": 0, "bad": 1}}, "numbers its labels in another way"),
@@ -115,18 +117,55 @@ def test_a_head_is_used_where_it_fits(folder, tmp_path, caplog, rows, changes, s
     flags = {**given(folder, "labelled", tmp_path / "run", rows, **changes), "for_cn": False, "do_test": False}
     args = from_keywords(flags, Classifier.flags)
     with ready(args.model.model), caplog.at_level(logging.INFO):
-        found = with_stored_head(Classifier, args).model
-    assert said in caplog.text
+        found = with_stored_head(Classifier, args)[0].model
+    assert said.format(model=folder / "labelled") in caplog.text
     source = str(place_of(folder / "labelled") / "params")
     weights = (source, None) if "further" in said else (None, source)
     assert (found.init_checkpoint, found.init_pretraining_params) == weights
+
+
+@pytest.mark.parametrize("model", ["labelled", "labelled_converted"])
+def test_the_encoder_or_the_head_of_a_directory_is_asked_for(folder, tmp_path, model):
+    """Beside --model, a flag of weights may name the same directory."""
+    if model == "labelled_converted":
+        to_params("hf", folder / "labelled", folder / model)
+    for place in (folder / model, folder / model / "params")[: 1 if model == "labelled" else 2]:
+        for name, other in (
+            ("init_pretraining_params", "init_checkpoint"), ("init_checkpoint", "init_pretraining_params"),
+        ):  # fmt: skip
+            flags = {**given(folder, model, tmp_path / "run", "rows.tsv"), "for_cn": False, "do_test": False}
+            args = from_keywords({**flags, name: place}, Classifier.flags)
+            with ready(args.model.model):
+                found = with_stored_head(Classifier, args)[0].model
+            source = place_of(folder / model) if model == "labelled" else folder / model
+            assert (getattr(found, name), getattr(found, other)) == (str(source / "params"), None)
+
+
+def test_the_training_file_is_looked_through_for_labels_once(folder, tmp_path, caplog, monkeypatch):
+    """Whether the head fits or not."""
+    looked = []
+    words_of = Classifier.label_words.__func__
+    monkeypatch.setattr(
+        Classifier, "label_words", classmethod(lambda cls, *args: looked.append(args[0]) or words_of(cls, *args))
+    )
+    alike = write_tsv(tmp_path / "alike.tsv", [("good", "good film"), ("bad", "dull film"), ("Good", "fine film")] * 2)
+    for rows, warned in ((folder / "rows.tsv", 0), (alike, 1)):
+        flags = {**given(folder, "labelled", tmp_path / "run", rows), "for_cn": False, "do_test": False}
+        args = from_keywords(flags, Classifier.flags)
+        looked.clear()
+        caplog.clear()
+        with ready(args.model.model), caplog.at_level(logging.INFO):
+            settle_run(Classifier, *with_stored_head(Classifier, args))
+        assert looked == [str(rows)]
+        assert caplog.text.count("are classes of their own") == warned
+        assert caplog.text.count("labels found in") == warned
 
 
 def test_a_head_of_another_task_is_not_used(folder, tmp_path, caplog):
     flags = {**given(folder, "labelled", tmp_path / "run"), "for_cn": False, "do_test": False, "is_regression": True}
     args = from_keywords(flags, Classifier.flags)
     with ready(args.model.model), caplog.at_level(logging.INFO):
-        assert with_stored_head(Classifier, args).model.init_checkpoint is None
+        assert with_stored_head(Classifier, args)[0].model.init_checkpoint is None
     assert "it is for the task classify, not regression" in caplog.text
 
 
@@ -139,7 +178,7 @@ def test_a_run_that_began_with_the_encoder_alone_goes_on_so(folder, tmp_path):
     for overwrite in (False, True):
         args = from_keywords({**flags, "overwrite": overwrite}, Classifier.flags)
         with ready(args.model.model):
-            assert (with_stored_head(Classifier, args).model.init_checkpoint is not None) is overwrite
+            assert (with_stored_head(Classifier, args)[0].model.init_checkpoint is not None) is overwrite
 
 
 def test_a_fine_tuned_one_is_evaluated_predicted_with_and_trained_further(folder, tmp_path, capfd, scratch):
@@ -172,6 +211,10 @@ def test_vectors_of_an_encoder_without_a_pooler_are_means(folder, tmp_path, scra
     described = json.loads((tmp_path / "out" / "embeddings.json").read_text())
     assert (described["pooling"], described["model"]) == ("mean", str(bare))
     assert str(scratch) not in capfd.readouterr().err
+    with finetune.load(bare, use_cuda=False) as loaded, pytest.raises(ValueError, match="one of mean, max, first$"):
+        loaded.embed(["good film"], pooling="cls")
+    with pytest.raises(UserError, match=rf"^{bare}: has no pooled \[CLS\]: give --encode_layer layer1 to layer1"):
+        serve_vectors(["--model", str(bare), "--use_cuda", "false"])
     with ready(bare):
         assert "pooled_fc.w_0" in read_params(place_of(bare) / "params")
 
@@ -218,3 +261,33 @@ def test_what_the_converter_refuses_is_named_with_the_command_that_takes_it(fold
     with pytest.raises(UserError, match=rf"give --from paddlenlp, a flag of {command}"):
         main("p", "classify", words(**given(folder, odd, tmp_path / "run")))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tagger_without_a_pooler_is_used_without_one(folder, tmp_path, capfd):
+    """Such models are saved without it; nothing is drawn that would have to be trained."""
+    tagger = shutil.copytree(folder / "encoder", tmp_path / "tagger")
+    weights = {
+        f"bert.{name.removeprefix('bert.')}": each
+        for name, each in load_file(tagger / "model.safetensors").items()
+        if "pooler" not in name
+    }
+    config = json.loads((tagger / "config.json").read_text())
+    head = np.linspace(-1, 1, 3 * config["hidden_size"], dtype=np.float32).reshape(3, -1)
+    weights.update({"classifier.weight": head, "classifier.bias": np.zeros(3, np.float32)})
+    save_file(weights, tagger / "model.safetensors", metadata={"format": "pt"})
+    labels = {"B-A": 0, "I-A": 1, "O": 2}
+    config.update(architectures=["BertForTokenClassification"], label2id=labels)
+    (tagger / "config.json").write_text(
+        json.dumps({**config, "id2label": {number: tag for tag, number in labels.items()}})
+    )
+    rows = write_tsv(tmp_path / "rows.tsv", [("B-A O", "good film"), ("O O", "the story")])
+    with finetune.load(tagger, use_cuda=False) as loaded:
+        wanted = [" ".join(token["tag"] for token in answer["tokens"]) for answer in loaded(["good film", "the story"])]
+    prediction.main("p", (), words(model=tagger, predict_set=rows, output=tmp_path / "out.tsv", use_cuda="false"))
+    header, *lines = (line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines())
+    assert [line[header.index("tags")] for line in lines] == wanted
+    given = {"dev_set": rows, "do_train": "false", "do_test": "false", "max_seq_len": 24, "use_cuda": "false"}
+    main("p", "sequence_label", words(model=tagger, **given))
+    said = capfd.readouterr().err
+    assert "dev evaluation" in said
+    assert "drawn anew" not in said

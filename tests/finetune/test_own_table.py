@@ -1,15 +1,18 @@
 """A table of one's own, as a newcomer has it: columns of other names, words as labels, pairs, typos, odd labels."""
 
 import csv
+import io
 import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import finetune
 from distill.augment import main as augment
 from finetune.embedding.main import main as embed
-from finetune.labels import find_labels
+from finetune.labels import find_labels, log_labels
+from finetune.pairs import warn_of_request
 from finetune.prediction import main as prediction
 from finetune.report import main as report
 from finetune.split import main as split
@@ -83,6 +86,22 @@ def test_a_label_column_that_is_not_there(place, pairs, no_model, tmp_path):
     assert not (tmp_path / "vectors").exists()
 
 
+def test_a_column_that_standard_input_lacks(pairs, monkeypatch, tmp_path, capsys):
+    """It is read before a model is loaded, and named."""
+    given = own([], model=pairs, predict_set="-", output=tmp_path / "new.tsv", text_column="body", format="csv")
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"id,bdy\n1,good film\n")))
+        patched.setattr("finetune.prediction.run.open_source", lambda *_: pytest.fail("a model was about to be loaded"))
+        with pytest.raises(
+            UserError, match=r"^standard input, line 1: no column 'body' \(--text_column; there: id, bdy"
+        ):
+            prediction.main("infer_classifyer.py", ("classify",), given)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"id,body\n1,good film\n")))
+    prediction.main("infer_classifyer.py", ("classify",), given)
+    assert "standard input: the model was trained on pairs of texts" in capsys.readouterr().err
+    assert (tmp_path / "new.tsv").read_text().splitlines()[1].split("\t")[:2] == ["1", "good film"]
+
+
 def test_a_label_column_where_nothing_but_test_sets_is_read(model, place, pairs, tmp_path):
     given = {**PAIR, "label_column": "taem", "do_train": "false", "dev_set": None, "init_pretraining_params": None,
              "init_checkpoint": pairs, "test_set": place / "tickets.csv"}  # fmt: skip
@@ -132,6 +151,29 @@ def test_a_model_of_pairs_is_given_single_texts(place, pairs, tmp_path, capsys):
     assert said in capsys.readouterr().err
     prediction.main("infer_classifyer.py", ("classify",), own([], **new, **PAIR))
     assert said not in capsys.readouterr().err
+
+
+def test_a_model_of_pairs_is_asked_for_single_texts(pairs, caplog):
+    """From Python, and so at the server, whose requests go through the same handler: once for all requests."""
+    logging.getLogger("ernie").propagate = True
+    with finetune.load(pairs, use_cuda=False) as predictor, caplog.at_level("WARNING", logger="ernie"):
+        predictor([("good film", "the cast"), "dull film"])
+        assert caplog.messages == []
+        for texts in (["good film"], ["dull film", "good film"]):
+            predictor(texts)
+    (said,) = caplog.messages
+    assert said.startswith("the model was trained on pairs of texts, and is asked for single ones, which it answers")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "second", "warned"),
+    [(True, ["", " "], True), (True, ["", "a"], False), (False, ["", "a"], True), (False, [""], False),
+     (None, ["a"], False)],
+)  # fmt: skip
+def test_which_requests_are_warned_of(caplog, pairs, second, warned):
+    logging.getLogger("ernie").propagate = True
+    assert warn_of_request(pairs, [("text", each) for each in second]) is warned
+    assert ["single texts" in message for message in caplog.messages] == ([not pairs] if warned else [])
 
 
 def refused(model, place, folder, **given):
@@ -188,7 +230,7 @@ def test_labels_that_differ_in_case_or_blanks_are_told(tmp_path, caplog):
     path = write_as(tmp_path / "rows.jsonl", [(label, "good") for label in labels])
     logging.getLogger("ernie").propagate = True
     with caplog.at_level("WARNING", logger="ernie"):
-        find_labels(Classifier, path, TableForm(), None)
+        log_labels(path, find_labels(Classifier, path, TableForm(), None))
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert "alone are classes of their own: 'Billing' (1), 'billing' (1); write them alike" in said[0]

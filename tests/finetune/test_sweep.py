@@ -12,7 +12,7 @@ import pytest
 
 from finetune.classification.flags import ClassificationFlags
 from finetune.search_space import Choice, Range, read_space
-from finetune.sweep import main
+from finetune.sweep import Sweep, SweepArgs, main
 from finetune.training import runner
 from propeller.errors import UserError
 from propeller.flags import log_values
@@ -106,6 +106,23 @@ def test_verbose_shows_every_flag_of_a_trial(verbose, model, data, tmp_path, mon
     assert ("epoch: 3" in capsys.readouterr().err) is (verbose == "true")
     (path,) = tmp_path.rglob("train.log")
     assert "epoch: 3" in path.read_text(encoding="utf8")
+
+
+def test_a_sweep_whose_record_has_the_default_length_goes_on(model, data, tmp_path):
+    """Before flags could tell that it was not given, it was recorded."""
+    pytest.importorskip("optuna")
+    (tmp_path / "space.json").write_text(json.dumps(SPACE))
+    given = {"train_set": str(data / "train.tsv"), "dev_set": str(data / "dev.tsv"), "do_train": True, "do_val": True,
+             "model": str(model), "checkpoints": str(tmp_path)}  # fmt: skip
+    sweep = Sweep("classify", SweepArgs(sweep_space=str(tmp_path / "space.json")), given)
+    study = sweep._open()
+    record = study.user_attrs["record"]
+    assert "max_seq_len" not in record["flags"]
+    study.set_user_attr("record", {**record, "flags": {**record["flags"], "max_seq_len": 512}})
+    sweep._open()
+    study.set_user_attr("record", {**record, "flags": {**record["flags"], "max_seq_len": 256}})
+    with pytest.raises(UserError, match=r"flags\.max_seq_len was 256, now None"):
+        sweep._open()
 
 
 def test_help_and_a_wrong_task():

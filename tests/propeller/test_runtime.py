@@ -70,7 +70,8 @@ def test_threads_share_one_heap_unless_the_user_says_otherwise():
     ("text", "number"), [(None, None), ("", None), ("1", 1), ("3", 3), (" 2,4", 2), ("0", None), ("many", None)]
 )
 def test_threads_are_those_of_the_environment_else_the_cores(monkeypatch, text, number):
-    monkeypatch.setattr(runtime, "_PADDLE_CAME_FIRST", False)
+    monkeypatch.setattr(runtime, "_before_paddle", text)
+    monkeypatch.setattr(runtime, "_was_set", lambda name: True)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if text is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", text)
@@ -80,11 +81,36 @@ def test_threads_are_those_of_the_environment_else_the_cores(monkeypatch, text, 
 
 def test_the_one_thread_that_paddle_sets_is_nobodys_wish(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(runtime, "_PADDLE_CAME_FIRST", True)
+    monkeypatch.setitem(sys.modules, "paddle", sys)
+    monkeypatch.setattr(runtime, "_before_paddle", None)
     monkeypatch.setattr(runtime, "_was_set", lambda name: False)
     assert runtime.threads() == runtime.cores()
+    monkeypatch.setattr(runtime, "_before_paddle", "1")
+    assert runtime.threads() == 1
+    monkeypatch.setattr(runtime, "_before_paddle", None)
     monkeypatch.setattr(runtime, "_was_set", lambda name: True)
     assert runtime.threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        ("from propeller import runtime; import paddle", None),  # as sorted imports have it
+        ("import paddle; from propeller import runtime", None),
+        ("import os; from propeller import runtime; os.environ['OMP_NUM_THREADS'] = '1'; runtime.prepare()", 1),
+        ("import os; os.environ['OMP_NUM_THREADS'] = '1'; from propeller import runtime; import paddle", 1),
+        ("from propeller import runtime; runtime.cores = lambda: 3; runtime.prepare()", 3),
+    ],
+    ids=["before_paddle", "after_paddle", "set_and_prepared", "set_before", "prepared"],
+)
+def test_whoever_imports_paddle_first(code, number, tmp_path):
+    """A stand-in does to the environment what Paddle does."""
+    (tmp_path / "paddle.py").write_text("import os; os.environ.setdefault('OMP_NUM_THREADS', '1')")
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
+    code += "; print(runtime.given_threads())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(number)]
 
 
 def test_what_a_process_was_started_with():

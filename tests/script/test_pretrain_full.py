@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from ernie.checkpoint import read_params
 from ernie.convert import main as convert
@@ -174,11 +175,19 @@ def test_the_commands_of_continued_pre_training(recipe, tmp_path):
 
 
 def test_continued_pre_training_converts_a_hugging_face_model_first(tmp_path):
-    (tmp_path / "config.json").touch()
-    given = {"MODEL_PATH": tmp_path, "TEXT": "a.txt", "TASK_DATA_PATH": "/d", "OUTPUT": tmp_path / "out", "SEEDS": 1}
-    convert, build, train, _ = commands(CONTINUE[0], **given)
+    """Also one that was saved without a pooler, as those that fill masks are."""
+    model = tmp_path / "hf"
+    assert (
+        convert(["--from", "params", "--to", "hf", str(make_model(tmp_path / "m", use_task_id=False)), str(model)]) == 0
+    )
+    weights = {name: each for name, each in load_file(model / "model.safetensors").items() if "pooler" not in name}
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    given = {"MODEL_PATH": model, "TEXT": "a.txt", "TASK_DATA_PATH": "/d", "OUTPUT": tmp_path / "out", "SEEDS": 1}
+    conversion, build, train, _ = commands(CONTINUE[0], **given)
     start = str(tmp_path / "out/continued/en/start")
-    assert convert[-6:] == ["--from", "hf", "--to", "params", str(tmp_path), start]
+    assert conversion[1:3] == ["-m", "ernie.convert"]
+    assert convert(conversion[3:]) == 0
+    assert "pooled_fc.w_0" in read_params(f"{start}/params")
     assert build[build.index("--vocab_path") + 1] == f"{start}/vocab.txt"
     assert parsed(train).model.init_pretraining_params == f"{start}/params"
 
