@@ -23,11 +23,10 @@ import numpy as np
 
 from propeller.errors import UserError
 from reader.row_file import BLANK_LINE, BOM, LIST_PART, LONGEST_LINE, Layout, Places, RowFile, shorten
-from reader.tables.form import COPY, FLAGS, KNOWN_COLUMNS, PLAIN, TableForm, is_copied
+from reader.tables.form import COPY, FLAGS, KNOWN_COLUMNS, PLAIN, TEXTS, TableForm, is_copied
 
 BLOCK = 1 << 20
 JOINT = "\x02"
-TEXTS = ("text_a", "text_b")
 LISTS = ("label", "choices")  # may be lists of words, which LIST_PART ends
 
 
