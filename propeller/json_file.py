@@ -18,6 +18,11 @@ from propeller import encoding
 from propeller.errors import UserError
 
 
+def what_is_wrong(error: Exception) -> str:
+    """What ``json.loads`` says of one line of a file, with the place in it."""
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
 def read_json(
     path: str | os.PathLike[str],
     *,

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from propeller.errors import UserError
+from propeller.json_file import what_is_wrong
 from reader.row_file import BLANK_LINE, BOM, LIST_PART, LONGEST_LINE, Layout, Places, RowFile, shorten
 from reader.tables.form import COPY, FLAGS, KNOWN_COLUMNS, PLAIN, TEXTS, TableForm, is_copied
 
@@ -107,7 +108,7 @@ def parse(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("JSON nested too deep; give an object of texts and a label") from None
     except ValueError as error:
-        raise ValueError(f"not JSON ({error}); give one object per line") from None
+        raise ValueError(f"not JSON ({what_is_wrong(error)}); give one object per line") from None
     if not isinstance(row, dict):
         raise ValueError(f'{shorten(text.strip())} is not an object; give one such as {{"text_a": ..., "label": ...}}')
     if "\\ud" in text.lower():

@@ -135,7 +135,7 @@ def test_signals_end_a_guarded_run_behind_a_checkpoint(tmp_path, whole, number, 
             learner.train(Batches().open, ROWS, saver, dev, [Journal(tmp_path), twice])
     assert ended.value.code == 128 + number
     assert caplog.messages == [f"preempted by {number.name}, run again to continue"]
-    assert f"{number.name}: stopping behind this step" in capfd.readouterr().err
+    assert f"{number.name}: stopping after this step" in capfd.readouterr().err
     assert [signal.getsignal(entry) for entry in (signal.SIGTERM, signal.SIGINT)] == before
     assert (tmp_path / "last").resolve().name == "step_6"
     assert_ends_like(whole, tmp_path)
