@@ -81,10 +81,10 @@ def explain_data(difference: Difference) -> str | None:
     if is_of_dev_set(difference):
         return f"the dev set {name} is another one than before; nothing is trained on it, so the run goes on"
     if difference.now is None:
-        return f"its training file is {name}, this one's has another name"
+        return f"it was trained on {name}, not on this file"
     if difference.was is None:
-        return f"its training file is another one than {name}"
-    return f"its training file {name} has other rows now"
+        return f"it was not trained on {name}"
+    return f"its training file {name} has changed"
 
 
 def fingerprint(args: Args, spec: ModelSpec, reader: BatchReader, config: ErnieConfig) -> dict[str, Any]:

@@ -111,13 +111,13 @@ def test_a_mended_dev_set_does_not_forbid_continuing(model, data, tmp_path):
     assert "the dev set dev.tsv is another one than before" in said.text
     assert "continue from step 3" in said.text
     train = write_tsv(tmp_path / "train.tsv", sentences(40, 9))
-    with pytest.raises(UserError, match=r"holds another run: its training file train.tsv has other rows now; choose"):
+    with pytest.raises(UserError, match=r"holds another run: its training file train.tsv has changed; choose"):
         start(model, data, folder, **given, train_set=train)
     other = write_tsv(tmp_path / "a.tsv", sentences(40, 9))
-    with pytest.raises(UserError, match=r"holds another run: its training file is another one than a.tsv; choose"):
+    with pytest.raises(UserError, match=r"holds another run: it was not trained on a.tsv; choose"):
         start(model, data, folder, **given, train_set=other)
     other = write_tsv(tmp_path / "z.tsv", sentences(40, 9))
-    with pytest.raises(UserError, match=r"run: its training file is train.tsv, this one's has another name; choose"):
+    with pytest.raises(UserError, match=r"run: it was trained on train.tsv, not on this file; choose"):
         start(model, data, folder, **given, train_set=other)
 
 
