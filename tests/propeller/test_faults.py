@@ -342,7 +342,7 @@ def test_another_batch_of_a_step_is_explained():
         "6 (2 x 3): to continue it in 2 process(es) give --gradient_accumulation_steps 2"
     )
     assert "run it in a number of processes that divides 4" in explained(3, 4, 3)
-    assert explain_difference(Difference("flag.--epoch", 1, 2), 2) == "flag.--epoch was 1, now 2"
+    assert explain_difference(Difference("flag.--epoch", 1, 2), 2) == "--epoch was 1, now 2"
 
 
 @pytest.mark.parametrize("batching", [{}, {"bucket_window": 16}, {"in_tokens": True, "batch_size": 96}])
