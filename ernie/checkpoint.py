@@ -230,6 +230,8 @@ def match_params(
         remedy = "give a complete params directory and the ernie_config.json that belongs to it"
         if all(name.startswith("mask_lm_") for name in lost):
             remedy = "give a model with the head that fills masks, or pre-train this one further with train.py"
+        elif not any(map(is_encoder_name, lost)):
+            remedy = "it has no head for the task: fine-tune it first, or name the task that it was fine-tuned for"
         raise UserError(f"{source}: {lost[0]} (shape {list(wanted[lost[0]])}){more} missing: {remedy}")
     chosen = {}
     for name in report.loaded:

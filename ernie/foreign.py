@@ -17,6 +17,7 @@ from propeller.errors import UserError
 
 WHOLE = "give a model's complete directory"
 COPY = "copy it again from its source"
+BY_PATH = "no model is downloaded by its name"
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
 from ernie.checkpoint import to_float32
-from ernie.foreign import read_json
+from ernie.foreign import BY_PATH, read_json
 from ernie.torch_file import TorchFile
 from propeller.errors import UserError
 from propeller.pdparams import read_pdparams
@@ -54,7 +54,7 @@ def open_weights(source_format: str, directory: str | os.PathLike[str]) -> Forei
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise UserError(f"{directory}: no such directory; give that of a model")
+        raise UserError(f"{directory}: no such directory; give that of a model; {BY_PATH}")
     if _has(directory, SAFETENSORS):
         return SafetensorsWeights(directory)
     if source_format == "paddlenlp":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ernie.config import CHECKPOINT, NETWORK
-from ernie.foreign import read_json
+from ernie.foreign import BY_PATH, read_json
 from ernie.foreign_folder import is_foreign, place_of
 from propeller.bundle import holds_bundle
 from propeller.errors import UserError
@@ -119,8 +119,10 @@ def look_into(given: str, pooler: bool = True) -> Found:
         UserError: it is not there, is the directory of a run, or holds no weights.
     """
     folder = Path(given)
+    if folder.is_file():
+        raise UserError(f"--model {given}: is a file; give the directory that it is in")
     if not folder.is_dir():
-        raise UserError(f"--model {given}: no such directory; give that of a model or a checkpoint")
+        raise UserError(f"--model {given}: no such directory; give that of a model or a checkpoint; {BY_PATH}")
     if holds_bundle(folder):
         return Found(given, {}, {}, is_bundle=True)
     if (folder / CHECKPOINT).is_file():

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("ernie.finetune")
+Say = Callable[..., None]
 
 # Above these shares hardly anything survived. docs/data.md has the shares of public data sets.
 MOST_REFUSED = 0.5
 MOST_OUTSIDE = 0.999
 MOST_LOST = 0.5
 SHOWN_LINES = 50
+USUAL = 0.05  # of pieces that are [UNK] and the like: public data sets have up to 2%
 TOLD_OTHERWISE = ("allow_refused", "allow_no_entities")  # rows by their lines; and some tags are O in every file
 LATIN = re.compile(r"[A-Za-z]+ +[A-Za-z]+")
 
@@ -93,21 +95,21 @@ def check_file(
     """
     found = reader.survey(checks.allow_blank)
     path, bad = found.path, found.bad
-    say = (lambda *words: None) if quiet else log.warning
+    say, note = [(lambda *words: None)] * 2 if quiet else [log.warning, log.info]
     if bad and checks.on_bad == "error":
         more = f" ({len(bad)} of {found.rows} {found.unit} are bad)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0].message}; or leave it out with --on_bad skip{more}")
     if bad and len(bad) == found.rows:
         raise UserError(f"{bad[0].message}; none of its {found.rows} {found.unit} can be used")
-    _check_share(path, Share(len(bad), found.rows, MOST_REFUSED, f"{found.unit} are refused", "allow_refused",
-                             lambda: f"the first is: {bad[0].message}"), checks, say)  # fmt: skip
+    check_share(path, Share(len(bad), found.rows, MOST_REFUSED, f"{found.unit} are refused", "allow_refused",
+                             lambda: f"the first is: {bad[0].message}"), checks, say, note)  # fmt: skip
     reader.leave_out(found)
     if bad and bad[0].line:  # of questions the reader says it
         lines = ", ".join(str(row.line) for row in bad[:SHOWN_LINES]) + (", ..." if len(bad) > SHOWN_LINES else "")
         say("%s: %d of %d rows left out, %ss %s; the first: %s",
             path, len(bad), found.rows, found.place, lines, bad[0].message)  # fmt: skip
     for share in _shares(found, reader, alternatives or {}):
-        _check_share(path, share, checks, say)
+        check_share(path, share, checks, say, note)
     _warn(found, reader, say)
     return found
 
@@ -129,13 +131,24 @@ def _shares(found, reader, alternatives):
                     "published, or answers and contexts were converted differently")  # fmt: skip
 
 
-def _check_share(path, share, checks, say):
+def check_share(path: str, share: Share, checks: InputChecks, say: Say, note: Say) -> None:
+    """Tell of a share that is not 0.
+
+    Args:
+        path: the file.
+        share: of it.
+        checks: the flags.
+        say, note: what takes a warning, and what a line of the log that warns of nothing.
+
+    Raises:
+        UserError: the share is over its threshold, and no flag allows it.
+    """
     if not share.part:
         return
     text = f"{100 * share.part / share.whole:.1f}% of the {share.whole} {share.what}"
     if share.part <= share.most * share.whole:
         if share.flag not in TOLD_OTHERWISE:
-            say("%s: %s", path, text)
+            (note if share.part <= USUAL * share.whole else say)("%s: %s", path, text)
     elif getattr(checks, share.flag, False):
         say("%s: %s; it goes on with --%s", path, text, share.flag)
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ernie.checkpoint import has_pooler
 from ernie.config import ErnieConfig
+from ernie.foreign import BY_PATH
 from ernie.foreign_folder import Converted, is_foreign
 from ernie.model_folder import RUN
 from ernie.pooling import MEAN, Pooling
@@ -50,7 +51,9 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling
         UserError: there is nothing of these in it, or it is damaged or incomplete.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such directory; give a checkpoint, an inference model or a model directory")
+        raise UserError(
+            f"{folder}: no such directory; give a checkpoint, an inference model or a model directory; {BY_PATH}"
+        )
     if holds_bundle(folder):
         return None
     if folder.name == PARAMS and (folder.parent / CONFIG).is_file() and not (folder / RECORD).is_file():

@@ -120,7 +120,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = FlagParser(
         prog="python -m pretrain.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("shard", metavar="SHARD", help="a .gz shard")
+    parser.add_argument("shards", nargs="+", metavar="SHARD", help="a .gz shard")
     parser.add_argument("--vocab_path", required=True, help="vocab.txt it was built with")
     parser.add_argument(
         "--tokenizer", default="FullTokenizer", choices=tuple(TOKENIZERS), help="what it was built with"
@@ -129,8 +129,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--sp_model", help="sentencepiece model it was built with (default: the *.model beside vocab)")
     default = f"what its build says, else {DEFAULT_TASK}"
     parser.add_argument("--task", choices=tuple(TASKS), help=f"what it is of (default: {default})")
-    parser.add_argument("--start", type=int, default=1, help="first line shown, from 1")
-    parser.add_argument("--number", type=int, default=5, help="lines shown; 0: all (default 5)")
+    parser.add_argument("--start", type=int, default=1, help="first line shown of a shard, from 1")
+    parser.add_argument("--number", type=int, default=5, help="lines shown of a shard; 0: all (default 5)")
     parser.add_argument(
         "--units", default="entity", choices=tuple(LEVELS), help="what is masked whole (default entity)"
     )
@@ -148,11 +148,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.start < 1 or args.number < 0 or args.seed < 0:
         raise UserError("--start is 1 or more, --number and --seed 0 or more")
     tokenizer = build_tokenizer(args.tokenizer, args.vocab_path, args.do_lower_case, False, args.sp_model)
+    for shard in args.shards:
+        if len(args.shards) > 1:
+            print(f"{shard}:")
+        _print_shard(shard, tokenizer, args)
+
+
+def _print_shard(shard: str, tokenizer: Any, args: argparse.Namespace) -> None:
+    """Its instances, as the flags say."""
     bad, seen = 0, 0
-    task, names = task_of(args.shard, args.task)
+    task, names = task_of(shard, args.task)
     most = TOKEN_CLASSES_MOST if task.kind == "token" else CLASSES_MOST
     limits = Limits(vocab_size=len(tokenizer.vocab), **of_kind(task.kind, most))
-    found = instances(args.shard, limits, args.start - 1, args.number or None, args.on_bad)
+    found = instances(shard, limits, args.start - 1, args.number or None, args.on_bad)
     for line, fields, row in found:
         if row is None:
             print(f"line {line}: {fields}")
@@ -170,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if bad:
         print(f"{bad} bad lines")
     if not seen and not bad:
-        raise UserError(f"{args.shard}: no line {args.start}; give a smaller --start, or a shard with instances")
+        raise UserError(f"{shard}: no line {args.start}; give a smaller --start, or a shard with instances")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,14 @@ from propeller import encoding
 from propeller.errors import UserError
 
 
+def what_is_wrong(error: Exception) -> str:
+    """What ``json.loads`` says of one line of a file, its line end perhaps among it, with the place in it."""
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    before = error.doc[: error.pos].rstrip("\r\n")
+    return f"{error.msg} at column {len(before) + 1}"
+
+
 def read_json(
     path: str | os.PathLike[str],
     *,

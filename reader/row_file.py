@@ -186,7 +186,7 @@ class RowFile:
         try:
             status = os.fstat(fd)
             if stat.S_ISDIR(status.st_mode):
-                raise UserError(f"{self.path}: is a directory; give the {self.what} in it")
+                raise UserError(f"{self.path}: is a directory; give a file in it")
             if not stat.S_ISREG(status.st_mode):
                 raise UserError(
                     f"{self.path}: is not a regular file (rows are read by offset); save it to a file first"

@@ -6,6 +6,7 @@ class Student(Teaching, StudentNetworks, Classifier): ...
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.layers import LayerTeacher, check_layers, layers_digest, load_layers
@@ -183,8 +184,9 @@ class Teaching(FinetuneTask):
         labelled = cls._taught(path, tokenizer, spec, reading, source, True)
         unlabelled = None
         if given.unlabelled_set:
-            source = _source(given.unlabelled_set, spec, cls, reading.form)
-            unlabelled = cls._taught(given.unlabelled_set, tokenizer, spec, reading, source, False)
+            loose = replace(reading, form=replace(reading.form, or_ours=True))  # copies have text_a
+            source = _source(given.unlabelled_set, spec, cls, loose.form)
+            unlabelled = cls._taught(given.unlabelled_set, tokenizer, spec, loose, source, False)
         return Mixture(labelled, unlabelled, given.unlabelled_ratio)
 
     @classmethod

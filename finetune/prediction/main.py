@@ -77,7 +77,8 @@ def _task_of_model(argv, given, stack):
         raise UserError(f"{source}: a Hugging Face model: give it with --model")
     if name is None:
         raise UserError(
-            f"{source}: does not say its task: predict with the script of the task (infer_classifyer.py, "
+            f"{source}: does not say its task: fine-tune it first (python -m finetune TASK --model {source}); if it "
+            "has a head, as a checkpoint of 2019, predict with the script of its task (infer_classifyer.py, "
             "infer_sequence_labeling.py, infer_mrc.py), or name it with --task"
         )
     if name not in TASKS:

@@ -158,8 +158,16 @@ def bands(lengths: np.ndarray, unit: str) -> list[tuple[str, np.ndarray]]:
         last = number + 2 == len(borders)
         own = (lengths >= low) & ((lengths <= high) if last else (lengths < high))
         if own.any():
-            found.append((f"{low}-{high if last else high - 1} {unit}", own))
-    return found or [(f"{int(borders[0])} {unit}", np.ones(len(lengths), bool))]
+            found.append((_band(int(low), int(high if last else high - 1), unit), own))
+    return found or [(_band(int(borders[0]), int(borders[0]), unit), np.ones(len(lengths), bool))]
+
+
+def _band(low, high, unit):
+    """A group's name: "5-9 tokens", "5 tokens", "1 token"."""
+    if low < high:
+        return f"{low}-{high} {unit}"
+    first, *rest = unit.split(" ")
+    return " ".join([str(low), first.removesuffix("s") if low == 1 else first, *rest])
 
 
 def by_confidence(order: Any) -> list[int]:

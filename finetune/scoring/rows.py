@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from finetune.scoring.tables import table_lines
 from propeller.errors import UserError
+from propeller.json_file import what_is_wrong
 from reader.tsv import not_utf8, shorten
 
 
@@ -84,7 +85,9 @@ def read_json_lines(path: str | os.PathLike[str], lines: Sequence[Line]) -> list
         try:
             value = json.loads(line.text)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{at(path, line.number)}: not JSON ({error}): give one JSON object per line") from None
+            raise UserError(
+                f"{at(path, line.number)}: not JSON ({what_is_wrong(error)}): give one JSON object per line"
+            ) from None
         if not isinstance(value, dict):
             raise UserError(f"{at(path, line.number)}: no JSON object: give one per line")
         rows.append(Row(line.number, value))

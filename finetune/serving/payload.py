@@ -69,7 +69,10 @@ def choose(payload: Any, *forms: tuple[str, ...], at: str = "") -> tuple[str, ..
 
 
 def hint_for_rows(handler: Handler, items: Iterable[Any]) -> str:
-    """What to give instead of the rows of a table, where a handler takes texts and an item is a dict; else ""."""
+    """What to give instead of the rows of a table, where a handler takes texts and an item is a dict, and instead of
+    one text where it takes questions; else ""."""
+    if "questions" in handler.payload([]) and any(isinstance(item, str) for item in items):
+        return ": from Python give tuples of these, or dicts"
     if "texts" not in handler.payload([]) or not any(isinstance(item, Mapping) for item in items):
         return ""
     return (

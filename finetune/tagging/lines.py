@@ -65,5 +65,5 @@ class SentenceLines:
     def log_misplaced(self, where: str | None = None) -> None:
         """One line of the log where tags break the scheme."""
         if self.misplaced:
-            log.info("%s%d predicted tags break the %s scheme; entities are taken from the tags as they are",
-                     f"{where}: " if where else "", self.misplaced, self.tags.scheme)  # fmt: skip
+            log.info("%spredicted tags that break the %s scheme: %d; entities are taken from the tags as they are",
+                     f"{where}: " if where else "", self.tags.scheme, self.misplaced)  # fmt: skip

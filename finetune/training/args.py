@@ -242,6 +242,8 @@ def parse(
         UserError: see ``read_flags``; flags that do not go together.
     """
     values = with_test_save(with_model(read_flags(build_parser(prog, description, task_flags, example), argv)))
+    if not any(values[name] for name, _ in NEEDED):
+        raise UserError(f"no model: give --model, the directory of a model or a checkpoint; see {prog} --help")
     for name, _ in NEEDED:
         if not values[name]:
             raise UserError(f"--{name} is missing: give it, or --model, a directory that holds it; see {prog} --help")
@@ -344,7 +346,7 @@ def _check_files(args):
     needs = [("do_train", "train_set"), ("do_val", "dev_set"), ("do_test", "test_set")]
     for switch, name in needs[:1] if run.do_train else []:
         if not getattr(data, name):
-            raise UserError(f"--{switch} true needs --{name}")
+            raise UserError(f"training needs --{name}; --{switch} false evaluates and predicts only")
     if not run.do_train:
         if not any(getattr(run, switch) and getattr(data, name) for switch, name in needs[1:]):
             raise UserError("nothing to do: give --do_train true, or --do_val true with --dev_set, or --test_set")

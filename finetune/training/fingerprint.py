@@ -68,6 +68,25 @@ def is_of_dev_set(difference: Difference) -> bool:
     return key == "data" and not name.startswith("0 ")
 
 
+def explain_data(difference: Difference) -> str | None:
+    """In words where two records differ in a file; None where in something else.
+
+    Args:
+        difference: between what ``run.json`` holds and what this run is given.
+    """
+    key, _, place = difference.name.partition(".")
+    name = place.partition(" ")[2]
+    if key != "data":
+        return None
+    if is_of_dev_set(difference):
+        return f"the dev set {name} is another one than before; nothing is trained on it, so the run goes on"
+    if difference.now is None:
+        return f"it was trained on {name}, not on this file"
+    if difference.was is None:
+        return f"it was not trained on {name}"
+    return f"its training file {name} has changed"
+
+
 def fingerprint(args: Args, spec: ModelSpec, reader: BatchReader, config: ErnieConfig) -> dict[str, Any]:
     """What makes this run this run: flags, data, initial weights; nested dict of plain values.
 

@@ -22,7 +22,7 @@ from finetune.spec import read_record
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.effects import evaluates
-from finetune.training.fingerprint import fingerprint, former_record, is_of_dev_set
+from finetune.training.fingerprint import explain_data, fingerprint, former_record, is_of_dev_set
 from finetune.training.heads import with_stored_head
 from finetune.training.log_lines import LegacyLogLines, log_arguments, log_best
 from finetune.training.reading import facts_of_rows, reading_of
@@ -39,7 +39,7 @@ from propeller.train import distribution
 from propeller.train.args import explain_difference, flag_names, log_path, run_config
 from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar, RunHook
-from propeller.train.journal import Journal
+from propeller.train.journal import Journal, left_in
 from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
@@ -167,7 +167,7 @@ class Finetuner:
             saver.finish(steps=state.step, best_step=state.best_step)
             result = self._result()
             log_best(result, self.task.score_names(self.spec))
-            log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
+            log.info("finished; %s are in %s", left_in(run.checkpoints), run.checkpoints)
             return result
 
     def _hooks(self, examples, journal):
@@ -180,10 +180,7 @@ class Finetuner:
         return hooks
 
     def _explain(self, difference):
-        if is_of_dev_set(difference):
-            name = difference.name.partition(" ")[2]
-            return f"the dev set {name} is another one than before; nothing is trained on it, so the run goes on"
-        return explain_difference(difference, self.ranks.size)
+        return explain_data(difference) or explain_difference(difference, self.ranks.size)
 
     def evaluate_and_predict(self) -> RunResult:
         """Evaluate and predict with a fine-tuned checkpoint, without training."""

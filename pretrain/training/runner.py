@@ -37,7 +37,7 @@ from propeller.train.args import explain_difference, flag_names, log_path, run_c
 from propeller.train.checkpoints import recorded_run
 from propeller.train.faults import guarded
 from propeller.train.hooks import ProgressBar
-from propeller.train.journal import Journal
+from propeller.train.journal import Journal, left_in
 from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
@@ -164,7 +164,7 @@ class Pretrainer:
             self._log_end(readers, state)
             self._complete_model()
             saver.finish(steps=state.step, best_step=state.best_step)  # last: what is finished is complete
-            log.info("finished; checkpoints, metrics.jsonl, events/ and curves.png are in %s", run.checkpoints)
+            log.info("finished; %s are in %s", left_in(run.checkpoints), run.checkpoints)
 
     def _explain(self, difference):
         return explain_difference(difference, self.ranks.size)

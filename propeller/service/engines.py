@@ -125,7 +125,7 @@ def choose_engine(bundle: Bundle, engine: str = AUTO, precision: str = "fp32", u
     if not has_file and "paddle" not in able:
         raise _no_file(bundle, file, f"--precision {precision}")
     if not has_file:
-        return Choice("paddle", f"the inference model has no {ONNX}, which --onnx true adds")
+        return Choice("paddle", f"no {ONNX}, which an inference model saved with --onnx true has")
     installed = [name for name in able if is_installed(name)]
     if not installed:
         raise UserError(f"no engine for --precision {precision} is installed: {INSTALL}")

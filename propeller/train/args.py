@@ -32,7 +32,8 @@ HANG_HELP = (
     "processes, 7200 with one)"
 )
 STRATEGIES = ("steps", "epoch", "both")  # when something is done: every so many steps, at the end of each epoch
-BATCHES = "flag.--gradient_accumulation_steps"  # the entry of a run's record that counts the batches of a step
+FLAG = "flag."  # begins the names of flags in a run's record
+BATCHES = f"{FLAG}--gradient_accumulation_steps"  # the entry of a run's record that counts the batches of a step
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def explain_difference(difference: Difference, processes: int) -> str:
         processes: how many train together now.
     """
     if difference.name != BATCHES or difference.was is None or difference.now is None:
-        return str(difference)
+        return str(difference).removeprefix(FLAG)
     was, now = difference.was, difference.now
     remedy = (
         f"in {processes} process(es) give --gradient_accumulation_steps {was // processes}"

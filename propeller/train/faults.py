@@ -88,7 +88,7 @@ def _signals(learner):
             learner.ask_to_stop(signal.Signals(number).name)
             hint = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
             # Not through logging: this may have come in the middle of a log line.
-            os.write(LOG, f"\n{signal.Signals(number).name}: stopping behind this step{hint}\n".encode())
+            os.write(LOG, f"\n{signal.Signals(number).name}: stopping after this step{hint}\n".encode())
 
     if threading.current_thread() is not threading.main_thread():  # which has no handlers
         yield

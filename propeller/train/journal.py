@@ -130,6 +130,13 @@ class Journal(RunHook):
         return self._try(path, _draw, panels, path) if panels else None
 
 
+def left_in(folder: str | Path) -> str:
+    """What is in a run's folder, in words; a run of few steps without an evaluation leaves checkpoints alone."""
+    names = [name for name in ("metrics.jsonl", "events", "curves.png") if (Path(folder) / name).exists()]
+    words = ["checkpoints", *(f"{name}/" if name == "events" else name for name in names)]
+    return words[0] if not names else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def _curves(record):
     """(name, value) of what is drawn; of one of several tasks ``task/name``, as the training records have it."""
     prefix = f"{record['task']}/" if "task" in record else ""

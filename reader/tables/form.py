@@ -30,6 +30,7 @@ ENDINGS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+TEXTS = ("text_a", "text_b")
 FLAGS = {"text_a": "--text_column", "text_b": "--text_pair_column", "label": "--label_column"}
 
 
@@ -43,6 +44,8 @@ class TableForm:
         others: what becomes of other columns: ``refuse``; ``skip``, they are left out; ``copy``, their values are read
             as JSON under the name ``+NAME``. Unless they are refused, a file ``.txt`` may be lines of text without a
             header.
+        or_ours: whether a text column of our name stands for one that was chosen and is not there, as in a file that a
+            command of this project wrote from the rows.
     """
 
     format: str = AUTO
@@ -50,6 +53,7 @@ class TableForm:
     text_b: str | None = None
     label: str | None = None
     others: str = REFUSE
+    or_ours: bool = False
 
     def format_of(self, path: str | Path) -> str:
         """The format of a file."""
@@ -64,7 +68,7 @@ class TableForm:
     @property
     def is_default(self) -> bool:
         """Whether no form and no column was asked for."""
-        return self == TableForm(others=self.others)
+        return self == TableForm(others=self.others, or_ours=self.or_ours)
 
     def choose(
         self,
@@ -90,6 +94,9 @@ class TableForm:
         """
         # A reader that never has a second text, or reads no labels, passes the flag over.
         chosen = {ours: theirs for ours, theirs in self.chosen.items() if ours in known}
+        if self.or_ours:
+            absent = [ours for ours, theirs in chosen.items() if theirs not in names and ours in names]
+            chosen.update((ours, ours) for ours in absent if ours in TEXTS)
         shown = ", ".join(name or "(no name)" for name in names)
         ours_of: dict[str, str] = {theirs: ours for ours, theirs in chosen.items()}
         if len(ours_of) < len(chosen):

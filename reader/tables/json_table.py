@@ -22,12 +22,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from propeller.errors import UserError
+from propeller.json_file import what_is_wrong
 from reader.row_file import BLANK_LINE, BOM, LIST_PART, LONGEST_LINE, Layout, Places, RowFile, shorten
-from reader.tables.form import COPY, FLAGS, KNOWN_COLUMNS, PLAIN, TableForm, is_copied
+from reader.tables.form import COPY, FLAGS, KNOWN_COLUMNS, PLAIN, TEXTS, TableForm, is_copied
 
 BLOCK = 1 << 20
 JOINT = "\x02"
-TEXTS = ("text_a", "text_b")
 LISTS = ("label", "choices")  # may be lists of words, which LIST_PART ends
 
 
@@ -108,7 +108,7 @@ def parse(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("JSON nested too deep; give an object of texts and a label") from None
     except ValueError as error:
-        raise ValueError(f"not JSON ({error}); give one object per line") from None
+        raise ValueError(f"not JSON ({what_is_wrong(error)}); give one object per line") from None
     if not isinstance(row, dict):
         raise ValueError(f'{shorten(text.strip())} is not an object; give one such as {{"text_a": ..., "label": ...}}')
     if "\\ud" in text.lower():

@@ -1,5 +1,7 @@
 """Distillation from any form of file: the teacher's word stays with its row, the commands take the columns' flags."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from distill.questions import questions_of
 from distill.rows import open_table
 from distill.sources import Source
 from distill.taught import TaughtReader
+from propeller.errors import UserError
 from reader.tables.form import TableForm
 from tests.fixtures.reader_toy import ToyTokenizer
 from tests.helpers.row_files import FORMS, write_as
@@ -69,3 +72,18 @@ def test_a_vocabulary_and_copies(tmp_path, form):
     assert header == "text_a"
     assert len(lines) >= 3
     assert not any("\t" in line for line in lines)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_copies_go_with_the_rows_they_are_made_of(tmp_path, form):
+    """One --text_column reads both: the copies have text_a, whatever the rows call it."""
+    path = write_as(tmp_path / f"rows.{form}", ROWS, ("review", "label", "id"))
+    copies = str(tmp_path / "copies.tsv")
+    assert augment.main([path, copies, "--segmenter", "english", "--copies", "1", *NAMES]) == 0
+    assert vocab.main([path, copies, "--output", str(tmp_path / "vocab.txt"), *NAMES]) == 0
+    assert "dull" in (tmp_path / "vocab.txt").read_text().splitlines()
+    loose = TableForm(text_a="review", label="label", or_ours=True)
+    assert open_table(copies, form=loose).text_identity == open_table(copies).text_identity
+    assert open_table(path, form=loose).identity == open_table(path, form=replace(loose, or_ours=False)).identity
+    with pytest.raises(UserError, match=r"no column 'boddy' \(--text_column; there: text_a\)"):
+        open_table(copies, form=TableForm(text_a="boddy"))

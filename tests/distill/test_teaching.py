@@ -147,6 +147,18 @@ def test_the_teacher_reads_its_own_column_with_its_own_vocabulary(teacher, model
     assert finetune.load(last)(["qqq"])[0]["label"] in ("0", "1")
 
 
+def test_copies_teach_beside_rows_with_columns_of_their_own(labelled, model, data, tmp_path):
+    """--text_column names the text of the rows; the copies that the teacher labelled have text_a."""
+    for name in ("train", "dev"):
+        rows = (data / f"{name}.tsv").read_text().replace("text_a", "review", 1).replace("label", "stars", 1)
+        (tmp_path / f"{name}.tsv").write_text(rows)
+    own = {"train_set": tmp_path / "train.tsv", "dev_set": tmp_path / "dev.tsv"}
+    given = {"epoch": 1, "text_column": "review", "label_column": "stars", **own}
+    shape = write_shape(tmp_path, "bow")
+    named = distil(shape, model, data, tmp_path / "named", labelled, **given)
+    assert weights_of(named) == weights_of(distil(shape, model, data, tmp_path / "plain", labelled, epoch=1))
+
+
 def test_ranks_learn_what_one_process_does(labelled, data, model):
     """Two ranks' batches are those of one reader of the same position, in turn."""
     from distill.students.classifier import Student

@@ -321,7 +321,12 @@ def test_a_missing_head_is_reported_and_an_unknown_one_too(arrays):
     assert (report.missing, report.unexpected) == (["next_sent_fc.w_0"], ["other_head"])
     assert report.training_leftovers == ["loss_scaling_0"]
     assert "next_sent_fc.w_0" in report.summary()
-    with pytest.raises(UserError, match="next_sent_fc.w_0"):
+    with pytest.raises(
+        UserError, match=r"next_sent_fc.w_0 .* missing: it has no head for the task: fine-tune it first"
+    ):
+        match_params(arrays, wanted, heads_optional=False)
+    wanted["pos_embedding"] = (8, 4)
+    with pytest.raises(UserError, match=r"1 more missing: give a complete params directory"):
         match_params(arrays, wanted, heads_optional=False)
 
 

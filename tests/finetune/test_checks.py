@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import finetune
+from finetune.checks import InputChecks, Share, check_share, log
 from finetune.embedding.args import parse as embed_flags
 from finetune.embedding.run import start as embed
 from finetune.prediction import main as prediction
@@ -17,6 +18,18 @@ from tests.helpers.said import Said
 from tests.helpers.tiny import flags, sentences, write_tsv
 
 RUN = ("run_classifier.py", "classify")
+
+
+@pytest.mark.parametrize(("unknown", "level"), [(1, "INFO"), (5, "INFO"), (6, "WARNING"), (50, "WARNING")])
+def test_a_share_that_public_data_has_too_is_no_warning(unknown, level, caplog):
+    share = Share(unknown, 100, 0.5, "pieces of its text are [UNK]", "allow_unk", str)
+    with caplog.at_level("INFO"):
+        check_share("rows.tsv", share, InputChecks(), log.warning, log.info)
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (
+        level,
+        f"rows.tsv: {unknown}.0% of the 100 pieces of its text are [UNK]",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +111,14 @@ def test_a_mended_dev_set_does_not_forbid_continuing(model, data, tmp_path):
     assert "the dev set dev.tsv is another one than before" in said.text
     assert "continue from step 3" in said.text
     train = write_tsv(tmp_path / "train.tsv", sentences(40, 9))
-    with pytest.raises(UserError, match="holds another run"):
+    with pytest.raises(UserError, match=r"holds another run: its training file train.tsv has changed; choose"):
         start(model, data, folder, **given, train_set=train)
+    other = write_tsv(tmp_path / "a.tsv", sentences(40, 9))
+    with pytest.raises(UserError, match=r"holds another run: it was not trained on a.tsv; choose"):
+        start(model, data, folder, **given, train_set=other)
+    other = write_tsv(tmp_path / "z.tsv", sentences(40, 9))
+    with pytest.raises(UserError, match=r"run: it was trained on train.tsv, not on this file; choose"):
+        start(model, data, folder, **given, train_set=other)
 
 
 @pytest.mark.slow

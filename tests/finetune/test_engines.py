@@ -155,7 +155,7 @@ def test_a_model_without_the_file(model, rows, tmp_path):
     """auto takes Paddle and says why; an engine that is asked for is one line with the way to the file."""
     folder = make_bundle(tmp_path / "b", model, "classify")
     _, log = predicted(folder, rows, tmp_path)
-    assert "(the inference model has no model.onnx, which --onnx true adds)" in log
+    assert "(no model.onnx, which an inference model saved with --onnx true has)" in log
     fails(SCRIPT, f"{folder}: has no model.onnx, which --engine openvino runs", "--onnx true",
           inference_model=folder, predict_set=rows, engine="openvino")  # fmt: skip
     with pytest.raises(UserError, match="has no model.onnx"):

@@ -101,6 +101,11 @@ def test_bands_of_length_hold_every_row_once():
     for lengths in (np.arange(3, 40), np.full(7, 5), np.array([3, 3, 3, 9]), np.array([4])):
         found = bands(lengths, "tokens")
         assert np.sum([own for _, own in found], axis=0).tolist() == [1] * len(lengths)
+    few = np.array([1, 1, 1, 2, 2, 4, 5])
+    assert [name for name, _ in bands(few, "characters of the text")] == [
+        "1 character of the text", "2 characters of the text", "3-5 characters of the text",
+    ]  # fmt: skip
+    assert [name for name, _ in bands(np.ones(3, int), "windows")] == ["1 window"]
     assert [name for name, _ in bands(np.arange(3, 43), "tokens")] == [
         "3-11 tokens", "12-21 tokens", "22-31 tokens", "32-42 tokens",
     ]  # fmt: skip

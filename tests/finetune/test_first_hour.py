@@ -133,8 +133,12 @@ def test_wrong_settings_come_first_on_the_command_line_too():
     needed = ["--ernie_config_path", "c", "--vocab_path", "v"]
     with pytest.raises(UserError, match="--batch_size must be at least 1"):
         parse("p", "", [*needed, "--batch_size", "0"])
-    with pytest.raises(UserError, match="needs --train_set"):
+    with pytest.raises(UserError, match="training needs --train_set; --do_train false evaluates and predicts only"):
         parse("p", "", needed)
+    with pytest.raises(UserError, match="no model: give --model, the directory of a model or a checkpoint; see p --he"):
+        parse("p", "", [])
+    with pytest.raises(UserError, match="--vocab_path is missing"):
+        parse("p", "", needed[:2])
     with pytest.raises(UserError, match="--batch_size must be 1 or more"):
         pretraining.parse("p", "", [*needed, "--batch_size", "0"])
     with pytest.raises(UserError, match="training needs --train_filelist"):

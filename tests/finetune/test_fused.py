@@ -83,7 +83,7 @@ def test_without_a_compiler_it_trains_with_paddles_and_goes_on_so(model, data, t
     (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "finished": False}))
     assert HERE not in run(model, data, tmp_path / "run"), "it has a compiler now, and began without"
     assert flag_of(tmp_path / "run") == "false"
-    with pytest.raises(UserError, match="flag.--fused_encoder was 'false', now 'true'"):
+    with pytest.raises(UserError, match="run: --fused_encoder was 'false', now 'true'"):
         run(model, data, tmp_path / "run", fused_encoder="true")
 
 

@@ -53,6 +53,8 @@ def places(tmp_path):
     (folders["foreign"] / "config.json").touch()
     for folder in (folders["run"], tmp_path / "pretraining"):
         (folder / "run.json").touch()
+    folders["file"] = released / "weights.bin"
+    folders["file"].touch()
     return folders
 
 
@@ -106,7 +108,8 @@ def test_what_is_missing_is_named_unless_it_is_given(program, places):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "no such directory"),
+        ("nowhere", "no such directory; give that of a model or a checkpoint; no model is downloaded by its name"),
+        ("file", "weights.bin: is a file; give the directory that it is in"),
         ("empty", "has no ernie_config.json and no vocab.txt and no params/"),
         ("run", "is the directory of a run; name a checkpoint in it, such as .*run/best"),
     ],

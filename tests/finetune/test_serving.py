@@ -6,6 +6,7 @@ pytest -q -x tests/finetune/test_serving.py
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from finetune.mrc import answers as mrc_answers
 from finetune.mrc.task import WindowLogits
 from finetune.prediction.model import InferenceModel
 from finetune.serving.handler import Handler, handler_class, open_handler
+from finetune.serving.payload import hint_for_rows
 from finetune.tagging.sentences import find_entities, token_tags, whole_sentences
 from propeller.errors import UserError
 from propeller.service.errors import BadRequest, ServiceError, TooLarge
@@ -380,3 +382,18 @@ def test_a_handler_serves_several_threads(opened):
     with ThreadPoolExecutor(8) as pool:
         jobs = list(pool.map(lambda text: handler.parse({"texts": [text]}, LIMITS), texts * 3))
     assert [job.instances[0]["src_ids"].tolist() for job in jobs] == wanted * 3
+
+
+@pytest.mark.parametrize(
+    ("takes", "items", "hint"),
+    [
+        ("questions", ["When?"], ": from Python give tuples of these, or dicts"),
+        ("questions", [("When?", "In 1850.")], ""),
+        ("texts", [{"body": "b"}], ": give the text of each row"),
+        ("texts", ["b", ""], ""),
+    ],
+)
+def test_items_of_another_form_are_told_what_to_be(takes, items, hint):
+    handler = SimpleNamespace(payload=lambda items: {takes: items})
+    assert hint_for_rows(handler, items).startswith(hint)
+    assert bool(hint_for_rows(handler, items)) == bool(hint)

@@ -164,7 +164,7 @@ def test_a_run_begun_before_says_what_it_began_with(model, data, tmp_path):
     run(model, data, folder, epoch=1, best_metric="acc", eval_strategy="steps", head_dropout=0.1)
     for name, value, was in (("eval_strategy", "both", "'steps'"), ("head_dropout", 0.2, "0.1"),
                              ("best_metric", "loss", "'acc'")):  # fmt: skip
-        with pytest.raises(UserError, match=f"flag.--{name} was {was}, now {value!r}"):
+        with pytest.raises(UserError, match=f"run: --{name} was {was}, now {value!r}"):
             run(model, data, folder, epoch=1, **{name: value})
 
 

@@ -74,3 +74,16 @@ def test_inspect_stops_quietly_where_its_reader_has_enough(tmp_path, vocab, line
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+def test_several_shards_are_shown_one_after_the_other(tmp_path, vocab, capsys):
+    """As a pattern names them, when the text is in several files."""
+    good = "1 9 2 8 2;0 0 0 1 1;0 1 2 3 4;-1 0 -1 0 -1;1"
+    shards = [tmp_path / "a.gz", tmp_path / "b.gz"]
+    for shard in shards:
+        shard.write_bytes(gzip.compress(f"{good}\n".encode() * 3))
+    inspect.main([str(shards[0]), "--vocab_path", vocab, "--number", "1"])
+    alone = capsys.readouterr().out
+    assert alone.startswith("line 1: ")
+    inspect.main([*map(str, shards), "--vocab_path", vocab, "--number", "1"])
+    assert capsys.readouterr().out == f"{shards[0]}:\n{alone}{shards[1]}:\n{alone}"

@@ -105,7 +105,7 @@ def test_a_finished_run_says_so_and_another_one_is_refused(whole, model, shards)
     process = start(pretrain_flags(model, shards, folder, learning_rate=1e-3))
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 2
-    assert "holds another run: flag.--learning_rate was 0.005, now 0.001" in output.splitlines()[-1]
+    assert "holds another run: --learning_rate was 0.005, now 0.001" in output.splitlines()[-1]
 
 
 def test_validation_and_checkpoints_at_the_end_of_each_pass(model, shards, tmp_path):
@@ -136,7 +136,7 @@ def test_a_run_begun_before_there_were_strategies_is_known(model, shards, tmp_pa
         del record["fingerprint"]["flag"][name]
     path.write_text(json.dumps(record))
     assert "this run is finished" in train(model, shards, tmp_path / "run")
-    with pytest.raises(UserError, match="flag.--eval_strategy was 'steps', now 'both'"):
+    with pytest.raises(UserError, match="run: --eval_strategy was 'steps', now 'both'"):
         train(model, shards, tmp_path / "run", eval_strategy="both")
 
 

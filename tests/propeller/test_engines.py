@@ -51,7 +51,7 @@ def installed(monkeypatch):
         (("paddle", *OTHERS), (ONNX,), "fp32", False, "openvino", "the fastest"),
         (("paddle", "onnxruntime"), (ONNX,), "fp32", False, "onnxruntime", "openvino is faster: python -m pip"),
         (("paddle",), (ONNX,), "fp32", False, "paddle", "openvino is faster: python -m pip install -r"),
-        (("paddle", *OTHERS), (), "fp32", False, "paddle", "no model.onnx, which --onnx true adds"),
+        (("paddle", *OTHERS), (), "fp32", False, "paddle", "no model.onnx, which an inference"),
         (("paddle", *OTHERS), (ONNX,), "fp32", True, "paddle", "GPU"),
         (("paddle", *OTHERS), (ONNX,), "bf16", False, "openvino", "the fastest"),
         (("paddle", "onnxruntime"), (ONNX,), "bf16", False, "paddle", "openvino is faster"),

@@ -135,7 +135,7 @@ def test_signals_end_a_guarded_run_behind_a_checkpoint(tmp_path, whole, number, 
             learner.train(Batches().open, ROWS, saver, dev, [Journal(tmp_path), twice])
     assert ended.value.code == 128 + number
     assert caplog.messages == [f"preempted by {number.name}, run again to continue"]
-    assert f"{number.name}: stopping behind this step" in capfd.readouterr().err
+    assert f"{number.name}: stopping after this step" in capfd.readouterr().err
     assert [signal.getsignal(entry) for entry in (signal.SIGTERM, signal.SIGINT)] == before
     assert (tmp_path / "last").resolve().name == "step_6"
     assert_ends_like(whole, tmp_path)
@@ -342,7 +342,7 @@ def test_another_batch_of_a_step_is_explained():
         "6 (2 x 3): to continue it in 2 process(es) give --gradient_accumulation_steps 2"
     )
     assert "run it in a number of processes that divides 4" in explained(3, 4, 3)
-    assert explain_difference(Difference("flag.--epoch", 1, 2), 2) == "flag.--epoch was 1, now 2"
+    assert explain_difference(Difference("flag.--epoch", 1, 2), 2) == "--epoch was 1, now 2"
 
 
 @pytest.mark.parametrize("batching", [{}, {"bucket_window": 16}, {"in_tokens": True, "batch_size": 96}])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from propeller.train.journal import Journal
+from propeller.train.journal import Journal, left_in
 from tests.helpers.kill_programs import scalars
 
 RECORDS = [
@@ -35,3 +35,14 @@ def test_records_of_the_checkpoints_step_are_curves(evaluated, kept, ended, tmp_
     assert found.get(("dev/acc", 2)) == (0.5 if evaluated == 2 else None)
     assert (found["train/loss", 2], found["train/loss", 3]) == (2.0, 0.5)
     assert found.get(("train/loss", 1)) == (3.0 if ended == "after them" else None)
+
+
+def test_what_is_left_is_what_is_there(tmp_path):
+    assert left_in(tmp_path) == "checkpoints"
+    journal = Journal(tmp_path)
+    for record in RECORDS:
+        journal.write(record)
+    journal.close()
+    assert left_in(tmp_path) == "checkpoints, metrics.jsonl and events/"
+    journal.draw()
+    assert left_in(tmp_path) == "checkpoints, metrics.jsonl, events/ and curves.png"

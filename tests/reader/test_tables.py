@@ -166,7 +166,7 @@ def test_what_was_a_tsv_by_the_name_of_a_csv_still_is_one(tmp_path):
         ("a.csv", "id,text_a\n1,x\n", "line 1: unknown column 'id'"),
         ("a.jsonl", "\n", "line 1: there is no row"),
         ("a.jsonl", "[1]\n", r"line 1: '\[1\]' is not an object"),
-        ("a.jsonl", '{"text_a": "x"\n', "line 1: not JSON"),
+        ("a.jsonl", '{"text_a": "x"\n', r"line 1: not JSON \(Expecting ',' delimiter at column 15\)"),
         ("a.json", '[{"text_a": "x"},\n{"text_a": "y"}\n{"text_a": "z"}]', "line 3: a comma or ] is missing"),
         ("a.json", '[{"text_a": "x"},\n', "line 2: not JSON"),
         ("a.json", '[{"text_a": "x"}\n', "line 2: the array is not closed"),
