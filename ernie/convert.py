@@ -192,7 +192,7 @@ def _same(weights, one, other):
 def _draw_pooler(config):
     random = np.random.RandomState(0)
     weight = random.standard_normal((config.hidden_size, config.hidden_size))
-    while (np.abs(weight) > 2).any():  # cut at two standard deviations, as Paddle's truncated normal
+    while (np.abs(weight) > 2).any():  # cut at two standard deviations, as ernie.layers.truncated_normal
         weight = np.where(np.abs(weight) > 2, random.standard_normal(weight.shape), weight)
     weight = (weight * config.initializer_range).astype(np.float32)
     return dict(zip(_POOLER, (weight, np.zeros(config.hidden_size, np.float32))))

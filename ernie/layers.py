@@ -62,8 +62,12 @@ def parameter(layer: nn.Layer, name: str, shape: list[int], initializer: Any) ->
 
 
 def truncated_normal(config: ErnieConfig) -> nn.initializer.Initializer:
-    """The 2019 initialiser: normal with ``initializer_range`` as its deviation, redrawn beyond two deviations."""
-    return nn.initializer.TruncatedNormal(std=config.initializer_range)
+    """The 2019 initialiser: normal with ``initializer_range`` as its deviation, cut at two deviations.
+
+    Paddle 2 cut there by itself; the bounds of Paddle 3 are numbers, -2 and 2 unless given.
+    """
+    bound = 2 * config.initializer_range
+    return nn.initializer.TruncatedNormal(std=config.initializer_range, a=-bound, b=bound)
 
 
 class Linear(nn.Layer):

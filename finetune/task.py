@@ -27,7 +27,7 @@ from finetune.spec import PAIRS, ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
 from reader.row_file import LIST_PART, has_blank_end, labels_in
-from reader.survey import is_placeholder, label_fields
+from reader.survey import is_placeholder, label_fields, list_fields
 from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 from reader.tables.opening import open_table
 from reader.task_reader import BatchReader, TaskReader
@@ -259,7 +259,7 @@ class FinetuneTask(Answers, Model):
         if cls.label_kind in ("class", "set"):
             table = open_table(path, ("text_a", "label"), (*KNOWN_COLUMNS, *cls.more_columns), form)
             between = getattr(settings, "label_separator", ",") or ","  # ``check`` refuses an empty one
-            for word in label_fields(table):
+            for word in list_fields(table) if cls.label_kind == "set" else label_fields(table):
                 if cls.label_kind == "set":
                     yield from labels_in(word, between)
                 else:

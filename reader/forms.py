@@ -20,6 +20,8 @@ LINES = 50
 DOCSTART = "-DOCSTART-"
 PREFIXED = re.compile(r"(?:[BIESMLU][-_]\S+|\S+[-_][BIESMLU])")  # B-PER, B_PER, PER-B
 TAG = re.compile(rf"(?:O|[BIESMLU]|{PREFIXED.pattern})")
+_PART = r"""(?:'[^']*'|"[^"]*"|-?\d+)"""
+PRINTED_LIST = re.compile(rf"""\[\s*(?:{_PART}[\s,]+{_PART}[^\[]*|'[^']*'|"[^"]*")\s*\]""")
 NAME = re.compile(r"[A-Za-z_#][\w#.-]*(?: [\w#.-]+){0,3}")  # a column's name in a header
 QUOTES = "\"'"
 SEPARATORS = {",": "commas", ";": "semicolons", "|": "|"}
@@ -56,6 +58,11 @@ def looks_tagged(lines: Sequence[str]) -> bool:
     tagged = [len(row) > 1 and bool(TAG.fullmatch(row[-1])) for row in rows]
     certain = any(len(row) > 1 and (PREFIXED.fullmatch(row[-1]) or row[-1] == "O") for row in rows)
     return certain and sum(tagged) >= MOST * len(rows)
+
+
+def is_printed_list(field: str) -> bool:
+    """Whether a field is a list as Python, numpy or JSON prints it: ``['sport' 'politics']``, ``[0, 1]``."""
+    return bool(PRINTED_LIST.fullmatch(field.strip()))
 
 
 def table_columns(lines: Sequence[str], separator: str) -> list[str] | None:

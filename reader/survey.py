@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from propeller.errors import UserError
+from reader.forms import is_printed_list
+from reader.row_file import shorten
+
 if TYPE_CHECKING:
     from reader.batching import EncodedRows
     from reader.row_file import RowFile
@@ -165,6 +169,17 @@ def label_fields(table: RowFile) -> Iterator[str]:
             yield table.layout.fields(record)[place]
         except ValueError:
             yield ""
+
+
+def list_fields(table: RowFile) -> Iterator[str]:
+    """``label_fields`` of a column that lists its labels. Raises UserError: a row has a list as a program prints it."""
+    for row, text in enumerate(label_fields(table)):
+        if is_printed_list(text):
+            raise UserError(
+                f"{table.layout.where(row)}: {table.layout.name_of('label')} is {shorten(text)}, a printed list, whose "
+                "brackets and quotes would be labels: write the table as JSON lines or Parquet, where lists stay lists"
+            )
+        yield text
 
 
 def is_placeholder(word: str, known: Collection[str] = ()) -> bool:

@@ -31,7 +31,7 @@ from propeller.errors import UserError
 from propeller.files import atomic_text
 from propeller.metrics import Metric
 from propeller.train.model import Input, RunMode
-from reader.survey import is_placeholder, label_fields
+from reader.survey import is_placeholder, label_fields, list_fields
 from reader.tables.form import PLAIN, TableForm
 from reader.tables.opening import open_table
 from reader.tagging.reader import BLANK, TaggingReader, find_separator, split_tokens
@@ -179,7 +179,7 @@ class SequenceLabel(FinetuneTask):
         known = (*TaggingReader.known_columns, *cls.more_columns)
         table = open_table(path, ("text_a", "label"), known, form, lists=True)
         separator = find_separator(table)
-        for field in label_fields(table):
+        for field in list_fields(table):
             yield from (tag.strip(BLANK) for tag in split_tokens(field, separator))
 
     @classmethod

@@ -9,6 +9,7 @@ from ernie.checkpoint import read_params
 from ernie.config import ErnieConfig
 from ernie.convert import to_params
 from ernie.foreign import encoder_shapes
+from ernie.layers import Linear
 from ernie.modeling import ErnieEncoder, ErnieModel, MaskedLMHead, SentencePairHead
 from propeller.errors import UserError
 from propeller.train import program
@@ -82,6 +83,19 @@ def test_encoder_equals_2019(case, batch, static):
     real = arrays["input_mask"] > 0
     np.testing.assert_allclose(outputs["enc_out"][real], io[f"{batch}/enc_out"][real], atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(outputs["pooled"], io[f"{batch}/pooled"], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("deviation", [0.02, 3.0])
+def test_weights_are_drawn_within_two_deviations(deviation):
+    paddle.enable_static()
+    config = ErnieConfig({**CONFIG, "initializer_range": deviation})
+    place, scope = paddle.CPUPlace(), paddle.static.Scope()
+    with program._program() as (_, startup):
+        Linear(config, 400, 500, "drawn")
+    program.initialise(paddle.static.Executor(place), scope, startup, place, 1)
+    drawn = np.array(scope.find_var("drawn.w_0").get_tensor()) / deviation
+    assert 1.9 < np.abs(drawn).max() < 2.00001
+    assert abs(drawn.std() - 0.8796) < 0.01, "of a standard normal distribution cut at 2"
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -67,6 +67,29 @@ def test_a_column_that_holds_no_classes(tmp_path, labels, said):
         found(tmp_path, labels)
 
 
+@pytest.mark.parametrize(
+    ("task", "printed"),
+    [
+        ("multi_label_classification", "['sport' 'politics']"),
+        ("multi_label_classification", "['sport', 'politics']"),
+        ("multi_label_classification", '["sport"]'),
+        ("multi_label_classification", "[0 1]"),
+        ("multi_label_classification", "[  0   1 ... 998 999]"),
+        ("sequence_label", "['B-PER' 'O']"),
+        ("sequence_label", "[0, 1]"),
+    ],
+)
+def test_lists_that_a_program_printed_are_no_labels(task, printed, tmp_path):
+    with pytest.raises(UserError, match=r"rows.tsv, line 3: label is .* a printed list, .* as JSON lines or Parquet"):
+        found(tmp_path, ["O", printed], task=task)
+
+
+def test_labels_in_brackets(tmp_path):
+    labels = ["[a]", "[b], [c]", "[7]"]
+    assert list(found(tmp_path, labels, task="multi_label_classification").label_map) == ["[7]", "[a]", "[b]", "[c]"]
+    assert list(found(tmp_path, ["[0 1]", "x"]).label_map) == ["[0 1]", "x"], "one label a row is a word"
+
+
 def test_a_number_of_classes_that_is_given_is_believed(tmp_path):
     assert found(tmp_path, [f"w{number:04}" for number in range(1100)], 1100).label_map.keys() == {
         f"w{number:04}" for number in range(1100)
