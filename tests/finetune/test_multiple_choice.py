@@ -268,7 +268,8 @@ def test_padded_rows_and_rows_without_padding_train_alike(task, tmp_path):
 def test_two_processes_make_the_run_of_one(task, tmp_path):
     found = []
     for name, size, count in (("one", 8, 1), ("two", 4, 2)):
-        given = {**FAST, **without_dropout(task, tmp_path), "epoch": 2, "batch_size": size, "validation_steps": 6}
+        given = {**FAST, **without_dropout(task, tmp_path), "epoch": 2, "batch_size": size, "validation_steps": 6,
+                 "learning_rate": 1e-3}  # fmt: skip
         words_of = flags(task / "model", task, tmp_path / name, **given)
         in_processes(count, ["finetune/__main__.py", "multiple_choice", *words_of])
         lines = read_records(tmp_path / name)
@@ -282,9 +283,9 @@ def test_two_processes_make_the_run_of_one(task, tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_run_ends_as_a_whole_one(task, tmp_path):
-    common = {"epoch": 1, "do_test": "false", "validation_steps": 100, "save_steps": 3, "skip_steps": 1}
-    whole = train(task, tmp_path / "whole", **common)
-    words_of = flags(task / "model", task, tmp_path / "parts", **{**FAST, **common})
+    given = {**FAST, "epoch": 1, "do_test": "false", "validation_steps": 100, "save_steps": 3, "skip_steps": 1}
+    whole, words_of = (flags(task / "model", task, tmp_path / name, **given) for name in ("whole", "parts"))
+    in_processes(1, ["finetune/__main__.py", "multiple_choice", *whole])
     stop = ("import sys\nfrom propeller.train import hooks\nfrom finetune.training.main import main\n"
             "def after(self, learner, state):\n    if state.step == 5: learner.ask_to_stop('test')\n"
             "hooks.ProgressBar.after_step = after\nmain('x', 'multiple_choice', sys.argv[1:])\n")  # fmt: skip
@@ -292,8 +293,8 @@ def test_an_interrupted_run_ends_as_a_whole_one(task, tmp_path):
         [sys.executable, "-c", stop, *words_of], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert "Stopped" in done.stderr or done.returncode, done.stderr[-2000:]
-    train(task, tmp_path / "parts", **common)
-    records = [read_records(folder)[-1] for folder in (whole, tmp_path / "parts")]
+    in_processes(1, ["finetune/__main__.py", "multiple_choice", *words_of])
+    records = [read_records(tmp_path / name)[-1] for name in ("whole", "parts")]
     assert records[0]["loss"] == records[1]["loss"]
 
 
