@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.questions import questions_of
-from distill.rows import form_of, open_table
+from distill.rows import open_table
 from distill.soft_labels import TAGGING, SoftLabels, folder_of
 from finetune.tables import TableFlags
 from propeller import log as log_setup
@@ -68,7 +68,7 @@ def label(source: str, path: str, args: LabelArgs) -> SoftLabels:
         assert isinstance(teacher, (ModelTeacher, ServerTeacher))
         if args.overwrite:
             shutil.rmtree(folder, ignore_errors=True)
-        table = open_table(path, form=form_of(args), lists=teacher.facts["task"] in TAGGING)
+        table = open_table(path, form=args.form().beside(), lists=teacher.facts["task"] in TAGGING)
         questions = questions_of(table, teacher.facts)
         with SoftLabels.open_or_make(folder, table.text_identity, questions.total, teacher.facts, path) as labels:
             missing = questions.rows_with(labels.missing())
@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
         if getattr(args, name) < least:
             raise UserError(f"--{name} must be at least {least}, not {getattr(args, name)}")
     log_setup.setup(None, bar=False)
-    open_table(path, form=form_of(args))  # what is wrong with it is told before a model is loaded
+    open_table(path, form=args.form().beside())  # what is wrong with it is told before a model is loaded
     runtime.prepare()
     label(source, path, args)
     log.info("next: python -m finetune student --unlabelled_set %s ...", path)

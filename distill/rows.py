@@ -6,9 +6,7 @@ for number, fields in rows_of(open_table("train.tsv")): ...        # 0, ["a fine
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from finetune.tables import TableFlags
 from propeller.errors import UserError
 from reader.row_file import RowFile
 from reader.tables import opening
@@ -19,11 +17,6 @@ TEACHER_COLUMNS = {
     "text_b": "teacher_b",
 }  # what the teacher reads in place of the student's text
 COLUMNS = (*KNOWN_COLUMNS, *TEACHER_COLUMNS.values())
-
-
-def form_of(flags: TableFlags) -> TableForm:
-    """The form of rows beside those that the flags describe: what a command wrote from them has ``text_a``."""
-    return replace(flags.form(), or_ours=True)
 
 
 def open_table(

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.rows import form_of, open_table, rows_of
+from distill.rows import open_table, rows_of
 from finetune.tables import TableFlags
 from pretrain.corpus.segment import Segmenter, build_segmenter
 from propeller import log as log_setup
@@ -131,10 +131,10 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(
                 "--pieces with --segmenter: pieces are cut by the teacher's vocabulary: leave one of them out"
             )
-        counts = count_pieces(files, args.pieces, args.do_lower_case, form_of(args))
+        counts = count_pieces(files, args.pieces, args.do_lower_case, args.form().beside())
     else:
         segmenter = None if args.segmenter == BLANKS else build_segmenter(args.segmenter)
-        counts = count_words(files, segmenter, args.do_lower_case, form_of(args))
+        counts = count_words(files, segmenter, args.do_lower_case, args.form().beside())
     words = vocabulary(counts, args.max_words, args.min_count)
     seen = sum(counts.values())
     known = sum(counts[word] for word in words)

@@ -13,7 +13,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,6 @@ from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import DEVICE, FlagParser, add_flags, flag, from_values, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES
-from reader.tables.form import COPY
 
 if TYPE_CHECKING:
     from finetune.reporting.parts import Report
@@ -78,7 +77,7 @@ def make_report(
         task, spec = opened.task, opened.spec
         if not task.report:
             raise UserError(f"{model}: models of the task {task.name!r} have no report")
-        form = replace(tables.form(), others=COPY) if flags_of(task.name).has_columns else tables.form()
+        form = tables.form().copying() if flags_of(task.name).has_columns else tables.form()
         if not task.is_labelled(path, spec, form):
             raise UserError(
                 f"{path}: there are no labels to compare with (-1, ? and nothing are none): give a labelled file, or "
@@ -102,7 +101,7 @@ def check_input(model: str | Path, path: str, tables: LabelledTableFlags) -> Non
 
     task = stored_task(model)
     if task is not None:
-        check_columns(path, replace(tables.form(), others=COPY), task, labelled=True)
+        check_columns(path, tables.form().copying(), task, labelled=True)
 
 
 def main(argv: Sequence[str]) -> int:

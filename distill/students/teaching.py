@@ -184,7 +184,7 @@ class Teaching(FinetuneTask):
         labelled = cls._taught(path, tokenizer, spec, reading, source, True)
         unlabelled = None
         if given.unlabelled_set:
-            loose = replace(reading, form=replace(reading.form, or_ours=True))  # copies have text_a
+            loose = replace(reading, form=reading.form.beside())
             source = _source(given.unlabelled_set, spec, cls, loose.form)
             unlabelled = cls._taught(given.unlabelled_set, tokenizer, spec, loose, source, False)
         return Mixture(labelled, unlabelled, given.unlabelled_ratio)

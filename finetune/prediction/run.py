@@ -10,7 +10,6 @@ a time. A task may have a ``PredictionJob`` of its own (``FinetuneTask.job``); t
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import logging
 import shutil
@@ -42,7 +41,7 @@ from propeller.flags import log_values
 from propeller.shown import show_as
 from reader.ordered import OrderedBatch, in_file_order, ordered_batches
 from reader.pyreader import PyReader
-from reader.tables.form import COPY, bare_name, is_copied
+from reader.tables.form import bare_name, is_copied
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
@@ -73,7 +72,7 @@ def start(tasks: Sequence[str], args: PredictArgs) -> int:
         with contextlib.ExitStack() as stack:
             path = stack.enter_context(_named_file(args.data.predict_set)) if args.data.do_prediction else ""
             if path and path != args.data.predict_set:  # a file has been looked at before Paddle was loaded
-                check_columns(path, dataclasses.replace(args.tables.form(), others=COPY), tasks[0] if tasks else None)
+                check_columns(path, args.tables.form().copying(), tasks[0] if tasks else None)
             stack.enter_context(ready(args.model.model, pooler=False))
             opened = open_source(args, job, stack)
             if opened:
@@ -122,7 +121,7 @@ def predict(
         num_workers=data.num_workers,
         labelled=False,
         on_bad=args.checks.on_bad,
-        form=dataclasses.replace(args.tables.form(), others=COPY),
+        form=args.tables.form().copying(),
     )
     reader = job.open_reader(path, model, spec, reading, args)
     check_file(reader, args.checks, model.spec)

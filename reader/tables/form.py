@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from propeller.errors import UserError
@@ -70,6 +70,14 @@ class TableForm:
         """Whether no form and no column was asked for."""
         return self == TableForm(others=self.others, or_ours=self.or_ours)
 
+    def copying(self) -> TableForm:
+        """This form, where the values of other columns are copied."""
+        return replace(self, others=COPY)
+
+    def beside(self) -> TableForm:
+        """This form for rows beside those that it describes: what a command wrote from them has ``text_a``."""
+        return replace(self, or_ours=True)
+
     def choose(
         self,
         place: str,
@@ -92,19 +100,9 @@ class TableForm:
         Raises:
             UserError: a column is missing, unknown, or there twice.
         """
-        # A reader that never has a second text, or reads no labels, passes the flag over.
-        chosen = {ours: theirs for ours, theirs in self.chosen.items() if ours in known}
-        if self.or_ours:
-            absent = [ours for ours, theirs in chosen.items() if theirs not in names and ours in names]
-            chosen.update((ours, ours) for ours in absent if ours in TEXTS)
         shown = ", ".join(name or "(no name)" for name in names)
+        chosen = self._chosen_of(place, names, required, known, shown)
         ours_of: dict[str, str] = {theirs: ours for ours, theirs in chosen.items()}
-        if len(ours_of) < len(chosen):
-            twice = next(name for name in ours_of if list(chosen.values()).count(name) > 1)
-            raise UserError(f"{place}: column {twice!r} was chosen twice; give each of the flags a column of its own")
-        for ours, theirs in chosen.items():
-            if theirs not in names and (ours in required or ours != "label" or self.others == COPY):
-                raise UserError(f"{place}: no column {theirs!r} ({FLAGS[ours]}; there: {shown}); correct the name")
         found: list[tuple[str, int]] = []
         for number, name in enumerate(names):
             own = name if name in known and name not in chosen else None
@@ -134,6 +132,22 @@ class TableForm:
                 said = (hint() if hint and strange else None) or f"add it{flag}"
                 raise UserError(f"{place}: column {needed!r} is missing (there: {shown}); {said}")
         return found
+
+    def _chosen_of(self, place, names, required, known, shown):
+        """Our name -> the file's, of the columns that are chosen in a file. Raises UserError: twice, or not there."""
+        # A reader that never has a second text, or reads no labels, passes the flag over.
+        chosen = {ours: theirs for ours, theirs in self.chosen.items() if ours in known}
+        if self.or_ours:
+            absent = [ours for ours, theirs in chosen.items() if theirs not in names and ours in names]
+            chosen.update((ours, ours) for ours in absent if ours in TEXTS)
+        columns = list(chosen.values())
+        if len(set(columns)) < len(columns):
+            twice = next(name for name in columns if columns.count(name) > 1)
+            raise UserError(f"{place}: column {twice!r} was chosen twice; give each of the flags a column of its own")
+        for ours, theirs in chosen.items():
+            if theirs not in names and (ours in required or ours != "label" or self.others == COPY):
+                raise UserError(f"{place}: no column {theirs!r} ({FLAGS[ours]}; there: {shown}); correct the name")
+        return chosen
 
     @staticmethod
     def _copied(name, taken):
