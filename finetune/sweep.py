@@ -86,7 +86,7 @@ def _that_count(flags):
     return {
         name: value
         for name, value in flags.items()
-        if name not in ("verbose", "log_file", "test_save") and value != FORMER.get(name)
+        if name not in ("verbose", "log_file", "test_save") and (name, value) not in FORMER.items()
     }
 
 

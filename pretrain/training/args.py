@@ -296,11 +296,10 @@ def check_validated(run: RunArgs, needs: str) -> None:
     """
     from propeller.train.checkpoints import recorded_run
 
-    for name in ("eval_strategy", "best_metric"):
-        value = getattr(run, name)
-        if value == getattr(RunArgs, name):
-            continue
-        begun = None if run.overwrite else recorded_run(run.checkpoints)
+    given = {name: getattr(run, name) for name in ("eval_strategy", "best_metric")}
+    idle = {name: value for name, value in given.items() if value != getattr(RunArgs, name)}
+    begun = recorded_run(run.checkpoints) if idle and not run.overwrite else None
+    for name, value in idle.items():
         if begun is None or begun.flags.get(f"--{name}") != value:
             raise UserError(f"--{name} {value} needs {needs}: give that too, or leave it out")
 
