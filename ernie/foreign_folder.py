@@ -61,7 +61,7 @@ class Converted:
         path: the converted model's directory; it goes with the last program that uses it.
 
     Raises:
-        UserError: see ``ernie.convert.to_params``; there is no room for it.
+        UserError: see ``ernie.foreign_to_params.to_params``; there is no room for it.
     """
 
     def __init__(self, folder: str | os.PathLike[str], pooler: bool = True) -> None:
@@ -69,7 +69,7 @@ class Converted:
         place_of(folder, pooler)
 
         def fill(target: Path) -> None:
-            from ernie.convert import to_params
+            from ernie.foreign_to_params import to_params
 
             log.info("%s: a Hugging Face model, converted for this program", folder)
             try:

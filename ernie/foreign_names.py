@@ -10,12 +10,15 @@ in a compiled model, and any other in people's own classes.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from propeller.errors import UserError
+
+log = logging.getLogger("ernie.convert")
 
 _WORDS = "embeddings.word_embeddings.weight"  # every encoder has it, under this name in both libraries
 _USUAL = ("", "bert.", "ernie.")
@@ -98,6 +101,20 @@ def listed(names: Iterable[str]) -> str:
     names = sorted(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
+
+
+def refuse_unexpected(source: Path, names: Sequence[str], ignore: bool) -> None:
+    """Refuse weights that the other form has no place for, or say in the log that they are left out.
+
+    Raises:
+        UserError: there are some, and ``ignore`` is false.
+    """
+    if not names:
+        return
+    told = listed(names)
+    if not ignore:
+        raise UserError(f"{source}: no place for {len(names)} weights: {told}: --ignore_unexpected leaves them out")
+    log.info("%s: left out %d weights: %s", source, len(names), told)
 
 
 def check_library(source_format: str, names: Iterable[str], source: Path) -> None:
