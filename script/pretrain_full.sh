@@ -119,10 +119,12 @@ full_weights() {
     if [ ! -d "$FULL/weights" ]; then
         "$PYTHON_FOUND" -m ernie.convert --from params --to hf --half --ignore_unexpected "$FULL/model" "$FULL/weights"
     fi
+    "$PYTHON_FOUND" "$ROOT/script/demo/encoder_card.py" --model "$FULL/model" --weights "$FULL/weights"
     cat <<EOF
 
 $FULL/model is the encoder: MODEL_PATH for every recipe, and what sh script/demo/reviews.sh, entities.sh and cloze.sh start
-from while it is there. $FULL/weights is the same in half precision ($(du -k "$FULL/weights" | cut -f 1 | tail -n 1) KB); to use them elsewhere:
-    python -m ernie.convert --from hf --to params weights output/zh_encoder/model
+from while it is there. $FULL/weights is the same in half precision ($(du -k "$FULL/weights" | cut -f 1 | tail -n 1) KB), to be passed on: there, put it
+into output/zh_encoder/weights and run
+    sh script/quickstart.sh --zh --model_only
 EOF
 }

@@ -6,12 +6,13 @@
 # Settings a user may give: ROWS=N training rows at most, OUTPUT=DIR in place of output/, and those of
 # script/quickstart.sh: PYTHON and PADDLE for making .venv, DEVICES=cpu. Everything goes under output/demo/, or with
 # ROWS=N under output/demo_N/; downloads and the English encoder are shared with the quickstart. The Chinese ones start from
-# output/zh_encoder/model where sh script/zh_task/pretrain.sh --full has made it, else from random weights. Run again, each reuses
-# what is there and continues a run that was interrupted.
+# output/zh_encoder (script/zh_encoder.sh) where it is there, else from random weights. Run again, each reuses what is there
+# and continues a run that was interrupted.
 # shellcheck shell=sh
 set -eu
 ROOT=$(cd -- "$(dirname -- "$0")/../.." && pwd -P)
 . "$ROOT/script/env.sh"
+. "$ROOT/script/zh_encoder.sh"
 
 # demo NAME ENCODER RECIPE FOLDER FLAGS...: data, encoder, the unchanged recipe, the report.
 demo() {
@@ -25,16 +26,9 @@ demo() {
     output=${OUTPUT:-$ROOT/output}
     work=$output/demo${ROWS:+_$ROWS}
     cache=$output/quickstart/downloads
-    case $encoder in
-    encoder) model=$output/quickstart/model ;;
-    *) model=$output/demo/random-encoder ;;
-    esac
-    if [ "$encoder" != encoder ] && [ -f "$output/zh_encoder/model/ernie_config.json" ]; then
-        model=$output/zh_encoder/model # of sh script/zh_task/pretrain.sh --full
-        say "starting from the encoder in $model"
-    else
-        "$VENV/bin/python" "$ROOT/script/demo/demo_data.py" "$encoder" --out "$model" --cache "$cache"
-    fi
+    model=$output/quickstart/model made=
+    [ "$encoder" = encoder ] || zh_start "$output"
+    [ -n "$made" ] || "$VENV/bin/python" "$ROOT/script/demo/demo_data.py" "$encoder" --out "$model" --cache "$cache"
     "$VENV/bin/python" "$ROOT/script/demo/demo_data.py" "$name" --out "$work/data" --cache "$cache" ${ROWS:+--rows "$ROWS"}
 
     PYTHON=$VENV/bin/python MODEL_PATH=$model TASK_DATA_PATH=$work/data OUTPUT=$work SEEDS=1 KEEP_BATCH=0 \

@@ -29,6 +29,7 @@ KNOWN = {
     "--head",
     "--require-hashes",
     "--model_only",
+    "--zh",
     "--no-index",
     "--find-links",
     "--rm",

@@ -116,6 +116,11 @@ def test_the_encoder_is_made_in_small(tmp_path):
     log = (encoder / "model" / "train.log").read_text(encoding="utf-8")
     assert "stage 3/3 from step 6" in log
     assert "in half precision (" in done.stdout
+    card = (encoder / "weights" / "README.md").read_text(encoding="utf-8")
+    assert "A BERT of 1 layers of 32 with 200 pieces" in card
+    figures = re.search(r"step: 12, loss: [\d.]+, .*", log).group()
+    ppl, acc = (float(re.search(rf"\b{name}: ([\d.]+)", figures).group(1)) for name in ("ppl", "acc"))
+    assert f"is {ppl:.1f}, and {acc:.1%} of the masked pieces are right" in card
     assert convert(["--from", "hf", "--to", "params", str(encoder / "weights"), str(tmp_path / "back")]) == 0
     whole, back = read_params(encoder / "model" / "params"), read_params(tmp_path / "back" / "params")
     assert set(back) == set(whole)

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from ernie.checkpoint import read_params
+from ernie.convert import main as convert
 from tests.helpers.common import ROOT
 from tests.helpers.shell import SCRIPT, clean_environment, executable, shell
+from tests.helpers.tiny import make_model
 
 
 def env_functions(commands, **settings):
@@ -101,12 +106,12 @@ def test_the_report_shows_the_last_predictions(finished_run):
     assert "717 of SST-2's 872 dev rows" in done.stdout
 
 
-def quickstart(tmp_path, *flags):
+def quickstart(tmp_path, *flags, script=SCRIPT, **settings):
     """(the script with a Python that only records what it is to run, its lines)."""
     record = tmp_path / "record"
     executable(tmp_path / "venv/bin/python", f'printf "%s\\n" "$*" >>{shlex.quote(str(record))}\n')
-    environment = clean_environment(VENV=tmp_path / "venv")
-    done = shell(["sh", SCRIPT / "quickstart.sh", *flags], env=environment)
+    environment = clean_environment(VENV=tmp_path / "venv", **settings)
+    done = shell(["sh", script / "quickstart.sh", *flags], env=environment)
     return done, record.read_text().splitlines() if record.exists() else []
 
 
@@ -130,6 +135,69 @@ def test_the_model_alone_takes_no_flags_of_a_training(tmp_path):
     done, ran = quickstart(tmp_path, "--epoch", "1", "--model_only")
     assert (done.returncode, ran) == (2, [])
     assert "--model_only trains nothing and takes no other flags" in done.stderr
+
+
+def test_in_chinese_it_is_the_demonstration_of_reviews(tmp_path):
+    settings = {"OUTPUT": tmp_path / "out", "ROWS": 30, "DRY_RUN": 1, "DEVICES": "cpu"}
+    done, ran = quickstart(tmp_path, "--zh", "--epoch", "2", **settings)
+    assert done.returncode == 0, done.stderr
+    assert "starting from random weights: there is no encoder in" in done.stderr
+    assert [line for line in ran if "demo_data.py reviews" in line]
+    assert "run_classifier.py" in done.stdout
+    assert done.stdout.rstrip().endswith("--epoch 2")
+    assert not [line for line in ran if "demo_data.py encoder" in line or "--zh" in line]
+
+
+def chinese_model_only(tmp_path):
+    """``--zh --model_only`` in a repository of its own, which has no output/ but what is put there."""
+    folder = tmp_path / "clone/script"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("quickstart.sh", "env.sh", "zh_encoder.sh"):
+        shutil.copy(SCRIPT / name, folder)
+    return quickstart(tmp_path, "--zh", "--model_only", script=folder)
+
+
+def test_the_chinese_encoder_must_be_there(tmp_path):
+    done, ran = chinese_model_only(tmp_path)
+    assert (done.returncode, ran) == (2, [])
+    assert (
+        f"there is no Chinese encoder in {tmp_path}/clone/output/zh_encoder: make it with sh script/zh_task"
+        in done.stderr
+    )
+
+
+def test_the_chinese_encoder_comes_with_the_commands_of_the_guide(tmp_path):
+    model = tmp_path / "clone/output/zh_encoder/model"
+    model.mkdir(parents=True)
+    (model / "ernie_config.json").write_text("{}")
+    (tmp_path / "clone/requirements.txt").write_text("")
+    done, ran = chinese_model_only(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in ran if "ernie.convert" in line or "demo_data" in line] == []
+    printed = [" ".join(line.split()) for line in done.stdout.replace("\\\n", " ").splitlines()]
+    printed = [line for line in printed if line.startswith("python -m")]
+    guide = (ROOT / "docs/guide_zh.md").read_text(encoding="utf8").replace("\\\n", " ")
+    guide = [" ".join(line.split()) for line in guide.splitlines()]
+    assert [line.split()[2] for line in printed] == ["finetune.split", "finetune", "finetune.report"]
+    assert [line for line in printed if line not in guide] == []
+
+
+def test_the_chinese_encoder_is_made_of_its_weights(tmp_path):
+    """These alone are passed on; a training that is under way is left alone."""
+    folder, model = tmp_path / "zh_encoder", make_model(tmp_path / "m", use_task_id=False)
+    assert convert(["--from", "params", "--to", "hf", "--half", str(model), str(folder / "weights")]) == 0
+    executable(tmp_path / "venv/bin/python", f'exec {shlex.quote(sys.executable)} "$@"\n')
+    command = f'. "$ROOT/script/zh_encoder.sh"; zh_encoder {shlex.quote(str(folder))}'
+    for _ in range(2):
+        done = env_functions(command, VENV=tmp_path / "venv")
+        assert (done.returncode, done.stdout) == (0, f"{folder}/model\n"), done.stderr
+    wanted, made = read_params(model / "params"), read_params(folder / "model/params")
+    assert set(made) == set(wanted)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(made[name], array.astype(np.float16).astype(np.float32), err_msg=name)
+    (folder / "model/ernie_config.json").unlink()
+    done = env_functions(command, VENV=tmp_path / "venv")
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["quickstart.sh", "demo/reviews.sh", "demo/cloze.sh"])
