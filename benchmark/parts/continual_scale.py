@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from benchmark.parts.continual_plan import WAYS
+from benchmark.parts.continual_plan import ALONE, CONTINUAL, WAYS
 from benchmark.parts.continual_report import PAIRS
 from benchmark.parts.pretraining_runs import MASKING
 
@@ -51,9 +51,21 @@ def gap(first, second, falls) -> dict:
     }
 
 
-def reached(values, growth, steps):
-    """At how many steps a gap that is negative now would be closed if it went on; None where it does not close."""
-    return steps * 2 ** (-values[-1] / growth) if values[-1] < 0 < growth else None
+def steps_to(wanted, value, growth, steps) -> float | None:
+    """After how many steps a value becomes `wanted`, from what it is after `steps`; None: it moves away from that."""
+    doublings = (wanted - value) / growth if growth else -1
+    return steps * 2.0 ** min(doublings, 1000) if doublings > 0 else None  # a float holds no more
+
+
+def report_steps_to(curves, plan):
+    """Print when the continual way would tell masked pieces as well as masking alone does at its end, by its slope."""
+    one, other = (curves.get((way, MASKING), {}) for way in (CONTINUAL, ALONE))
+    found, wanted = trend(one, plan), trend(other, plan)
+    if found is None or wanted is None:
+        return
+    step = steps_to(wanted[0][-1], found[0][-1], found[1], plan.steps)
+    told = "never" if step is None else f"after {step:,.0f} steps, {step / plan.steps:.0f} times as many"
+    print(f"By its slope, {CONTINUAL} has the held-out masking loss of {ALONE} {told}.\n")
 
 
 def report_scale(curves, plan):
@@ -73,9 +85,10 @@ def report_scale(curves, plan):
                 continue
             values, growth, error = found
             digits = 3 if name == MASKING else 2
-            closes = reached(values, growth, plan.steps) if compared else None
+            closes = steps_to(0, values[-1], growth, plan.steps) if compared and values[-1] < 0 else None
             far = "" if closes is None else f"{closes:,.0f}" if closes < 1e9 else "beyond 10^9"
             cells = " | ".join(f"{number:{'+' if compared else ''}.{digits}f}" for number in values)
             spread_ = "" if error is None else f" (s.e. {error:.{digits}f})"
             print(f"| {name}, {label} | {cells} | {growth:+.{digits}f}{spread_} | {far} |")
     print()
+    report_steps_to(curves, plan)

@@ -264,7 +264,24 @@ def test_scale_is_told_per_doubling_with_the_step_where_a_gap_would_close(capsys
     assert "continual better than all from the start by | -4.00 | -3.00 | -2.00 | +1.00 (s.e. 0.00) | 1,920 |" in shown
     del curves[MIXED, name][240]
     continual_scale.report_scale(curves, PLAN)
-    assert "better than" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "better than" not in shown
+    assert "By its slope" not in shown
+
+
+def test_scale_says_when_the_continual_way_masks_as_well_as_masking_alone(capsys):
+    curves = {
+        (CONTINUAL, "knowledge_masking"): {120: {1: 6.5}, 240: {1: 6.25}, 480: {1: 6.0}},
+        (ALONE, "knowledge_masking"): {120: {1: 6.0}, 240: {1: 5.75}, 480: {1: 5.5}},
+    }
+    continual_scale.report_scale(curves, PLAN)
+    told = "By its slope, continual has the held-out masking loss of masking alone after 1,920 steps, 4 times as many."
+    assert told in capsys.readouterr().out
+    curves[ALONE, "knowledge_masking"][480][1] = 6.5
+    curves[CONTINUAL, "knowledge_masking"][480][1] = 6.6
+    curves[CONTINUAL, "knowledge_masking"][120][1] = 6.1
+    continual_scale.report_scale(curves, PLAN)
+    assert "masking alone never.\n" in capsys.readouterr().out
 
 
 def test_forgetting_is_drawn(tmp_path):
