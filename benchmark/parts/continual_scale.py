@@ -64,7 +64,7 @@ def report_steps_to(curves, plan):
     if found is None or wanted is None:
         return
     step = steps_to(wanted[0][-1], found[0][-1], found[1], plan.steps)
-    told = "never" if step is None else f"after {step:,.0f} steps, {step / plan.steps:.0f} times as many"
+    told = "never" if step is None or step > 1e9 else f"after {step:,.0f} steps, {step / plan.steps:.0f} times as many"
     print(f"By its slope, {CONTINUAL} has the held-out masking loss of {ALONE} {told}.\n")
 
 
