@@ -3,7 +3,8 @@
 python examples/chinese_ner.py
 
 The registry has no Chinese encoder, so this starts from random weights and finds only some of the names. Give a
-released model for better results: --model ERNIE_1.0_max-len-512
+released model for better results, as --model ERNIE_1.0_max-len-512, or the encoder that
+``sh script/zh_task/pretrain.sh --full`` makes: --model output/zh_encoder/model
 """
 
 from common import options, resource

@@ -96,8 +96,9 @@ def train(task: str, model: str | None = None, **flags: Any) -> RunResult:
         model: the directory of a model, a Hugging Face model or a checkpoint: short for ``ernie_config_path``,
             ``vocab_path`` and ``init_pretraining_params`` (``init_checkpoint`` for a fine-tuned checkpoint, and for a
             head with the task and the labels of this run).
-        flags: the flags of the script by name, without dashes: ``learning_rate=1e-5``, ``epoch=3``. Of several tasks
-            ``tasks`` is a list of dicts, or the path of such a list.
+        flags: the flags of the script by name, without dashes: ``learning_rate=1e-5``, ``epoch=3``. Where the script
+            takes several files or numbers with commas between, a list: ``dev_set=["a.tsv", "b.tsv"]``. Of several
+            tasks ``tasks`` is a list of dicts, or the path of such a list.
 
     Returns:
         ``scores`` of the best evaluation on the first dev set, ``folder`` of the run (``best`` and ``last`` in it can

@@ -158,7 +158,11 @@ def split_file(path: str, args: SplitArgs) -> dict[str, Path]:
             given = f"--{name} {getattr(args, name):g}: too few of the {table.num_rows} rows"
             if rows.names and len(rows.names) * 2 > table.num_rows:
                 raise UserError(f"{given}, of which one of each label stays in train: give --stratify false")
-            raise UserError(f"{given}, in which texts are there several times: give more")
+            texts = "1 text" if not rows.groups.any() else f"{rows.groups.max() + 1} texts"
+            raise UserError(
+                f"{given}: they have {texts} in all, and rows of one text stay together; give a larger --{name}, or "
+                "rows with other texts"
+            )
     if not counts[0]:
         raise UserError(f"{path}: nothing is left to train on: its rows have one text")
     folder = Path(args.output_dir or Path(path).with_suffix(""))

@@ -109,7 +109,8 @@ class LabelRule:
             if text not in self.mapping:
                 self._check_blanks(text, text.strip() in self.mapping)
                 known = ", ".join(sorted(self.mapping, key=self.mapping.__getitem__)[:10])
-                near = next((name for name in self.mapping if alike(name) == alike(text)), None)
+                letter = "O" if text == "0" and "O" in self.mapping else None  # of a tag, the zero is a slip
+                near = next((name for name in self.mapping if alike(name) == alike(text)), letter)
                 hint = f"; did you mean {shorten(near)}?" if near is not None else ""
                 raise ValueError(f"label {shorten(text)} {UNKNOWN[self.origin].format(known=known, hint=hint)}")
             return self.mapping[text]

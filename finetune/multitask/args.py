@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from ernie.model_folder import look_into
 from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
-from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords
+from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords, joined
 from finetune.training.effects import check_evaluations, evaluates
 from finetune.training.options import LossArgs
 from propeller.errors import UserError
@@ -114,7 +114,8 @@ def from_python(given: Mapping[str, Any]) -> ManyArgs:
 
 
 def _known():
-    return {entry.name for group in GROUPS.values() for entry in fields(group)}
+    """name -> field of every flag that is not of one task alone."""
+    return {entry.name: entry for group in GROUPS.values() for entry in fields(group)}
 
 
 def _for_all(path, shared):
@@ -202,16 +203,21 @@ def _entry(path, number, given, shared, data_dir):
         raise UserError(f'{where}: "weight" must be a number above 0, not {weight!r}')
     group = flags_of(task).task
     own = {entry.name: entry for entry in (fields(group) if group else ())}
+    known = _known()
     values = {key: value for key, value in given.items() if key not in ("name", "task", "weight")}
     for key in values:
         if key not in own and key not in OF_A_TASK:
             raise UserError(f'{where}: "{key}" is no flag of the task {task} or its files: leave it out')
         if key in own and own[key].metadata.get("facts", {}).get("tunes"):
             raise UserError(f"{where}: {key} is for a run of the task alone: leave it out")
+    try:
+        values = {key: joined(own.get(key) or known[key], value) for key, value in values.items()}
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     for key in FILES:
-        if values.get(key):
+        if isinstance(values.get(key), str):
             values[key] = ",".join(_place(path, part, data_dir) for part in split(values[key]))
-    tests = len(split(values.get("test_set")))
+    tests = len(split(values["test_set"])) if isinstance(values.get("test_set"), str) else 0
     if tests and "test_save" not in values:
         ends = [f"{name}_test.tsv" if tests == 1 else f"{name}_test_{number}.tsv" for number in range(1, tests + 1)]
         values["test_save"] = ",".join(str(Path(shared["checkpoints"]) / end) for end in ends)

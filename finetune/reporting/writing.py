@@ -9,7 +9,7 @@ import base64
 import html
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy as np
 
 from finetune.prediction.formats import on_one_line
 from finetune.reporting.parts import Matrix, Report, Table
+from finetune.reporting.picture import chosen_classes, draw
 from propeller.files import atomic_directory
 
 SHOWN_ROWS = 1000  # of the wrong rows on the page
-SHOWN_CLASSES = 30  # of the matrix in the text, on the page and in the picture
 PICTURE = "confusion.png"
 # Facts whose names in report.json are not the words for them; of the others _ becomes a blank.
 WORDS = {
@@ -58,15 +58,15 @@ def write_report(report: Report, folder: str | Path, overwrite: bool = False) ->
         UserError: it is there, or cannot be written.
     """
     with atomic_directory(folder, overwrite) as temporary:
-        picture = None
+        picture, key = None, {}
         if report.matrix is not None and len(report.matrix.labels):
             picture = temporary / PICTURE
-            draw(report.matrix, picture)
+            key = draw(report.matrix, picture)
         contents = {
             "report.txt": as_text(report),
             "report.json": json.dumps(as_json(report), ensure_ascii=False, indent=1) + "\n",
             "wrong.tsv": as_tsv(report.wrong),
-            "report.html": as_page(report, picture),
+            "report.html": as_page(report, picture, key),
         }
         if report.suspects is not None:
             contents["label_errors.tsv"] = as_tsv(report.suspects)
@@ -137,12 +137,6 @@ def matrix_table(matrix: Matrix) -> Table:
     return Table("Confusion matrix", f"A row per label, a column per prediction.{also}", ["label", *labels], rows)
 
 
-def chosen_classes(matrix: Matrix) -> list[int]:
-    """The classes that are shown, in their order."""
-    wrong = matrix.counts.sum(axis=0) + matrix.counts.sum(axis=1) - 2 * np.diag(matrix.counts)
-    return sorted(np.argsort(-wrong, kind="stable")[:SHOWN_CLASSES].tolist())
-
-
 def as_json(report: Report) -> dict[str, Any]:
     """The facts and tables of a report, without its rows."""
     return {
@@ -163,8 +157,14 @@ def as_tsv(table: Table) -> str:
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
-def as_page(report: Report, picture: Path | None = None) -> str:
-    """One HTML page with everything in it; texts are escaped, and it loads nothing from elsewhere."""
+def as_page(report: Report, picture: Path | None = None, key: Mapping[int, str] | None = None) -> str:
+    """One HTML page with everything in it; texts are escaped, and it loads nothing from elsewhere.
+
+    Args:
+        report: what is shown.
+        picture: of the confusion matrix.
+        key: what the numbers of classes in the picture stand for.
+    """
     title = html.escape(f"{report.source}: {report.task}")
     parts = [
         "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
@@ -180,6 +180,9 @@ def as_page(report: Report, picture: Path | None = None) -> str:
     if picture is not None:
         data = base64.b64encode(picture.read_bytes()).decode("ascii")
         parts.append(f'<img alt="Confusion matrix" src="data:image/png;base64,{data}">')
+    if key:
+        names = ", ".join(f"{number} {name}" for number, name in key.items())
+        parts.append(f"<p>Classes in the picture: {html.escape(names)}</p>")
     for whole in (report.suspects, report.wrong):
         if whole is not None:
             left = len(whole.rows) - SHOWN_ROWS
@@ -201,31 +204,3 @@ def _html_table(table) -> Sequence[str]:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
     rows = ["<tr>" + "".join(map(cell, row)) + "</tr>" for row in table.rows]
     return ["<table>", f"<tr>{head}</tr>", *rows, "</table>"]
-
-
-def draw(matrix: Matrix, path: Path) -> None:
-    """The confusion matrix as a picture: the share of each label's rows, the number in each field."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    chosen = chosen_classes(matrix)
-    counts = matrix.counts[np.ix_(chosen, chosen)]
-    labels = [matrix.labels[number] for number in chosen]
-    if not all(label.isascii() and label.isprintable() for label in labels):  # the font lacks their characters
-        labels = [str(number) for number in chosen]
-    labels = [(label if len(label) <= 20 else label[:19] + "~").replace("$", r"\$") for label in labels]
-    shares = counts / np.maximum(matrix.counts[chosen].sum(axis=1, keepdims=True), 1)
-    side = 3.0 + 0.45 * len(chosen)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("label")
-    for row, column in zip(*np.nonzero(counts)):
-        colour = "white" if shares[row, column] > 0.6 else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    figure.colorbar(image, label="share of the label's rows")
-    FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=110)

@@ -12,7 +12,7 @@ import argparse
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, NamedTuple
 
 from ernie.model_folder import ModelFolder, look_into
@@ -20,7 +20,7 @@ from finetune import EXAMPLE, legacy_flags
 from finetune.checks import CheckArgs
 from finetune.tables import LabelledTableFlags
 from finetune.training.effects import check_best_metric, check_evaluations
-from finetune.training.options import AveragingArgs, LossArgs, OptimizerArgs, check_options
+from finetune.training.options import SEVERAL, AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
 from propeller.flags import DEVICE, Derived, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
 from propeller.train.args import HANG_HELP, LOG_HELP, STRATEGIES, EngineArgs
@@ -36,6 +36,7 @@ IGNORED = {
     "enable_ce": "metrics.jsonl holds the figures",
     "metrics": "they are always computed",
 }
+VALUES = {"bool": "True or False", "int": "a whole number", "float": "a number", "str": "a text"}  # of keywords
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,13 @@ class DataArgs:
     train_set: str = flag(None, "rows to train on")
     max_train_rows: int | None = flag(None, "train on so many rows of it, drawn by --random_seed [all]")
     dev_set: str | None = flag(
-        None, "rows to evaluate on; comma-separated files, the first selects the best checkpoint"
+        None, "rows to evaluate on; comma-separated files, the first selects the best checkpoint", facts=SEVERAL
     )
-    test_set: str | None = flag(None, "rows to predict; comma-separated files, scored too if labelled")
+    test_set: str | None = flag(None, "rows to predict; comma-separated files, scored too if labelled", facts=SEVERAL)
     test_save: str | None = flag(
-        None, "prediction file of each test set; .epoch.step is added [test_result, test_result_2 in --checkpoints]"
+        None,
+        "prediction file of each test set; .epoch.step is added [test_result, test_result_2 in --checkpoints]",
+        facts=SEVERAL,
     )
     shuffle: bool = flag(True, "shuffle the training rows anew each epoch")
     bucket_window: int = flag(0, "sort rows by length within windows of N rows; 0: off")
@@ -291,14 +294,35 @@ def from_keywords(values: Mapping[str, Any], task_flags: type | None = None, alo
     return args
 
 
+def joined(entry: Field, value: Any) -> Any:
+    """A keyword's value; a list for a flag that takes several values becomes their text with commas between.
+
+    Raises:
+        UserError: a member is neither a text, a path nor a number, or has a comma.
+    """
+    if not isinstance(value, (list, tuple)) or not _or_list(entry):
+        return value
+    parts = [os.fspath(part) if isinstance(part, os.PathLike) else part for part in value]
+    for part in parts:
+        if not isinstance(part, (str, int, float)) or "," in str(part):
+            raise UserError(f"{entry.name} has {part!r}: each member is a text without commas, a path or a number")
+    return ",".join(map(str, parts))
+
+
+def _or_list(entry):
+    """What a message adds for a flag that takes several values; nothing for others."""
+    return " or a list of them" if entry.metadata.get("facts", {}).get("several") else ""
+
+
 def _checked(entry, value):
     """A keyword's value as its flag has it. Raises UserError."""
     kind = entry.type.removesuffix(" | None")
+    value = joined(entry, value)
     kinds = {"bool": bool, "int": int, "float": (int, float), "str": (str, os.PathLike)}[kind]
     if kind == "str" and isinstance(value, bool):  # use_cuda=True
         value = str(value).lower()
     if not isinstance(value, kinds) or (isinstance(value, bool) and kind != "bool"):
-        raise UserError(f"{entry.name} is {value!r}: give a {kind}")
+        raise UserError(f"{entry.name} is {value!r}: give {VALUES[kind]}{_or_list(entry)}")
     value = os.fspath(value) if kind == "str" else float(value) if kind == "float" else value
     read, choices = entry.metadata.get("type"), entry.metadata.get("choices")
     if read:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from finetune.training.args import Args
 
 BALANCED = "balanced"
+SEVERAL = {"several": True}  # facts of a flag with values separated by commas, for which Python may give a list
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class LossArgs:
         None,
         "numbers, separated by commas, that multiply the loss of each class; balanced: from the labels of --train_set",
         metavar="NUMBERS",
+        facts=SEVERAL,
     )
     label_smoothing: float = flag(0.0, "part of the target that all classes share")
     focal_gamma: float = flag(0.0, "focal loss: multiply the loss by (1 - probability of the label) to this power")

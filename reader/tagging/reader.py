@@ -184,6 +184,8 @@ class TaggingEncoder(RowEncoder):
         tags = split_tokens(values[self.label], self.separator)
         if len(tags) != count:
             form = "the byte 0x02" if self.separator == SEPARATOR else "blanks"
+            if self.separator == BLANK and 3 * BLANK in values[self.text_a]:
+                form += "; where a token is a blank itself, put the byte 0x02 between tokens"
             raise ValueError(f"{count} tokens but {len(tags)} tags (separated by {form}); give every token one tag")
         return [self.labels.read(tag.strip(BLANK)) for tag in tags]
 

@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import finetune
 from finetune.prediction.model import InferenceModel
+from finetune.training.args import from_keywords
 from propeller.errors import UserError
 from tests.helpers.common import FIXTURES, ROOT
 from tests.helpers.predicting import infer, table, train
@@ -218,8 +220,13 @@ def test_training_from_python_is_the_run_of_the_script(model, data, tmp_path):
     ("changes", "message"),
     [
         ({"learning_rat": 1e-3}, "unknown argument learning_rat: did you mean learning_rate"),
-        ({"epoch": "three"}, "epoch is 'three': give a int"),
+        ({"epoch": "three"}, "epoch is 'three': give a whole number$"),
         ({"epoch": True}, "epoch is True"),
+        ({"label_map_config": {"a": 0}}, "label_map_config is {'a': 0}: give a text$"),
+        ({"train_set": ["a.tsv", "b.tsv"]}, r"train_set is \['a.tsv', 'b.tsv'\]: give a text$"),
+        ({"dev_set": 3}, "dev_set is 3: give a text or a list of them"),
+        ({"dev_set": ["a,b.tsv"]}, "dev_set has 'a,b.tsv': each member is a text without commas, a path or a number"),
+        ({"dev_set": [None]}, "dev_set has None: each member"),
         ({"lr_scheduler": "sine"}, "give one of linear_warmup_decay"),
         ({"train_set": None}, "needs --train_set"),
         ({"model": "nowhere"}, "nowhere: no such directory"),
@@ -229,6 +236,20 @@ def test_keywords_are_checked_as_flags_are(changes, message, model):
     flags = {"model": model, "train_set": "train.tsv", "do_val": False, **changes}
     with pytest.raises(UserError, match=message):
         finetune.train("classify", **flags)
+
+
+def test_a_list_is_a_text_with_commas():
+    flags = {"model": None, "ernie_config_path": "c.json", "vocab_path": "vocab.txt", "train_set": "train.tsv"}
+    lists = {
+        "dev_set": [Path("dev.tsv"), "more.tsv"],
+        "test_set": ("test.tsv",),
+        "test_save": [],
+        "class_weights": [1, 2.5],
+    }
+    texts = {"dev_set": "dev.tsv,more.tsv", "test_set": "test.tsv", "test_save": "", "class_weights": "1,2.5"}
+    made = from_keywords({**flags, **lists})
+    assert made == from_keywords({**flags, **texts})
+    assert (made.data.dev_set, made.loss.class_weights) == ("dev.tsv,more.tsv", "1,2.5")
 
 
 def test_tasks_that_are_unknown_or_not_trained(model):

@@ -309,7 +309,13 @@ def test_a_file_of_sentences(given, tmp_path):
 def test_bad_files_of_sentences(given, tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("good\n\nbad\n")
-    fails(CLASSIFY, f"{path}, line 2: text_a is empty", "--on_bad skip", **given, predict_set=path)
+    fails(
+        CLASSIFY,
+        f"{path}, line 2: the line is empty; put its text there or remove the row",
+        "--on_bad skip",
+        **given,
+        predict_set=path,
+    )
     found = predict(CLASSIFY, path, **given, output=tmp_path / "out.tsv", on_bad="skip")
     assert "lines 2; the first" in found.log
     path.write_text("\n\n")

@@ -10,10 +10,12 @@ import pytest
 from sklearn.metrics import classification_report, confusion_matrix
 
 from finetune.report import main as report
+from finetune.reporting import picture
 from finetune.reporting.classes import class_table, confusion, suspects
 from finetune.reporting.parts import Matrix, Report, Table, bands
+from finetune.reporting.picture import chosen_classes, draw, font_of
 from finetune.reporting.tags import Counts, type_table
-from finetune.reporting.writing import as_json, as_page, as_text, as_tsv, chosen_classes, draw, in_columns, matrix_table
+from finetune.reporting.writing import as_json, as_page, as_text, as_tsv, in_columns, matrix_table
 from finetune.scoring.tags import score_tags
 from propeller.errors import UserError
 from tests.helpers.predicting import train
@@ -120,6 +122,21 @@ def nasty_report():
     made.matrix = Matrix(["<u>", "水$"], np.array([[3, 1], [0, 2]]))
     made.wrong = Table("Wrong", "", ["line", "text"], [[number, NASTY] for number in range(1200)])
     return made
+
+
+def test_the_picture_has_the_names_or_the_page_their_numbers(monkeypatch, tmp_path):
+    """Matplotlib's own font has é and ~, and no Chinese; so the picture has numbers where no other font is there."""
+    own = font_of("é~")
+    assert own.name == "DejaVuSans.ttf"
+    assert font_of("好", [own]) is None
+    assert font_of("a", [tmp_path / "none.ttf", own]) == own
+    assert draw(Matrix(["café", "thé"], np.eye(2, dtype=int)), tmp_path / "p.png") == {}
+    assert draw(Matrix(["a\tb", "c"], np.eye(2, dtype=int)), tmp_path / "p.png") == {0: "a\tb", 1: "c"}
+    monkeypatch.setattr(picture, "font_of", lambda characters: None)
+    made = Report("classify", "rows.tsv", matrix=Matrix(["好", "<坏>"], np.eye(2, dtype=int)))
+    key = draw(made.matrix, tmp_path / "p.png")
+    assert key == {0: "好", 1: "<坏>"}
+    assert "<p>Classes in the picture: 0 好, 1 &lt;坏&gt;</p>" in as_page(made, tmp_path / "p.png", key)
 
 
 def test_the_page_escapes_texts_and_loads_nothing(tmp_path):

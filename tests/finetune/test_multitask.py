@@ -304,6 +304,17 @@ def test_two_processes_make_the_run_of_one(folder, tmp_path):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
 
 
+def test_a_task_lists_its_dev_and_test_sets(folder, tmp_path):
+    tasks = entries()[:1]
+    lists = {"dev_set": ["data/dev.tsv", "data/other_dev.tsv"], "test_set": ["data/test.tsv"], "class_weights": [1, 2]}
+    tasks[0].update(lists)
+    shared = {"checkpoints": "out", "ernie_config_path": "c", "vocab_path": "v"}
+    (entry,) = read_list(str(write_list(tmp_path / "tasks.json", tasks)), shared, str(folder))
+    assert entry.args.data.dev_set == f"{folder}/data/dev.tsv,{folder}/data/other_dev.tsv"
+    assert entry.args.data.test_set == f"{folder}/data/test.tsv"
+    assert entry.args.loss.class_weights == "1,2"
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -316,8 +327,10 @@ def test_two_processes_make_the_run_of_one(folder, tmp_path):
         ({"weight": 0}, '"weight" must be a number above 0, not 0'),
         ({"weight": 1}, "two has no weight and others have: give every task one, or none"),
         ({"learning_rate": 1e-3}, '"learning_rate" is no flag of the task classify or its files'),
-        ({"max_seq_len": "long"}, "task 1 (one): max_seq_len is 'long': give a int"),
+        ({"max_seq_len": "long"}, "task 1 (one): max_seq_len is 'long': give a whole number"),
         ({"train_set": None}, '"train_set" is missing'),
+        ({"dev_set": ["dev.tsv", None]}, "task 1 (one): dev_set has None: each member is a text without commas"),
+        ({"dev_set": 3}, "task 1 (one): dev_set is 3: give a text or a list of them"),
         ({"tune_threshold": "one", "multi_label": True}, "tune_threshold is for a run of the task alone"),
     ],
 )

@@ -75,7 +75,7 @@ def test_the_same_flags_as_those_of_the_command(folder, monkeypatch):
         ({"learning_rat": 1}, "unknown argument learning_rat: did you mean learning_rate"),
         ({"dev_set": "dev.tsv"}, "--dev_set is of one task: give it in tasks"),
         ({"do_train": False}, "--do_train false: evaluate the checkpoint of one task"),
-        ({"learning_rate": "high"}, r"tasks, task 1 \(one\): learning_rate is 'high': give a float"),
+        ({"learning_rate": "high"}, r"tasks, task 1 \(one\): learning_rate is 'high': give a number"),
         (
             {"data_dir": "/no/such"},
             "--data_dir /no/such: no such directory; give the one that the paths of tasks count",

@@ -268,6 +268,10 @@ BAD_ROWS = {
     "more tokens": ("good\x02film\x02was\tB-PER\x02O", "3 tokens but 2 tags"),
     "no tag": ("good\x02film\t", "2 tokens but 0 tags"),
     "unknown tag": ("good\x02film\tB-PER\x02B-XXX", "label 'B-XXX' is not in the label map"),
+    "zero": (
+        "good\x02film\tB-PER\x020",
+        "label '0' is not in the label map (B-PER, I-PER, B-LOC, I-LOC, O); did you mean 'O'?",
+    ),
     "wrong separator": ("good film\tB-PER I-PER", "label 'B-PER I-PER' is not in the label map"),
     "blank line": ("", "the line is blank"),
     "no label": ("good\x02film", "1 fields where the header has 2"),
@@ -313,6 +317,16 @@ def test_bad_label_maps(model, place, tmp_path, case):
     if mapping:
         assert str(tmp_path / "map.json") in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_tokens_that_are_blanks_need_another_separator(model, place, tmp_path):
+    path = write_tsv(tmp_path / "bad.tsv", [("good   film", "O O O"), ("bad  film", "O O")], ("text_a", "label"))
+    with pytest.raises(UserError) as caught:
+        main("run_sequence_labeling.py", "sequence_label", arguments(model, place, tmp_path / "run", train_set=path))
+    assert str(caught.value) == (
+        f"{path}, line 2: 2 tokens but 3 tags (separated by blanks; where a token is a blank itself, put the byte 0x02 "
+        "between tokens); give every token one tag; or leave it out with --on_bad skip"
+    )
 
 
 def test_a_bad_row_ends_the_script_with_one_line(model, place, tmp_path):

@@ -99,7 +99,7 @@ def test_rows_with_a_label_each_are_drawn_too(tmp_path):
         (["--dev", "0.5", "--test", "0.5"], "take 10 of 10 rows"),
         (["--dev", "2.5"], "a share below 1, or a whole number"),
         (["--dev", "-1"], "--dev must be 0 or more"),
-        (["--dev", "1", "--test", "1", "--text_column", "same"], "too few of the 10 rows"),
+        (["--dev", "1", "--test", "1", "--text_column", "same"], "too few of the 10 rows: they have 1 text in all"),
         (["--output_dir", "DIR"], r"train.csv: exists already; give another --output_dir, or --overwrite"),
         (["--seed", "-1"], "--seed must be from 0"),
         (["--text_column", "none"], "no column 'none'"),
@@ -113,6 +113,18 @@ def test_what_cannot_be_split(tmp_path, words, said):
     given = ["--text_column", "text_a", *words]
     with pytest.raises(UserError, match=said):
         main([path, *(str(tmp_path) if word == "DIR" else word for word in given)])
+
+
+def test_rows_of_few_texts_need_a_larger_part(tmp_path):
+    path = write_as(tmp_path / "rows.csv", [(f"text {n % 4}", n % 2) for n in range(40)], ("text_a", "label"))
+    with pytest.raises(UserError) as caught:
+        split_file(str(path), SplitArgs())
+    assert str(caught.value) == (
+        "--dev 0.1: too few of the 40 rows: they have 4 texts in all, and rows of one text stay together; give a "
+        "larger --dev, or rows with other texts"
+    )
+    parts = split_file(str(path), SplitArgs(dev=20, test=0, output_dir=str(tmp_path / "parts")))
+    assert {name: len(part.read_text().splitlines()) - 1 for name, part in parts.items()} == {"train": 20, "dev": 20}
 
 
 def test_a_small_file_in_which_each_row_has_a_label_of_its_own(tmp_path):
