@@ -16,7 +16,7 @@ from propeller.errors import UserError
 from propeller.files import is_full
 from propeller.train import averaging
 from propeller.train.model import RunMode
-from propeller.train.saver import DiskFull, contiguous
+from propeller.train.saver import DiskFull
 from propeller.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Checkpointer:
                 saver.save(
                     state.step,
                     weights,
-                    contiguous(moments),
+                    moments,
                     {**dataclasses.asdict(state), "stop": None, "saved_step": before if held else state.step},
                     logging.DEBUG if held else logging.INFO,
                 )

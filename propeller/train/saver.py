@@ -377,8 +377,3 @@ def _link_or_copy(source, target):
         if is_full(error):
             raise
         shutil.copyfile(source, target)
-
-
-def contiguous(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays as safetensors takes them: C-contiguous, scalars kept."""
-    return {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}

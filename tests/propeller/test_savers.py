@@ -34,6 +34,21 @@ def test_a_checkpoint_is_found_by_step_name_or_index(folder, ckpt, step):
     np.testing.assert_array_equal(found.parameters(step)["w"], [step, step])
 
 
+@pytest.mark.parametrize(
+    "turned", [np.transpose, np.asfortranarray, lambda array: array[:, ::2]], ids=["transposed", "fortran", "sliced"]
+)
+def test_arrays_are_saved_as_they_read_and_not_as_they_lie(tmp_path, turned):
+    """safetensors 0.8 writes the memory in its own order."""
+    array = turned(np.arange(12, dtype="float32").reshape(3, 4))
+    saver = Saver(tmp_path / "run", write_variable, read_variable)
+    saver.save(1, {"w": array}, {"m": array, "scalar": np.array(2, "float32")}, {"step": 1})
+    weights, moments, _ = saver.restore()
+    saver.close()
+    np.testing.assert_array_equal(weights["w"], array)
+    np.testing.assert_array_equal(moments["m"], array)
+    assert moments["scalar"].shape == ()
+
+
 @pytest.mark.parametrize("ckpt", [-4, 3, "step_3", "worst", ""])
 def test_one_that_is_not_there_is_an_error(folder, ckpt):
     with pytest.raises(UserError, match="no checkpoint .*: the steps that have one: 2, 4, 10"):
