@@ -22,7 +22,7 @@ import numpy as np
 
 from propeller.errors import UserError
 from propeller.files import atomic_directory, file_digest
-from propeller.train.checkpoints import verify_checkpoint
+from propeller.train.checkpoints import instead_of, verify_checkpoint
 from propeller.variables import Variable, read_header, read_variable, to_float32, write_variable  # noqa: F401
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def list_params(directory: str | os.PathLike[str]) -> tuple[list[str], list[str]
     try:
         entries = sorted((entry.name, entry.is_dir()) for entry in os.scandir(directory))
     except OSError as error:
-        raise UserError(f"{directory}: cannot be read ({error.strerror}): give a params directory") from error
+        remedy = instead_of(directory) or "give a params directory"
+        raise UserError(f"{directory}: cannot be read ({error.strerror}): {remedy}") from error
     if ("config.json", False) in entries:
         raise UserError(
             f"{directory}: a Hugging Face model, no params directory: give it with --model, or convert it with "

@@ -25,6 +25,7 @@ from ernie.foreign_folder import is_foreign, place_of
 from propeller.bundle import holds_bundle
 from propeller.errors import UserError
 from propeller.flags import Derived, flag
+from propeller.train.checkpoints import instead_of
 
 PARAMS, CONFIG, VOCAB = "params/", "ernie_config.json", "vocab.txt"
 WEIGHTS = ("init_checkpoint", "init_pretraining_params")  # the flags that name weights, each in its sense
@@ -122,7 +123,8 @@ def look_into(given: str, pooler: bool = True) -> Found:
     if folder.is_file():
         raise UserError(f"--model {given}: is a file; give the directory that it is in")
     if not folder.is_dir():
-        raise UserError(f"--model {given}: no such directory; give that of a model or a checkpoint; {BY_PATH}")
+        remedy = instead_of(folder) or f"give that of a model or a checkpoint; {BY_PATH}"
+        raise UserError(f"--model {given}: no such directory; {remedy}")
     if holds_bundle(folder):
         return Found(given, {}, {}, is_bundle=True)
     if (folder / CHECKPOINT).is_file():
@@ -134,8 +136,7 @@ def look_into(given: str, pooler: bool = True) -> Found:
         return Found(given, {}, {part: str(place / part) for part in (PARAMS, CONFIG, VOCAB)})
     params = folder / "params"
     if (folder / RUN).is_file() and not params.is_dir():
-        best = folder / "best"
-        raise UserError(f"--model {given}: is the directory of a run; name a checkpoint in it, such as {best}")
+        raise UserError(f"--model {given}: is the directory of a run; {instead_of(folder)}")
     paths = {PARAMS: params, CONFIG: folder / CONFIG, VOCAB: folder / VOCAB}
     parts = {part: str(path) for part, path in paths.items() if path.exists()}
     record = read_json(params / CHECKPOINT) if (params / CHECKPOINT).is_file() else {}

@@ -21,6 +21,7 @@ from finetune.prediction.source import PARAMS, open_checkpoint
 from finetune.spec import CONFIG, RECORD, VOCAB, check_is_of_one, read_record
 from propeller.bundle import MANIFEST, holds_bundle
 from propeller.errors import UserError
+from propeller.train.checkpoints import instead_of
 
 HEADLESS = "embed"  # the task of weights that say none
 
@@ -51,9 +52,8 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling
         UserError: there is nothing of these in it, or it is damaged or incomplete.
     """
     if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such directory; give a checkpoint, an inference model or a model directory; {BY_PATH}"
-        )
+        remedy = instead_of(folder) or f"give a checkpoint, an inference model or a model directory; {BY_PATH}"
+        raise UserError(f"{folder}: no such directory; {remedy}")
     if holds_bundle(folder):
         return None
     if folder.name == PARAMS and (folder.parent / CONFIG).is_file() and not (folder / RECORD).is_file():
@@ -63,7 +63,7 @@ def open_weights(folder: Path, task: str | None, vocab_path: str | None, pooling
         return Weights(_checkpoint(temporary.path / PARAMS, task, vocab_path, folder, pooling), temporary)
     params = folder / PARAMS
     if (folder / RUN).is_file() and not params.is_dir():
-        raise UserError(f"{folder}: is the directory of a run; name a checkpoint in it, such as {folder / 'best'}")
+        raise UserError(f"{folder}: is the directory of a run; {instead_of(folder)}")
     if not any((place / name).is_file() for place in (folder, params) for name in (RECORD, CONFIG)):
         raise UserError(
             f"{folder}: holds no checkpoint ({RECORD}), inference model ({MANIFEST}), Hugging Face model (config.json) "

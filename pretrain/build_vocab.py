@@ -40,8 +40,11 @@ LONGEST = 100  # characters of a word; longer ones are [UNK] to the tokenizer
 log = logging.getLogger("ernie.pretrain")
 
 
-def build(counts: Counter, size: int, min_count: int = 2) -> list:
-    """The vocabulary: at most `size` tokens. counts: word -> how often. Raises UserError: no words, a small size."""
+def build(counts: Counter, size: int, min_count: int = 2, paths: Sequence[str] = ()) -> list:
+    """The vocabulary: at most `size` tokens. counts: word -> how often; paths: of the text, for messages.
+
+    Raises UserError: no words, a small size.
+    """
     if size <= len(SPECIAL):
         raise UserError(f"--size {size}: give more than the {len(SPECIAL)} special tokens")
     chars: Counter = Counter()
@@ -53,7 +56,9 @@ def build(counts: Counter, size: int, min_count: int = 2) -> list:
             inside.update(word[1:])
     kept = sorted((char for char in chars if chars[char] >= min_count), key=lambda char: (-chars[char], char))
     if not kept:
-        raise UserError(f"no character occurs {min_count} times in the text; give more text, or a smaller --min_count")
+        remedy = "give text that has some" if not chars else "give more text, or a smaller --min_count"
+        what = f"no character occurs {min_count} times" if chars else "there are no words"
+        raise UserError(f"{', '.join(paths) or 'the text'}: {what}; {remedy}")
     tokens = [token for char in kept for token in ((char, f"##{char}") if char in inside else (char,))]
     tokens = tokens[: size - len(SPECIAL)]
     room = size - len(SPECIAL) - len(tokens)
@@ -172,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     saved = SavedCounts(f"{args.output}.counts")
     counts = count_words(paths, source, args.do_lower_case, args.segmenter, args.max_words, workers, saved)
-    tokens = build(counts, args.size, args.min_count)
+    tokens = build(counts, args.size, args.min_count, args.input)
     write_file(args.output, "".join(f"{token}\n" for token in tokens).encode())
     saved.remove()
     known = set(tokens)

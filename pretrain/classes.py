@@ -57,6 +57,8 @@ class ClassTask(Declaration):
     def report(cls, stats: Mapping[str, Any]) -> str:
         """See ``Declaration``."""
         told = ", ".join(f"{name}: {count}" for name, count in stats["classes"].items() if count)
+        if not told:
+            return f"nothing has a class of {', '.join(stats['classes'])}"
         absent = [name for name, count in stats["classes"].items() if not count]
         return f"{told}; none of {', '.join(absent)}" if absent else told
 

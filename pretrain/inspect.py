@@ -171,7 +171,8 @@ def _print_shard(shard: str, tokenizer: Any, args: argparse.Namespace) -> None:
             print(f"line {line}: {labels_shown(tokenizer, task.kind, names, fields, row)}")
             continue
         label = "B follows A" if row.labels[0] else "B is from elsewhere"
-        print(f"line {line}: {row.lengths[0]} tokens, next_sentence_label {row.labels[0]} ({label})")
+        pair = f", next_sentence_label {row.labels[0]} ({label})" if task.pairs_of_texts else ""
+        print(f"line {line}: {row.lengths[0]} tokens{pair}")
         print(shown(tokenizer, fields, row))
         bits = bits_at(args.seed, line)
         print(f"  masked by {args.units}  {masked(tokenizer, row, args.units, args.mask_draw, bits)}\n")

@@ -10,7 +10,7 @@ An instance is one text: sentences of a document that follow each other, as many
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pretrain.corpus.texts import Texts
@@ -29,6 +29,11 @@ class MaskedText(Declaration):
     def __init__(self, plan: Plan, tokenizer: Any) -> None:
         super().__init__(plan, tokenizer)
         self.texts = Texts(plan.max_seq_len, tokenizer.cls_id, tokenizer.sep_id)
+
+    @classmethod
+    def report(cls, stats: Mapping[str, Any]) -> str:
+        """See ``Declaration``."""
+        return "one text each"
 
     def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:
         """See ``Declaration``. Nothing is drawn."""

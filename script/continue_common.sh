@@ -97,7 +97,7 @@ continued() {
     [ -z "$VALID_TEXT" ] || build_text valid "$VALID_TEXT"
     [ "$DRY_RUN" = 1 ] || write_tasks
     train_only "$WORK/model" --init_pretraining_params "$MODEL_PATH/params" --task_list "$WORK/tasks.json" \
-        --task_data "$WORK" --batch_size 2048 --in_tokens true --max_seq_len "$LENGTH" --learning_rate 1e-4 \
+        --task_data "$WORK" --tokenizer "$TOKENIZER" --batch_size 2048 --in_tokens true --max_seq_len "$LENGTH" --learning_rate 1e-4 \
         --weight_decay 0.01 --warmup_steps $((STEPS / 10)) --validation_steps 0 --save_steps 200 --skip_steps 50 "$@"
     # shellcheck disable=SC2086  # FINETUNE is several words
     MODEL_PATH=$checkpoints OUTPUT=$WORK PYTHON=$PYTHON_FOUND DRY_RUN=$DRY_RUN sh "$ROOT/$RECIPE" $FINETUNE

@@ -351,6 +351,8 @@ def _check(args):
         raise UserError(f"--head_dropout must be from 0 to below 1, not {train.head_dropout:g}")
     if train.fuse_grad_size_mb is not None and train.fuse_grad_size_mb <= 0:
         raise UserError(f"--fuse_grad_size_mb must be above 0, not {train.fuse_grad_size_mb:g}")
+    if not 0 <= train.random_seed < 2**32:
+        raise UserError(f"--random_seed must be from 0 to below 2**32, not {train.random_seed}")
     if train.weight_decay < 0:
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
     if run.hang_timeout is not None and run.hang_timeout < 0:

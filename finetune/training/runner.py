@@ -137,10 +137,11 @@ class Finetuner:
             status = saver.claim(known, run.overwrite, explain=self._explain, former=former, told=is_of_dev_set)
             log_setup.write_held()
             if status == "finished":
+                best, last = (Path(run.checkpoints) / name for name in ("best", "last"))
                 log.info(
-                    "this run is finished: best checkpoint %s, last %s; --overwrite begins it afresh",
-                    (Path(run.checkpoints) / "best").resolve().name,
-                    (Path(run.checkpoints) / "last").resolve().name,
+                    "this run is finished: %s, last %s; --overwrite begins it afresh",
+                    f"best checkpoint {best.resolve().name}" if best.exists() else "no best checkpoint",
+                    last.resolve().name,
                 )
                 return self._result()
             log_plan(args, self.task, self.spec, self.config, self.place, reader.num_examples)

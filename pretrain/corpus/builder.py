@@ -327,7 +327,7 @@ def _begin(mark, known, writers):
 def _check_instances(path, plan, stats, counts):
     nothing = not any(count["instances"] for count in counts)
     if plan.on_bad == "error" and nothing and (not plan.tasks or not stats["documents"]):  # of tasks: see shards.py
-        raise UserError(f"{path}: no instance produced: {_why(stats)}; give text, or --on_bad skip")
+        raise UserError(f"{path}: no instance produced: {_why(stats)}; put text in it, or leave it out of --input")
 
 
 def _check_known(path, plan, stats):

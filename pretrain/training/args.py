@@ -261,6 +261,8 @@ def _check(args):
         for name, low in names.items():
             if getattr(group, name) < low:
                 raise UserError(f"--{name} must be {low} or more, not {getattr(group, name)}")
+    if train.random_seed >= 2**32:
+        raise UserError(f"--random_seed must be below 2**32, not {train.random_seed}")
     if train.weight_decay < 0:
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
     if train.dropout is not None and not 0 <= train.dropout < 1:

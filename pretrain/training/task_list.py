@@ -55,6 +55,11 @@ KINDS = {
     "name": str, "task_id": int, "filelist": (str, list), "valid_filelist": str, "test_filelist": str, "head": dict,
     "weight": (int, float), "start_stage": int, "steps": list,
 }  # fmt: skip
+SAID = {
+    "name": "a name in quotes", "task_id": "a whole number", "filelist": "a path in quotes, or a list of one a stage",
+    "valid_filelist": "a path in quotes", "test_filelist": "a path in quotes", "head": 'an object, as {"classes": 3}',
+    "weight": "a number", "start_stage": "a whole number", "steps": "a list with the steps of each stage, as [1000]",
+}  # fmt: skip
 NEEDED = ("name", "task_id", "filelist", "steps")
 
 
@@ -93,7 +98,7 @@ def _entry(where, given):
             known = ", ".join(field.name for field in fields(Entry))
             raise UserError(f'{where}: "{name}" is unknown; known are {known}')
         if not isinstance(value, KINDS[name]) or isinstance(value, bool):
-            raise UserError(f'{where}: "{name}" is {value!r}; see pretrain/training/task_list.py for what it is')
+            raise UserError(f'{where}: "{name}" is {value!r}; give {SAID[name]}')
     if given["name"] not in TASKS:
         raise UserError(f"{where}: there is no such task; known are {', '.join(TASKS)}")
     steps = given["steps"]

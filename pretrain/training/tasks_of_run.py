@@ -7,6 +7,7 @@ tasks["sentence_distance"].model(RunMode.TRAIN, optimizer)
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,9 +21,11 @@ from propeller.train.model import RunMode
 from propeller.train.trainer import Evaluation
 from reader.pretraining.batches import CLASS_KINDS
 from reader.pretraining.reader import PretrainingReader
-from reader.pretraining.shard_check import check_shards
+from reader.pretraining.shard_check import check_shards, of_other_tokens
 from reader.pretraining.stages import Staged
 from reader.pyreader import PyReader
+
+log = logging.getLogger("ernie.pretrain")
 
 
 def tasks_of(args: Args, config: ErnieConfig, tokenizer: Any, stored: dict | None = None) -> dict[str, RunTask]:
@@ -110,6 +113,8 @@ class RunTask:
     def check(self, filelist: str, training: bool = False) -> None:
         """Whether the shards of one of the entry's filelists suit the task; for training: whether every class occurs.
 
+        Warns where the build says that their pieces are those of another tokenizer.
+
         Raises:
             UserError: they are of another task, all too long, lack a class, or have one that the head does not.
         """
@@ -123,6 +128,13 @@ class RunTask:
             on_bad=self.args.data.on_bad,
             remedy=self.declared.fewer_classes,
         )
+        if other := of_other_tokens(filelist, self.tokenizer.fingerprint):
+            log.warning(
+                "%s: its shards were built with another vocabulary or tokenizer (%s), so ids may mean other pieces: "
+                "give the --vocab_path, --tokenizer and --do_lower_case of the build",
+                filelist,
+                other,
+            )
 
     def evaluation(self, reader: PretrainingReader) -> Evaluation:
         """The ``Evaluation`` over the validation data."""

@@ -133,6 +133,22 @@ def step_in(folder: str | Path) -> int | None:
     return step if isinstance(step, int) else None
 
 
+def instead_of(path: str | Path) -> str:
+    """What to give in place of a folder that is that of a run, or is no checkpoint of the run around it; "": neither.
+
+    Args:
+        path: such as ``run``, or ``run/best`` of a run without an evaluation.
+    """
+    path = Path(path)
+    run = path if path.is_dir() else path.parent
+    if not (run / "run.json").is_file():
+        return ""
+    links = [run / name for name in ("best", "last") if (run / name).is_dir()]
+    if not links:
+        return f"{run} has no checkpoint yet: train it first, or give another directory"
+    return f"name a checkpoint of the run, such as {links[0]}"
+
+
 def verify_checkpoint(folder: str | Path, parameters_only: bool = False) -> None:
     """Compare the files of a checkpoint with the sha256 that was taken when they were written.
 

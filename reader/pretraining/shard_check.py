@@ -108,6 +108,25 @@ def record_of(shard: str | Path) -> tuple[Path, dict[str, Any]]:
     return record, found if isinstance(found, dict) else {}
 
 
+def of_other_tokens(filelist: str | Path, fingerprint: str) -> Path | None:
+    """The record of a build whose pieces are not those of a tokenizer; None: none is known to be.
+
+    Args:
+        filelist: of the shards; the record, ``build.json``, is in the folder that the build was given, above theirs.
+        fingerprint: of the tokenizer.
+    """
+    folders = dict.fromkeys(Path(shard.path).parent for shard in read_filelist(filelist))
+    for folder in folders:
+        for record in (folder.parent / "build.json", folder.parent.parent / "build.json"):
+            try:
+                known = json.loads(record.read_bytes())["tokenizer_sha256"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if known != fingerprint:
+                return record
+    return None
+
+
 def _found(filelist, kind, count, task, on_bad):
     total, groups = Found(), {}
     for shard in read_filelist(filelist):

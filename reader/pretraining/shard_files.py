@@ -106,7 +106,10 @@ def read_filelist(path: str | Path) -> list[Shard]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the list of shards is not UTF-8; {remedy(path, error.object)}") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as a list of shards ({error}); give lines path<TAB>prob") from error
+        raise UserError(
+            f"{path}: cannot be read as a list of shards ({error.strerror}); name the filelist of a build "
+            "(python -m pretrain.build_data)"
+        ) from error
     shards = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():

@@ -149,6 +149,7 @@ def test_checkpoint_of_another_task(place):
         ({"save_steps": -1}, ["--save_steps"]),
         ({"warmup_proportion": 1.5}, ["--warmup_proportion"]),
         ({"weight_decay": -1}, ["--weight_decay"]),
+        ({"random_seed": -1}, ["--random_seed must be from 0 to below 2**32, not -1"]),
         ({"queue_size": 0}, ["--queue_size"]),
         ({"num_labels": 1}, ["--num_labels"]),
         ({"task_id": 3}, ["--task_id", "3 task embeddings"]),

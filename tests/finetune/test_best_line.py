@@ -7,7 +7,10 @@ import pytest
 
 from finetune.multitask.log_lines import log_best as log_best_of_tasks
 from finetune.training.log_lines import log_best
+from finetune.training.main import main
 from finetune.training.result import RunResult
+from tests.helpers.runs import log_of
+from tests.helpers.tiny import flags
 
 NAMES = ("loss", "f1", "precision", "recall")
 
@@ -44,3 +47,16 @@ def test_of_several_tasks_it_names_the_score_of_each_that_chose(caplog, scores, 
     with caplog.at_level(logging.INFO, "ernie.finetune"):
         log_best_of_tasks(RunResult(scores, Path("run"), 200, best), {"mood": "acc", "names": "f1", "unseen": "acc"})
     assert caplog.messages == said
+
+
+@pytest.mark.parametrize(
+    ("dev", "said"),
+    [({}, "best checkpoint step_2, last step_2"), ({"dev_set": None}, "no best checkpoint, last step_2")],
+    ids=["with a dev set", "without"],
+)
+def test_a_finished_run_names_only_checkpoints_that_are_there(model, data, tmp_path, dev, said):
+    values = {"do_test": "false", "epoch": 1, "max_steps": 2, "test_set": None, "test_save": None, **dev}
+    words = flags(model, data, tmp_path / "run", **values)
+    for _ in range(2):
+        text = log_of(main, "run_classifier.py", "classify", words)
+    assert f"this run is finished: {said}; --overwrite begins it afresh" in text

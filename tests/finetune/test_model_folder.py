@@ -55,6 +55,8 @@ def places(tmp_path):
         (folder / "run.json").touch()
     folders["file"] = released / "weights.bin"
     folders["file"].touch()
+    (folders["run"] / "last").mkdir()
+    folders["run/best"] = folders["run"] / "best"
     return folders
 
 
@@ -111,7 +113,8 @@ def test_what_is_missing_is_named_unless_it_is_given(program, places):
         ("nowhere", "no such directory; give that of a model or a checkpoint; no model is downloaded by its name"),
         ("file", "weights.bin: is a file; give the directory that it is in"),
         ("empty", "has no ernie_config.json and no vocab.txt and no params/"),
-        ("run", "is the directory of a run; name a checkpoint in it, such as .*run/best"),
+        ("run", "is the directory of a run; name a checkpoint of the run, such as .*run/last"),
+        ("run/best", "run/best: no such directory; name a checkpoint of the run, such as .*run/last"),
     ],
 )
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -149,12 +152,16 @@ def test_python_takes_params_too(model):
 
 
 def test_python_says_that_a_directory_is_of_a_run(places):
-    with pytest.raises(UserError, match=r"run: is the directory of a run; name a checkpoint in it, such as .*best"):
+    with pytest.raises(
+        UserError, match=r"run: is the directory of a run; name a checkpoint of the run, such as .*last"
+    ):
         finetune.load(places["run"])
 
 
 def test_prediction_says_that_a_directory_is_of_a_run(places):
-    with pytest.raises(UserError, match=r"run: is the directory of a run; name a checkpoint in it, such as .*best"):
+    with pytest.raises(
+        UserError, match=r"run: is the directory of a run; name a checkpoint of the run, such as .*last"
+    ):
         prediction.main("p", (), words(model=places["run"], predict_set="t"))
 
 

@@ -324,7 +324,7 @@ def test_tags_at_some_words_only(tmp_path, vocab, workers):
 def test_nothing_to_build_from(tmp_path, vocab):
     for content in ("", "\n \n"):
         (tmp_path / "a.txt").write_text(content)
-        with pytest.raises(UserError, match="a.txt: no instance produced: no document in it; give text"):
+        with pytest.raises(UserError, match="a.txt: no instance produced: no document in it; put text in it, or leave"):
             build(tmp_path / "a.txt", tmp_path / "out", vocab)
     (tmp_path / "a.txt").write_text("中\n\n文\n", encoding="utf-8")
     with pytest.raises(UserError, match="no instance produced: 2 documents of one word"):

@@ -77,6 +77,8 @@ def test_few_words_are_kept_in_mind():
 def test_nothing_to_build(tmp_path, flags, message):
     with pytest.raises(UserError, match=message):
         built(tmp_path, DOCUMENTS, *flags)
+    with pytest.raises(UserError, match="text.txt: there are no words; give text that has some"):
+        built(tmp_path, [])
     with pytest.raises(UserError, match="no such file"):
         build_vocab.main(["--input", str(tmp_path / "none"), "--output", str(tmp_path / "vocab.txt")])
 

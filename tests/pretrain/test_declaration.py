@@ -35,6 +35,19 @@ def test_every_task_is_a_declaration_that_names_its_network(name):
     assert (task_class(name).name, task_class(name).declared) == (name, task)
 
 
+@pytest.mark.parametrize(
+    ("name", "stats", "line"),
+    [
+        ("capitalization", {"classes": {"lower case": 3, "capitalised": 0}}, "lower case: 3; none of capitalised"),
+        ("capitalization", {"classes": {"lower case": 0, "b": 0}}, "nothing has a class of lower case, b"),
+        ("whole_word_masking", {}, "one text each"),
+        ("replaced_token_detection", {}, "one text each"),
+    ],
+)  # fmt: skip
+def test_what_the_build_says_of_a_task(name, stats, line):
+    assert declared(name).report(stats) == line
+
+
 def test_only_knowledge_masking_draws_as_before_there_were_several_tasks():
     assert [name for name in TASKS if not declared(name).named_seeds] == ["knowledge_masking"]
 

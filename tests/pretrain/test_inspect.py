@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pretrain import inspect
+from pretrain import build_data, inspect
 from propeller.errors import UserError
 from tests.helpers.build_data import build
 from tests.helpers.common import ROOT
@@ -41,6 +41,15 @@ def test_inspect_shows_instances(tmp_path, vocab, capsys):
         assert marked[10] == marked[11] == marked[12]
         masks.add(tuple(marked))
     assert len(masks) > 2
+
+
+def test_of_one_text_it_says_nothing_about_pairs(tmp_path, vocab, capsys):
+    (tmp_path / "a.txt").write_text("张三 在 北京 大学 。\n", encoding="utf-8")
+    words = ["--segmenter", "pre-segmented", "--tasks", "whole_word_masking", "--vocab_path", vocab]
+    build_data.main(["--input", str(tmp_path / "a.txt"), "--output", str(tmp_path / "out"), *words])
+    capsys.readouterr()
+    inspect.main([str(tmp_path / "out/whole_word_masking/shards/a-00000.gz"), "--vocab_path", vocab])
+    assert capsys.readouterr().out.splitlines()[0].strip() == "line 1: 10 tokens"
 
 
 def test_inspect_names_bad_lines(tmp_path, vocab, capsys):

@@ -96,7 +96,9 @@ def changed(**changes):
         (changed(name="capitalization", head={"classes": 12}), '; give "classes": a whole number from 2 to 9'),
         (changed(head={"labels": 3}), 'give "classes": a whole number from 2 on, nothing else'),
         (changed(task_id=4), "its id 4 is outside the 4 task embeddings"),
-        (changed(filelist="nowhere"), "nowhere: cannot be read as a list of shards"),
+        (changed(filelist="nowhere"), "nowhere: cannot be read as a list of shards (No such file or directory); name"),
+        (changed(steps=8), '"steps" is 8; give a list with the steps of each stage, as [1000]'),
+        (changed(weight="2"), "\"weight\" is '2'; give a number"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_before_the_first_step(model, shards, tmp_path, change, message):
@@ -120,6 +122,7 @@ def test_mistakes_are_named_before_the_first_step(model, shards, tmp_path, chang
         ),
         ({"save_strategy": "both"}, "--save_strategy both with --task_list, whose tasks have no common end of a pass"),
         ({"scale_steps": 0}, "--scale_steps must be above 0"),
+        ({"random_seed": 2**32}, "--random_seed must be below 2**32, not 4294967296"),
         ({"beta2": 1}, "--beta2 must be from 0 to below 1"),
         ({"task_list": None, "train_filelist": "x", "task_data": None, "schedule": "multitask"}, "--schedule is about"),
         ({"task_list": None, "task_data": None}, "training needs --train_filelist"),
