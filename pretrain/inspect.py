@@ -2,7 +2,7 @@
 
     python -m pretrain.inspect output/shards/shards/news-00000.gz --vocab_path vocab.txt --number 3 --units entity
 
-    python -m pretrain.inspect OUT/capitalization/shards/news-00000.gz --vocab_path vocab.txt
+    python -m pretrain.inspect OUT/capitalization/filelist --vocab_path vocab.txt      # every shard of the list
 
 An instance is its pieces, words parted by blanks and the pieces of a word by a middle dot, its units (p: phrase, e:
 entity), whether the second text is the next, and the text once more as the network would see it: [MASK] or another
@@ -28,10 +28,11 @@ from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import FlagParser, boolean
 from reader.pretraining.masking import LEVELS, MASK_DRAWS, Draws, SpecialIds, bits_at, mark_special, mask_tokens
 from reader.pretraining.shard_check import record_of
-from reader.pretraining.shard_files import read_shard
+from reader.pretraining.shard_files import read_filelist, read_shard
 from reader.pretraining.shards import TOKEN_CLASSES_MOST, Instances, Limits, of_kind, parse_lines
 from tokenization import TOKENIZERS, build_tokenizer
 
+GZIP = b"\x1f\x8b"  # what a file of this form begins with
 CLASSES_MOST = 1 << 15  # shown whatever the number of classes
 
 
@@ -115,12 +116,23 @@ def task_of(shard: str, asked: str | None) -> tuple[type[Declaration], dict[int,
     return declared(asked or known or DEFAULT_TASK), dict(enumerate(record.get("classes") or ()))
 
 
+def shards_of(path: str) -> list[str]:
+    """The shard, or those that a list of shards names. Raises UserError: it is a file of another kind."""
+    file = Path(path)
+    if file.suffix == ".gz" or not file.is_file():
+        return [path]
+    with file.open("rb") as opened:
+        if opened.read(len(GZIP)) == GZIP:
+            return [path]
+    return [str(shard.path) for shard in read_filelist(path)]
+
+
 def arguments() -> argparse.ArgumentParser:
     """The flags."""
     parser = FlagParser(
         prog="python -m pretrain.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("shards", nargs="+", metavar="SHARD", help="a .gz shard")
+    parser.add_argument("shards", nargs="+", metavar="SHARD", help="a .gz shard, or the filelist of a build")
     parser.add_argument("--vocab_path", required=True, help="vocab.txt it was built with")
     parser.add_argument(
         "--tokenizer", default="FullTokenizer", choices=tuple(TOKENIZERS), help="what it was built with"
@@ -148,8 +160,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.start < 1 or args.number < 0 or args.seed < 0:
         raise UserError("--start is 1 or more, --number and --seed 0 or more")
     tokenizer = build_tokenizer(args.tokenizer, args.vocab_path, args.do_lower_case, False, args.sp_model)
-    for shard in args.shards:
-        if len(args.shards) > 1:
+    shards = [shard for path in args.shards for shard in shards_of(path)]
+    for shard in shards:
+        if len(shards) > 1:
             print(f"{shard}:")
         _print_shard(shard, tokenizer, args)
 

@@ -52,6 +52,22 @@ def test_of_one_text_it_says_nothing_about_pairs(tmp_path, vocab, capsys):
     assert capsys.readouterr().out.splitlines()[0].strip() == "line 1: 10 tokens"
 
 
+def test_a_filelist_stands_for_its_shards(tmp_path, vocab, capsys):
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("张三 在 北京 大学 。\n我们 走 。\n", encoding="utf-8")
+    build(tmp_path / "*.txt", tmp_path / "out", vocab, segmenter="pre-segmented", pairs="positive")
+    capsys.readouterr()
+    inspect.main([str(tmp_path / "out" / "filelist"), "--vocab_path", vocab])
+    shown = capsys.readouterr().out
+    shards = [str(tmp_path / "out" / "shards" / f"{name}-00000.gz") for name in "ab"]
+    assert [line[:-1] for line in shown.splitlines() if line.endswith(".gz:")] == shards
+    inspect.main([*shards, "--vocab_path", vocab])
+    assert capsys.readouterr().out == shown
+    (tmp_path / "note.txt").write_text("a note\n")
+    with pytest.raises(UserError, match=r"note\.txt, line 1: 'a note' is no path<TAB>mask_word_prob"):
+        inspect.main([str(tmp_path / "note.txt"), "--vocab_path", vocab])
+
+
 def test_inspect_names_bad_lines(tmp_path, vocab, capsys):
     shard = tmp_path / "a.gz"
     good = "1 9 2 8 2;0 0 0 1 1;0 1 2 3 4;-1 0 -1 0 -1;1"
