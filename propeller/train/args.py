@@ -155,15 +155,26 @@ def flag_names(warmup: str = "the warm-up") -> SettingNames:
     )
 
 
+# Entries of a run's record that are checksums, at its end where a run has several tasks, and what a difference means.
+CHECKSUMS = {
+    "tokenizer": "its tokenizer is another one: the vocabulary has changed, or a flag such as --do_lower_case",
+    "initial_weights.sha256": "it began with other weights, or with none",
+}
+
+
 def explain_difference(difference: Difference, processes: int) -> str:
     """A difference between a run and the one that its folder holds, in words.
 
-    Of a step made of more or fewer batches it says how that comes about and what keeps it as it was.
+    Of a step made of more or fewer batches it says how that comes about and what keeps it as it was, of a checksum what
+    has changed.
 
     Args:
         difference: between what ``run.json`` holds and what this run is given.
         processes: how many train together now.
     """
+    for name, words in CHECKSUMS.items():
+        if f".{difference.name}".endswith(f".{name}"):
+            return words
     if difference.name != BATCHES or difference.was is None or difference.now is None:
         return str(difference).removeprefix(FLAG)
     was, now = difference.was, difference.now

@@ -345,6 +345,14 @@ def test_another_batch_of_a_step_is_explained():
     assert explain_difference(Difference("flag.--epoch", 1, 2), 2) == "--epoch was 1, now 2"
 
 
+def test_of_a_checksum_it_is_said_what_has_changed():
+    for name in ("tokenizer", "of.sentiment.tokenizer"):
+        assert explain_difference(Difference(name, "1f", "2e"), 1).startswith("its tokenizer is another one: the vocab")
+    for was in ("1f", None):
+        told = explain_difference(Difference("initial_weights.sha256", was, "2e"), 1)
+        assert told == "it began with other weights, or with none"
+
+
 @pytest.mark.parametrize("batching", [{}, {"bucket_window": 16}, {"in_tokens": True, "batch_size": 96}])
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
 def test_no_row_is_lost_or_repeated_in_another_number_of_ranks(model, tmp_path, batching, before, after):
