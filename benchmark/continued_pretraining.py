@@ -65,11 +65,13 @@ class Part:
     """A task, its model and the text that pre-training goes on with.
 
     Attributes: name; task: a `FineTuning`; model: folder with vocab.txt and ernie_config.json; starts: name -> `Start`;
-        steps, rate: of further pre-training, those of the part where the flags do not say.
+        steps, rate: of further pre-training, those of the part where the flags do not say; reading: flags of
+        fine-tuning for its text.
     """
 
     name = ""
     steps, rate = 300, 3e-4
+    reading: dict = {}
     task: FineTuning
     model: Path
 
@@ -97,6 +99,7 @@ class Films(Part):
     """MiniLM and film-review sentences."""
 
     name, task = "films", FILMS
+    reading = {"for_cn": "false"}  # both starts alike: what pre-training makes does not say that blanks are kept
 
     def __init__(self, args: Any) -> None:
         super().__init__(args)
@@ -224,9 +227,9 @@ def measure(part: Part, cells: Cells, seeds: list[int]) -> dict:
     starts = [start for name, start in part.starts.items() if name in done]
 
     def job(start, seed):
-        return lambda: fine_tune(part.task, data, start, part.model, seed, cells.threads)
+        return lambda: fine_tune(part.task, data, start, part.model, seed, cells.threads, **part.reading)
 
-    named = {(start.name, seed): (fine_tuning_cell(part.task, start, seed), job(start, seed))
+    named = {(start.name, seed): (fine_tuning_cell(part.task, start, seed, **part.reading), job(start, seed))
              for seed in seeds for start in starts}  # fmt: skip
     scores: dict = {name: {} for name in part.starts}
     for (name, seed), cell in cells.keyed(named).items():

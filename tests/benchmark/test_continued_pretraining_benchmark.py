@@ -35,7 +35,8 @@ def films(tmp_path, monkeypatch):
         asked["trained"].append((entries, flags))
         return [{"event": "dev", "step": 40, "ppl": 9.0, "acc": 0.5}]
 
-    def fine_tune(task, data, start, model, seed, threads):
+    def fine_tune(task, data, start, model, seed, threads, for_cn):
+        assert for_cn == "false", "the blanks of English text are kept from both starts"
         asked["tuned"].append((start.name, seed))
         return {"acc": 0.7 + 0.01 * seed + 0.05 * (start.name == OWN), "rows": 60}
 

@@ -87,9 +87,11 @@ def test_numbers_are_fine_tuned_as_numbers(tmp_path, monkeypatch):
     found = fine_tune(SCORES, tmp_path, Weights("random"), tmp_path, 1, 1)
     assert found == {"pearson": 0.25, "rows": 3}
     assert (given["script"], given["is_regression"], given["num_labels"]) == ("run_classifier.py", "true", 1)
+    assert given["for_cn"] == "false", "the blanks of English text are kept"
     given.clear()
     assert fine_tune(PAIRS, tmp_path, Weights("random"), tmp_path, 1, 1) == {"acc": 0.5, "rows": 3}
     assert "is_regression" not in given
+    assert given["for_cn"] == "false"
 
 
 def test_tasks_of_another_language_are_refused():

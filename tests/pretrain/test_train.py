@@ -217,7 +217,7 @@ def test_a_released_model_is_where_to_begin_from(model, shards, tmp_path):
     text = train(model, shards, tmp_path / "run", init_checkpoint=model / "params", num_train_steps=1)
     assert "has no training_state: a new run from its weights, from step 0" in text
     assert "not there, initialised: mask_lm_out_fc.b_0, mask_lm_trans_fc.b_0" in text
-    assert f"{model}/params has no head for masked words. The new one begins at random" in text
+    assert f"{model}/params has no head for masked words: the new one begins at random" in text
     arrays = {**read_params(tmp_path / "run" / "last"), "word_embedding_moment1_0": np.zeros(3, "float32")}
     write_params(tmp_path / "params", arrays)
     text = train(model, shards, tmp_path / "on", init_checkpoint=tmp_path / "params", num_train_steps=1)
