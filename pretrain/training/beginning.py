@@ -97,8 +97,8 @@ def load_initial(
     log.info("%s: %s", source, report.summary())
     if any(name.startswith("mask_lm_trans") for name in report.missing):
         log.warning(
-            "%s has no head for masked words: the new one begins at random. Compare what is fine-tuned from this run with "
-            "what is fine-tuned from there",
+            "%s has no head for masked words: the new one begins at random. Compare what is fine-tuned from this run "
+            "with what is fine-tuned from there",
             source,
         )
     learner.write(arrays)
