@@ -99,7 +99,7 @@ class Films(Part):
     """MiniLM and film-review sentences."""
 
     name, task = "films", FILMS
-    reading = {"for_cn": "false"}  # both starts alike: what pre-training makes does not say that blanks are kept
+    reading = {"for_cn": "false"}  # both starts alike
 
     def __init__(self, args: Any) -> None:
         super().__init__(args)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ernie import packed
 from ernie.checkpoint import check_vocab
 from ernie.config import sequence_length
+from ernie.facts import is_chinese
 from finetune.labels import FoundLabels, find_labels, log_labels
 from finetune.spec import DEFAULTS, RECORD, ModelSpec, read_record, settle, settled_labels
 from finetune.task import FinetuneTask
@@ -28,7 +29,7 @@ from propeller import runtime
 from propeller.errors import UserError
 from propeller.train.checkpoints import recorded_run
 from reader.row_encoder import MAP, MODEL, ROWS, load_label_map
-from tokenization import ADDED_TOKENS
+from tokenization import ADDED_TOKENS, load_vocab
 
 log = logging.getLogger("ernie.finetune")
 
@@ -125,8 +126,8 @@ def _stored(given) -> dict[str, Any]:
         return {}
     names = (*TEXT, *HEAD) if given.init_checkpoint else TEXT
     record = read_record(source)
-    if "tasks" in record:  # of pre-training, where shards were tokenised before: nobody chose for_cn
-        record.pop("for_cn", None)
+    if "tasks" in record and given.vocab_path and is_chinese(load_vocab(given.vocab_path, strict=True)):
+        record.pop("for_cn", None)  # of pre-training, which cuts no blanks away itself: what the language needs holds
     return {name: record[name] for name in names if record.get(name) is not None}
 
 

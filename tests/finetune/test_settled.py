@@ -51,3 +51,22 @@ def test_an_explicit_flag_of_another_run_is_not_taken_over(model, tmp_path):
     (run / "step_4").mkdir(parents=True)
     (run / "run.json").write_text(json.dumps({"fingerprint": {"flag": {"--for_cn": False}}, "finished": False}))
     assert settled(model, run) is True  # so the saver refuses the folder: it holds another run
+
+
+@pytest.mark.parametrize("chinese", [False, True], ids=["english", "chinese"])
+def test_a_pre_trained_model_keeps_the_blanks_that_its_language_has(tmp_path, chinese):
+    """Its record says that pre-training cut none away, whatever the language."""
+    folder = make_model(tmp_path / "pre-trained")
+    record = {"task": "multi_task", "tasks": {"whole_word_masking": {}}, "for_cn": False, "tokenizer": "FullTokenizer"}
+    (folder / "params" / "checkpoint.json").write_text(json.dumps(record))
+    assert settled(folder, tmp_path / "run", **({"vocab_path": chinese_vocab(folder)} if chinese else {})) is chinese
+    assert settled(folder, tmp_path / "run", for_cn=not chinese) is not chinese
+
+
+def chinese_vocab(folder):
+    """As many entries as the model's, half of them characters."""
+    lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    half = [chr(0x4E00 + number) for number in range(len(lines) // 2)]
+    path = folder / "chinese.txt"
+    path.write_text("\n".join([*lines[: len(lines) - len(half)], *half]) + "\n", encoding="utf-8")
+    return path
