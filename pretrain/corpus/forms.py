@@ -8,6 +8,7 @@ No name decides, but where the first lines do not tell: an ending of JSON lines 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from pretrain.corpus.compression import SUFFIXES
@@ -32,6 +33,7 @@ def form_of(path: str | Path, data: bytes, whole: bool) -> str:
     Raises:
         UserError: it looks like something that is no text to pre-train on.
     """
+    _refuse_cr(path, data)
     lines = [line for line in first_lines(data, whole) if line.strip()]
     first = lines[0].strip() if lines else ""
     if DOC.fullmatch(first):
@@ -67,6 +69,16 @@ def form_of(path: str | Path, data: bytes, whole: bool) -> str:
 def _named_json_lines(path):
     name = Path(path)
     return (name.with_suffix("") if name.suffix in SUFFIXES else name).suffix in JSON_LINES
+
+
+def _refuse_cr(path, data):
+    """Text whose lines end with CR alone would be one paragraph; its documents would be run together."""
+    if b"\r" in data.strip() and b"\n" not in data:
+        unpack = "unpack it, then " if Path(path).suffix in SUFFIXES else ""
+        raise UserError(
+            f"{path}, line 1: its lines end with CR alone, as on old Macs, so that all would be one line; {unpack}run "
+            f"tr '\\r' '\\n' < {shlex.quote(str(path))} > OUT; {ANYWAY}"
+        )
 
 
 def _refuse_markup(path, first):

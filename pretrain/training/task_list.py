@@ -141,8 +141,14 @@ def _check_all(path, entries):
             raise UserError(f"{path}: the steps of stage {stage} sum to zero; give one task steps in it")
 
 
-def check_ids(entries: Sequence[Entry], config: ErnieConfig, source: str | Path) -> None:
+def check_ids(entries: Sequence[Entry], config: ErnieConfig, source: str | Path, path: str | Path) -> None:
     """Whether the configuration has an embedding for every task; warns where it has none at all.
+
+    Args:
+        entries: of the task list.
+        config: of the encoder.
+        source: where the configuration stands, for messages.
+        path: where the task list stands, for messages.
 
     Raises:
         UserError: a task id is beyond it.
@@ -157,6 +163,6 @@ def check_ids(entries: Sequence[Entry], config: ErnieConfig, source: str | Path)
     for entry in entries if config.use_task_id else ():
         if entry.task_id >= (config.task_type_vocab_size or 0):
             raise UserError(
-                f"task {entry.name}: its id {entry.task_id} is outside the {config.task_type_vocab_size} task "
-                f"embeddings of {source} (task_type_vocab_size): give a lower id, or more embeddings"
+                f"{path}: task {entry.name}: its task_id {entry.task_id} is outside the {config.task_type_vocab_size} "
+                f"task embeddings of {source} (task_type_vocab_size): give a lower task_id, or more embeddings"
             )

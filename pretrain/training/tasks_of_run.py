@@ -43,7 +43,7 @@ def tasks_of(args: Args, config: ErnieConfig, tokenizer: Any, stored: dict | Non
     given, model = args.tasks, args.model
     if given.task_list:
         entries = read_task_list(given.task_list, given.task_data, given.scale_steps)
-        check_ids(entries, config, model.ernie_config_path)
+        check_ids(entries, config, model.ernie_config_path, given.task_list)
         return {entry.name: RunTask(entry, args, config, tokenizer, several=True) for entry in entries}
     data, known = args.data, _default_of(stored or {})
     entry = Entry(

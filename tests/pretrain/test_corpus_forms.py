@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import re
+import subprocess
 
 import pytest
 
@@ -149,6 +150,21 @@ def test_what_is_no_text_is_named(tmp_path, name, vocab):
     (tmp_path / "good.txt").write_text(f"{GOOD}\n", encoding="utf-8")
     stats = build([tmp_path / name, tmp_path / "good.txt"], tmp_path / "out", vocab, on_bad="skip")
     assert (stats["bad_lines"], stats["documents"]) == (1, 1), "one unusable file does not stop the others"
+
+
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_lines_that_end_with_cr_alone_are_named(tmp_path, vocab, unpacked):
+    name, text = tmp_path / ("old mac.txt" if unpacked else "old.txt.gz"), f"{GOOD}\r\r{GOOD}\r".encode()
+    name.write_bytes(text if unpacked else gzip.compress(text))
+    with pytest.raises(UserError, match="line 1: its lines end with CR alone") as caught:
+        paragraphs(name)
+    assert ("unpack it" in str(caught.value)) is not unpacked
+    command = re.search(r"run (tr .*) > OUT", str(caught.value)).group(1)
+    if unpacked:
+        mended = subprocess.run(command, shell=True, check=True, stdout=subprocess.PIPE).stdout
+        assert mended == text.replace(b"\r", b"\n"), "the remedy works as printed"
+    name.write_bytes(b"one line, without an end" if unpacked else gzip.compress(b"\r\n" + text + b"\n"))
+    assert paragraphs(name), "what has no CR, or has LF too, is text"
 
 
 @pytest.mark.parametrize(

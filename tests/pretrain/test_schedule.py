@@ -174,10 +174,10 @@ def test_a_list_that_is_none(tmp_path, text, message):
 
 def test_an_id_beyond_the_embedding():
     config = ErnieConfig({**CONFIG, "use_task_id": True, "task_type_vocab_size": 3})
-    check_ids([Entry("ir_relevance", 2)], config, "c.json")
-    with pytest.raises(UserError, match="task ir_relevance: its id 3 is outside the 3 task embeddings of c.json"):
-        check_ids([Entry("ir_relevance", 3)], config, "c.json")
-    check_ids([Entry("ir_relevance", 3)], ErnieConfig({**CONFIG, "use_task_id": False}), "c.json")
+    check_ids([Entry("ir_relevance", 2)], config, "c.json", "tasks.json")
+    with pytest.raises(UserError, match="tasks.json: task ir_relevance: its task_id 3 is outside the 3 task .*c.json"):
+        check_ids([Entry("ir_relevance", 3)], config, "c.json", "tasks.json")
+    check_ids([Entry("ir_relevance", 3)], ErnieConfig({**CONFIG, "use_task_id": False}), "c.json", "tasks.json")
 
 
 def test_orders_are_small():

@@ -127,7 +127,7 @@ def test_the_lists_fit_their_tasks_and_networks(name):
     language = "zh" if "zh" in name else "en"
     for size in ("base", "mini"):
         path = ROOT / "config" / f"ernie2_{size}_{language}.json"
-        check_ids(entries, ErnieConfig(path), path)
+        check_ids(entries, ErnieConfig(path), path, name)
         assert ErnieConfig(path).task_type_vocab_size > max(map(list(TASKS).index, TASKS))
     for entry in entries:
         task = declared(entry.name)
