@@ -15,6 +15,7 @@ from pathlib import Path
 
 from propeller.errors import UserError
 from reader.row_file import COPIED, shorten
+from reader.tables.usual_names import FLAGS, proposal
 
 log = logging.getLogger("ernie.reader")
 
@@ -31,7 +32,6 @@ ENDINGS = {
     ".pq": "parquet",
 }
 TEXTS = ("text_a", "text_b")
-FLAGS = {"text_a": "--text_column", "text_b": "--text_pair_column", "label": "--label_column"}
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,10 @@ class TableForm:
                 found.append((self._copied(name or f"column_{number + 1}", {ours for ours, _ in found}), number))
                 continue
             if named is None and not chosen and self.others == REFUSE:
+                flags = proposal(names, required, known)
                 said = (hint() if hint else None) or (
-                    f"known are {', '.join(known)}: rename or remove it, or name the columns that count "
-                    "(--text_column, --label_column)"
+                    f"known are {', '.join(known)}: rename or remove it, or name the columns that count"
+                    + (f": {flags}" if flags else " (--text_column, --label_column)")
                 )
                 raise UserError(f"{place}: unknown column {shorten(name)}; {said}")
             if named is None:
@@ -127,7 +128,8 @@ class TableForm:
         there = [ours for ours, _ in found]
         for needed in required:
             if needed not in there:
-                flag = f", or name it with {FLAGS[needed]}" if needed in FLAGS else ""
+                flags = proposal(names, required, known, chosen) or FLAGS.get(needed)
+                flag = f", or name it with {flags}" if flags and needed in FLAGS else ""
                 strange = hint and not chosen and all(map(is_copied, there))  # the first line is no header, it seems
                 said = (hint() if hint and strange else None) or f"add it{flag}"
                 raise UserError(f"{place}: column {needed!r} is missing (there: {shown}); {said}")
