@@ -25,6 +25,7 @@ from propeller.train import hooks as loop_hooks
 from propeller.train import model as loop_model
 from propeller.train.batches import size_of
 from propeller.train.model import Input, RunMode
+from propeller.train.rates import Rates
 from propeller.train.run_hooks import RunHook, RunState, tensors_of
 
 if TYPE_CHECKING:
@@ -218,9 +219,7 @@ class StockOptimizer:
 
     def __init__(self, optimizer: Any) -> None:
         rate = optimizer._learning_rate  # the scheduler; get_lr() gives no more than its present value
-        self._scheduler = None if isinstance(rate, (int, float)) else rate
-        if isinstance(rate, paddle.optimizer.lr.ReduceOnPlateau):
-            raise UserError("ReduceOnPlateau: its rate is not known by the step: give another scheduler")
+        self._rates = None if isinstance(rate, (int, float)) else Rates(rate)
         self._rate, self.optimizer = float(optimizer.get_lr()), optimizer
         optimizer._learning_rate = self._rate  # a scheduler's variable would be set in another scope than the run's
 
@@ -235,10 +234,7 @@ class StockOptimizer:
 
     def learning_rate(self, step: int) -> float:
         """The rate of update ``step``, from 0."""
-        if self._scheduler is None:
-            return self._rate
-        self._scheduler.step(step)
-        return float(self._scheduler())
+        return self._rate if self._rates is None else self._rates(step)
 
     def feed(self, step: int) -> dict:
         """What the update needs besides its batch."""
