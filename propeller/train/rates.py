@@ -29,7 +29,10 @@ class Rates:
     """
 
     def __init__(self, scheduler: Any) -> None:
-        if isinstance(scheduler, lr.ReduceOnPlateau):
+        inner = scheduler
+        while isinstance(inner, lr.LinearWarmup):  # it gives the number of the step to ReduceOnPlateau as a loss
+            inner = inner.learning_rate
+        if isinstance(inner, lr.ReduceOnPlateau):
             raise UserError("ReduceOnPlateau: its rate is not known by the step: give another scheduler")
         self._scheduler, self._new = scheduler, copy.deepcopy(scheduler)
 

@@ -3,6 +3,7 @@
 import pytest
 from paddle.optimizer import lr
 
+from propeller.errors import UserError
 from propeller.train.rates import Rates
 
 SCHEDULERS = {
@@ -38,3 +39,12 @@ def test_a_linear_rate_is_linear():
 
 def test_a_scheduler_that_began_later():
     assert Rates(lr.ExponentialDecay(0.3, 0.9, last_epoch=9))(2) == pytest.approx(0.3 * 0.9**2)
+
+
+@pytest.mark.parametrize("warmups", [0, 1, 2])
+def test_a_rate_that_depends_on_scores_is_an_error(warmups):
+    scheduler = lr.ReduceOnPlateau(0.3)
+    for _ in range(warmups):
+        scheduler = lr.LinearWarmup(scheduler, 4, 0.0, 0.3)
+    with pytest.raises(UserError, match="ReduceOnPlateau: its rate is not known by the step"):
+        Rates(scheduler)
