@@ -210,6 +210,16 @@ class Named(Metric):
         return {self.name: float(self.metric.eval())}
 
 
+def _check_kind(optimizer):
+    """Refuse the optimiser that Paddle 3.3.1 computes as another one in a Program."""
+    batches = getattr(optimizer, "_n", 1) if isinstance(optimizer, paddle.optimizer.ASGD) else 1
+    if batches > 1:
+        raise UserError(
+            f"ASGD with batch_num={batches}: Paddle forgets the gradients of the other batches in a Program, and so "
+            "computes SGD; give SGD, or another optimizer"
+        )
+
+
 class StockOptimizer:
     """A ``paddle.optimizer.Optimizer`` whose rate is fed with every step: a run that continues has the right one.
 
@@ -218,6 +228,7 @@ class StockOptimizer:
     """
 
     def __init__(self, optimizer: Any) -> None:
+        _check_kind(optimizer)
         rate = optimizer._learning_rate  # the scheduler; get_lr() gives no more than its present value
         self._rates = None if isinstance(rate, (int, float)) else Rates(rate)
         self._rate, self.optimizer = float(optimizer.get_lr()), optimizer
@@ -245,6 +256,7 @@ class Minimised:
     """The optimiser of a model that has called ``minimize`` itself."""
 
     def __init__(self, optimizer: Any) -> None:
+        _check_kind(optimizer)
         self._rate = float(optimizer.get_lr()) if optimizer is not None else float("nan")
 
     def apply(self, params_grads: Sequence, skip: Any = None) -> None:
