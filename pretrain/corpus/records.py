@@ -13,11 +13,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
+from pretrain.corpus.variants import one_variant
+
 Lines = Iterable[tuple[int, str]]
 Bad = Callable[[int, str], None]
 Found = Iterator[tuple[int, str, str]]
 
 DOC = re.compile(r"<doc\b[^>]*>")
+WIKI_URL = re.compile(r"[?&]curid=|\.wiki[a-z]+\.org/")  # of an article, by WikiExtractor or Wikimedia
 DOC_TITLE = re.compile(r'\btitle="([^"]*)"')
 ITEM_CHARS = 1 << 22  # characters of an item of an array; as LINE_BYTES of a line
 SHOWN = 8
@@ -41,7 +44,7 @@ def _of_object(number, row, text_field, bad):
     """(line, title, text) of an object, if it has them."""
     text, title = (row.get(text_field), row.get("title") or "") if isinstance(row, dict) else (None, "")
     if isinstance(text, str) and isinstance(title, str):
-        yield number, title, text
+        yield number, title, one_variant(text) if WIKI_URL.search(str(row.get("url"))) else text
         return
     others = [name for name, value in row.items() if isinstance(value, str) and value] if isinstance(row, dict) else []
     if others and text_field not in row:
@@ -101,7 +104,7 @@ def of_docs(lines: Lines, bad: Bad) -> Found:
             found = DOC_TITLE.search(text)
             first, title, held = number, html.unescape(found.group(1)) if found else "", []
         elif text == "</doc>" and held is not None:
-            yield first, title, _without_title(held, title)
+            yield first, title, one_variant(_without_title(held, title))
             held = None
         elif held is not None:
             held.append(html.unescape(text))

@@ -25,6 +25,7 @@ from propeller.train import hooks as loop_hooks
 from propeller.train import model as loop_model
 from propeller.train.batches import size_of
 from propeller.train.model import Input, RunMode
+from propeller.train.rates import Rates
 from propeller.train.run_hooks import RunHook, RunState, tensors_of
 
 if TYPE_CHECKING:
@@ -209,6 +210,16 @@ class Named(Metric):
         return {self.name: float(self.metric.eval())}
 
 
+def _check_kind(optimizer):
+    """Refuse the optimiser that Paddle 3.3.1 computes as another one in a Program."""
+    batches = getattr(optimizer, "_n", 1) if isinstance(optimizer, paddle.optimizer.ASGD) else 1
+    if batches > 1:
+        raise UserError(
+            f"ASGD with batch_num={batches}: Paddle forgets the gradients of the other batches in a Program, and so "
+            "computes SGD; give SGD, or another optimizer"
+        )
+
+
 class StockOptimizer:
     """A ``paddle.optimizer.Optimizer`` whose rate is fed with every step: a run that continues has the right one.
 
@@ -217,10 +228,9 @@ class StockOptimizer:
     """
 
     def __init__(self, optimizer: Any) -> None:
+        _check_kind(optimizer)
         rate = optimizer._learning_rate  # the scheduler; get_lr() gives no more than its present value
-        self._scheduler = None if isinstance(rate, (int, float)) else rate
-        if isinstance(rate, paddle.optimizer.lr.ReduceOnPlateau):
-            raise UserError("ReduceOnPlateau: its rate is not known by the step: give another scheduler")
+        self._rates = None if isinstance(rate, (int, float)) else Rates(rate)
         self._rate, self.optimizer = float(optimizer.get_lr()), optimizer
         optimizer._learning_rate = self._rate  # a scheduler's variable would be set in another scope than the run's
 
@@ -235,10 +245,7 @@ class StockOptimizer:
 
     def learning_rate(self, step: int) -> float:
         """The rate of update ``step``, from 0."""
-        if self._scheduler is None:
-            return self._rate
-        self._scheduler.step(step)
-        return float(self._scheduler())
+        return self._rate if self._rates is None else self._rates(step)
 
     def feed(self, step: int) -> dict:
         """What the update needs besides its batch."""
@@ -249,6 +256,7 @@ class Minimised:
     """The optimiser of a model that has called ``minimize`` itself."""
 
     def __init__(self, optimizer: Any) -> None:
+        _check_kind(optimizer)
         self._rate = float(optimizer.get_lr()) if optimizer is not None else float("nan")
 
     def apply(self, params_grads: Sequence, skip: Any = None) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pretrain import build_vocab
 from pretrain.corpus.documents import Source, blocks, detect, documents
+from pretrain.corpus.variants import one_variant
 from propeller.errors import UserError
 from tests.helpers.build_data import build
 from tests.helpers.pretrain_text import write_vocab
@@ -101,6 +102,40 @@ def test_a_build_counts_the_articles_as_documents(tmp_path, vocab):
     for name in ("wiki_00", "wiki_text_00", "array.json", "table.csv"):
         (tmp_path / name).write_text(TAKEN[name][0], encoding="utf-8")
         assert build(tmp_path / name, tmp_path / f"out_{name}", vocab)["documents"] == len(ARTICLES)
+
+
+@pytest.mark.parametrize(
+    ("markup", "shown"),
+    [
+        ("-{zh-hans:计算机;zh-hant:電腦}-和-{干}-燥机", "计算机和干燥机"),
+        ("-{zh-tw: 軟體; zh-cn: 软件;}-业", "软件业"),
+        ("-{A|zh-cn:软件;zh-tw:軟體}-业", "软件业"),
+        ("-{H|zh-cn:软件;zh-tw:軟體}--{T|zh-cn:甲;zh-tw:乙}-业", "业"),
+        ("-{R|干}-与-{zh;zh-hans;zh-hant|韩}-国", "干与韩国"),
+        ("-{A|巨集=>zh-cn:宏}-", "宏"),
+        ("-{zh-hans:-{甲}-乙;zh-hant:丙}-", "甲乙"),
+        ("-{zh-tw:程式;zh-hk:程式}-", "程式"),
+        ("-{zh-hans:1:2;zh-hant:一}-", "1:2"),
+        ("-{ and {a}-, 1-{2", "-{ and {a}-, 1-{2"),
+    ],
+)
+def test_one_variant_of_chinese_wikipedia(markup, shown):
+    assert one_variant(markup) == shown
+
+
+def test_variants_are_resolved_in_articles_of_a_wiki_alone(tmp_path):
+    text, shown = "用-{zh-hans:计算机;zh-hant:電腦}-。\n-{H|zh-cn:甲;zh-tw:乙}-", ["用计算机。"]
+    raw = text.split("\n")
+    (tmp_path / "doc").write_text(f'<doc id="1" url="u" title="题">\n题\n\n{text}\n</doc>\n', encoding="utf-8")
+    assert paragraphs(tmp_path / "doc") == [["题", *shown]]
+    for url, expected in (
+        ("https://zh.wikipedia.org/wiki?curid=1", shown),
+        ("https://zh.wikipedia.org/wiki/%E9%A2%98", shown),
+        ("https://example.org/", raw),
+        (None, raw),
+    ):
+        (tmp_path / "json").write_text(json.dumps({"url": url, "text": text}) + "\n", encoding="utf-8")
+        assert paragraphs(tmp_path / "json") == [expected], url
 
 
 def test_the_field_with_the_text_is_named(tmp_path, vocab):

@@ -292,3 +292,20 @@ def test_wrong_data_and_configurations_are_errors(tmp_path):
     plateau = {"backward": lambda self, loss: paddle.optimizer.SGD(paddle.optimizer.lr.ReduceOnPlateau(0.1))}
     with pytest.raises(UserError, match="ReduceOnPlateau"):
         learner(tmp_path / "d", type("Plateau", (Toy,), plateau)).train(dataset())
+
+
+@pytest.mark.parametrize("minimize", [False, True])
+def test_an_optimizer_that_is_another_one_in_a_program_is_an_error(tmp_path, minimize):
+    def asgd(batch_num):
+        def model_fn(features, mode, params, run_config):
+            loss = paddle.nn.Linear(4, 1)(features[0]).mean()
+            optimizer = paddle.optimizer.ASGD(0.1, batch_num=batch_num)
+            if minimize:
+                optimizer.minimize(loss)
+            return ModelSpec(loss=loss, optimizer=optimizer)
+
+        return learner(tmp_path / str(batch_num), model_fn, run_steps=2)
+
+    with pytest.raises(UserError, match="ASGD with batch_num=3: .* computes SGD; give SGD"):
+        asgd(3).train(dataset())
+    assert asgd(1).train(dataset(), [Seen()]) == [2]
