@@ -48,7 +48,7 @@ from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text
 from propeller.flags import FlagParser, add_flags, flag, read_flags, split
 from reader.tables.form import PLAIN, TableForm
-from reader.tagging.reader import find_separator, split_tokens
+from reader.tagging.sentence import find_separator, split_tokens
 
 log = logging.getLogger("ernie.distill")
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+NO_LIMIT = 2**31 - 1  # a max_seq_len that no row reaches
 ROW_FIELDS = ("lengths", "first", "cut", "labels", "qids", "places")
 
 

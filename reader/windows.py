@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reader.batching import EncodedRows, offsets_of, ragged_arange
+from reader.batching import NO_LIMIT, EncodedRows, offsets_of, ragged_arange
 from reader.parted import PartedReader, PartedRows
 from reader.row_encoder import LabelRule, RowEncoder
 
 log = logging.getLogger("ernie.reader")
 
-WHOLE = 2**31 - 1  # a length no row reaches
 POOLINGS = ("mean", "max", "first")
 
 
@@ -158,7 +157,7 @@ class WindowReader(PartedReader):
         """Rows are encoded whole, and become windows with their batch."""
         super().make_encoder(labels)  # checks the length
         table = self.table
-        return RowEncoder(table.path, table.columns, self.tokenizer, WHOLE, labels, table.layout)
+        return RowEncoder(table.path, table.columns, self.tokenizer, NO_LIMIT, labels, table.layout)
 
     def part(self, rows: EncodedRows) -> PartedRows:
         found = plan(rows, self.max_seq_len, self.windows_of_texts)

@@ -13,7 +13,7 @@ from finetune.reporting.parts import Matrix, Report, Table, by_confidence, count
 from finetune.reporting.rows import ShownRows
 from finetune.tagging.predictions import sentence_outputs
 from finetune.tagging.task import token_tags
-from reader.tagging.reader import BLANK, split_tokens
+from reader.tagging.sentence import BLANK, split_tokens
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.prediction.formats import on_one_line
 
 if TYPE_CHECKING:
-    from reader.tagging.reader import Sentence
+    from reader.tagging.sentence import Sentence
     from reader.tagging.tags import TagSet
 
 

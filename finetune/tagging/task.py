@@ -34,7 +34,8 @@ from propeller.train.model import Input, RunMode
 from reader.survey import is_placeholder, label_fields, list_fields
 from reader.tables.form import PLAIN, TableForm
 from reader.tables.opening import open_table
-from reader.tagging.reader import BLANK, TaggingReader, find_separator, split_tokens
+from reader.tagging.reader import TaggingReader
+from reader.tagging.sentence import BLANK, find_separator, split_tokens
 from reader.tagging.tags import TagSet
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ beginning begins one. Fluid's chunk_eval of 2019 finds the same entities (it kne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -118,8 +118,15 @@ class TagSet:
         return True
 
     def spread(self, number: int, count: int) -> list[int]:
-        """The classes of a token's `count` (2 or more) word pieces, as in 2019: B- becomes B- I- I-, E- I- I- E-, S- B-
-        I- E-, I- and O stay. Raises ValueError: the map lacks a tag that this needs."""
+        """The classes of a token's `count` (1 or more) word pieces, as in 2019.
+
+        Of three pieces B- becomes B- I- I-, E- becomes I- I- E-, S- becomes B- I- E-; I-, O and one piece stay.
+
+        Raises:
+            ValueError: the map lacks a tag that this needs.
+        """
+        if count == 1:
+            return [number]
         prefix, kind = self.parts[number]
         if prefix in "OI":
             return [number] * count
@@ -133,6 +140,21 @@ class TagSet:
                 f"{self.names[number]} is on a token of {count} word pieces, which needs {'-'.join(missing.args[0])}: "
                 f"give a --label_map_config that has it beside the tags of {self.source}"
             ) from None
+
+    def classes_of_pieces(self, classes: Iterable[int], counts: Iterable[int]) -> list[int]:
+        """The class of each word piece of a sentence.
+
+        Args:
+            classes: of its tokens.
+            counts: word pieces of each token, 0 or more.
+
+        Raises:
+            ValueError: as ``spread``.
+        """
+        spread: list[int] = []
+        for number, count in zip(classes, counts):
+            spread += self.spread(number, count) if count else []
+        return spread
 
     def gather(self, classes: Sequence[int]) -> int:
         """The class of a token from those of its word pieces (one or more): what `spread` would have made them from."""
