@@ -28,7 +28,7 @@ from reader.row_encoder import LabelRule, empty
 from reader.tables.opening import open_table
 
 if TYPE_CHECKING:
-    from finetune.api import Predictor
+    from finetune.predictor import Predictor
 
 log = logging.getLogger("ernie.finetune")
 
