@@ -20,8 +20,8 @@ import numpy as np
 
 from distill.taught import Taught
 from propeller.errors import UserError
+from reader.batch_reader import BatchReader
 from reader.survey import Survey
-from reader.task_reader import BatchReader
 
 FOREVER = 2**31  # epochs of the unlabelled rows: as many as it takes
 

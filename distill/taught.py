@@ -18,7 +18,8 @@ import numpy as np
 from distill.rows import COLUMNS
 from distill.sources import Source
 from propeller.errors import UserError
-from reader.task_reader import ReaderPosition, TaskReader
+from reader.batch_reader import ReaderPosition
+from reader.task_reader import TaskReader
 
 
 class Taught(TaskReader):

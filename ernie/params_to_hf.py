@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ernie.checkpoint import check_vocab, compare_params, list_params, match_params, scan_params, to_float32
+from ernie.checkpoint import check_vocab, compare_params, list_params, match_params, scan_params
 from ernie.config import ErnieConfig
 from ernie.facts import CHECKPOINT, find_facts, labels_to_hf, read_facts, tokenizer_to_hf
 from ernie.foreign import config_to_hf, encoder_shapes, name_table
@@ -22,6 +22,7 @@ from ernie.pooling import trained_pooling
 from propeller.errors import UserError
 from propeller.files import atomic_directory, write_file
 from propeller.tensors import save_arrays
+from propeller.variables import to_float32
 from tokenization import TOKENIZERS, load_vocab
 
 log = logging.getLogger("ernie.convert")

@@ -21,7 +21,7 @@ from reader.survey import MOST_UNKNOWN, Survey, texts_of
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 

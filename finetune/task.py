@@ -26,11 +26,12 @@ from finetune.prediction.formats import TableFormat
 from finetune.spec import PAIRS, ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
+from reader.batch_reader import BatchReader
 from reader.row_file import LIST_PART, has_blank_end, labels_in
 from reader.survey import is_placeholder, label_fields, list_fields
 from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 from reader.tables.opening import open_table
-from reader.task_reader import BatchReader, TaskReader
+from reader.task_reader import TaskReader
 
 if TYPE_CHECKING:
     from reader.tokenizer import Tokenizer

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reader.batch_reader import BatchReader
 from reader.batching import EncodedRows, all_cuts, concat_rows, offsets_of
 from reader.row_stream import RowStream
-from reader.task_reader import BatchReader
 
 WINDOW = 64  # batches sorted together: enough that a batch's rows are of one length but for a token or two
 STEP_ROWS = 64  # rows taken up at once where a window is counted in tokens

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from reader.row_file import RowFile
     from reader.task_reader import TaskReader
 
-
 CHUNK_ROWS = 1024  # tokenised at once in this process: enough for numpy to be quick, little enough to start at once
 WORKER_CHUNK_ROWS = 512  # by a worker: its task, 6 KiB, fits the smallest pipe buffer
 CACHE_CHUNK_ROWS = 256  # from a cache: see TokenCache._give_back

@@ -25,7 +25,7 @@ from reader.tables.form import TableForm
 
 if TYPE_CHECKING:
     from propeller.train.model import Input, RunMode
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from ernie.checkpoint import load_params, read_variable, write_variable
+from ernie.checkpoint import load_params
 from ernie.foreign_folder import ready
 from finetune import task_class
 from finetune.multitask.args import ManyArgs
@@ -37,6 +37,7 @@ from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
 from propeller.train.trainer import Learner, RunConfig
+from propeller.variables import read_variable, write_variable
 from reader.pretraining.mixture import Mixture
 from reader.pyreader import PyReader
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ernie.checkpoint import read_variable, write_variable
 from ernie.layers import renamed
 from finetune.multitask.args import Entry
 from finetune.multitask.mixture import FOREVER
@@ -30,7 +29,8 @@ from propeller.train.evaluating import lower_is_better
 from propeller.train.model import Model, RunMode
 from propeller.train.saver import Saver
 from propeller.train.trainer import Evaluation
-from reader.task_reader import BatchReader
+from propeller.variables import read_variable, write_variable
+from reader.batch_reader import BatchReader
 
 BETWEEN = "@"  # a task's name and its head's weights
 SCORE = "score"  # what picks the best checkpoint: the sum of it over tasks

@@ -28,7 +28,7 @@ from propeller.service.engines import AUTO, describe, uses_gpu
 from propeller.service.predictor import Predictor
 
 if TYPE_CHECKING:
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
 
 log = logging.getLogger("ernie.finetune")
 

@@ -45,7 +45,7 @@ from reader.tables.form import bare_name, is_copied
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
 
 
 log = logging.getLogger("ernie.finetune")

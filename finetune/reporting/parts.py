@@ -17,7 +17,7 @@ from reader.windows import WindowReader, plan
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
 
 BANDS = 4  # groups of like length
 

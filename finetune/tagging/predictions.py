@@ -19,6 +19,7 @@ from finetune.tagging.gold import TagGold
 from finetune.tagging.lines import SentenceLines
 from finetune.tagging.sentences import decode_sentence, joined_sentences
 from finetune.tagging.task import SequenceLabel
+from reader.batch_reader import BatchReader
 from reader.batching import EncodedRows
 from reader.ordered import WINDOW
 from reader.pyreader import PyReader
@@ -28,7 +29,6 @@ from reader.tagging.parts import Parts
 from reader.tagging.reader import TaggingReader
 from reader.tagging.running_text import RunningTextReader
 from reader.tagging.sentence import split_tokens
-from reader.task_reader import BatchReader
 
 if TYPE_CHECKING:
     from finetune.prediction.args import PredictArgs

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ernie.checkpoint import load_params, read_variable, scan_params, write_variable
+from ernie.checkpoint import load_params, scan_params
 from ernie.foreign_folder import ready
 from finetune import task_class
 from finetune.checks import check_file, other_readings
@@ -44,6 +44,7 @@ from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
 from propeller.train.trainer import Evaluation, Learner
+from propeller.variables import read_variable, write_variable
 from reader.pyreader import PyReader
 from reader.survey import Survey
 

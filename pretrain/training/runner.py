@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ernie import packed
-from ernie.checkpoint import check_vocab, read_variable, write_variable
+from ernie.checkpoint import check_vocab
 from ernie.config import ErnieConfig
 from ernie.foreign_folder import ready
 from ernie.memory import training_line
@@ -42,6 +42,7 @@ from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
 from propeller.train.trainer import Learner
+from propeller.variables import read_variable, write_variable
 from reader.pretraining.mixture import Mixture
 from reader.pyreader import PyReader
 from tokenization import build_tokenizer

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 import numpy as np
 
 from propeller.errors import UserError
+from reader.batch_reader import BatchReader, drawn
 from reader.batching import EncodedRows, make_batch, offsets_of
 from reader.sources import chunks_of_places
 from reader.squad.file import Question, SquadFile
 from reader.survey import BadRow, Survey, count_pieces, spread_rows
-from reader.task_reader import BatchReader, drawn
 from reader.tsv import shorten
 from tokenization import tokenize_chinese_chars
 
@@ -143,7 +143,7 @@ class SquadReader(BatchReader):
             "rows": self.num_examples,
         }
 
-    def open_source(self) -> AbstractContextManager[Any]:
+    def open_source(self) -> AbstractContextManager[SquadReader]:
         """The windows, made as they are due."""
         return contextlib.nullcontext(self)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from propeller.errors import UserError
+from reader.batch_reader import ReaderPosition
 from reader.batching import NO_LIMIT, EncodedRows, all_cuts, encode_rows, pad_flat
 from reader.row_encoder import LabelRule, RowEncoder, empty
 from reader.row_stream import RowStream
@@ -26,7 +27,7 @@ from reader.sources import CHUNK_ROWS
 from reader.tagging.parts import Parts
 from reader.tagging.sentence import BLANK, SEPARATOR, Sentence, find_separator, split_tokens, word_pieces
 from reader.tagging.tags import TagSet
-from reader.task_reader import ReaderPosition, TaskReader
+from reader.task_reader import TaskReader
 
 if TYPE_CHECKING:
     from reader.row_file import RowFile

@@ -41,7 +41,6 @@ def main(folder, given):
     from propeller.train import distribution
 
     ranks = distribution.start()
-    from ernie.checkpoint import read_variable, write_variable
     from propeller.train import amp
     from propeller.train.faults import Stopped
     from propeller.train.hooks import RunHook
@@ -49,6 +48,7 @@ def main(folder, given):
     from propeller.train.saver import Saver
     from propeller.train.shared import SharedSaver
     from propeller.train.trainer import Evaluation, Learner, RunConfig
+    from propeller.variables import read_variable, write_variable
     from tests.helpers.trainer import Batches, Queue, Toy
 
     folder, given = Path(folder), json.loads(given)

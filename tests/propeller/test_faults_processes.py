@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ernie.checkpoint import read_params, read_variable, write_variable
+from ernie.checkpoint import read_params
 from propeller.train.faults import ALONE_TIMEOUT, HUNG
 from propeller.train.saver import Saver
+from propeller.variables import read_variable, write_variable
 from tests.helpers.common import ROOT
 from tests.helpers.pretraining import make_shards, pretrain_flags
 from tests.helpers.runs import read_records
