@@ -27,8 +27,9 @@ from typing import Any, NamedTuple
 from ernie.model_folder import look_into
 from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
-from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords, joined
+from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords
 from finetune.training.effects import check_evaluations, evaluates
+from finetune.training.keywords import joined
 from finetune.training.options import LossArgs
 from propeller.errors import UserError
 from propeller.flags import flag, read_flags, split
