@@ -18,6 +18,7 @@ from finetune.prediction.formats import table_rows
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
+    from reader.batch_reader import BatchReader
     from reader.row_encoder import LabelRule
 
 
@@ -34,7 +35,7 @@ class Answers:
 
     @classmethod
     def by_example(
-        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: Any
+        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: BatchReader
     ) -> Mapping[str, np.ndarray]:
         """The outputs of the rows of a file, name -> array [rows, ...], where a batch holds parts of them.
 
@@ -46,7 +47,7 @@ class Answers:
         return outputs
 
     @classmethod
-    def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    def examples(cls, outputs: Iterable, reader: BatchReader) -> Iterator[tuple[dict[str, Any], Any]]:
         """(arrays of one example without the batch axis, its row) in the order of the file.
 
         Args:

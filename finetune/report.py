@@ -85,7 +85,7 @@ def make_report(
             )
         reading = Reading(batch_size=args.batch_size, on_bad=checks.on_bad, form=form)
         reader = task.open_reader(path, opened.tokenizer, spec, reading)
-        check_file(reader, checks, spec)
+        check_file(reader, checks)
         warn_of_pairs(task.trained_on_pairs(spec.facts), reader, path)
         module, _, name = task.report.partition(":")
         return getattr(importlib.import_module(module), name)(opened, reader, path)

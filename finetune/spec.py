@@ -28,7 +28,7 @@ from tokenization import build_tokenizer
 
 if TYPE_CHECKING:
     from finetune.task import FinetuneTask
-    from reader.tokenizer import Tokenizer
+    from tokenization_base import BaseTokenizer
 
 
 __all__ = ["ModelSpec", "Reading", "check_same", "read_record", "settings_of", "settle", "text_settings"]
@@ -131,7 +131,7 @@ class ModelSpec:
         """A copy with other values."""
         return dataclasses.replace(self, **changes)
 
-    def build_tokenizer(self, task: type[FinetuneTask], vocab_path: str, sp_model: str | None = None) -> Tokenizer:
+    def build_tokenizer(self, task: type[FinetuneTask], vocab_path: str, sp_model: str | None = None) -> BaseTokenizer:
         """The tokenizer of the model. Raises UserError, see ``tokenization.build_tokenizer``."""
         for_cn = self.for_cn and task.drops_blanks
         return build_tokenizer(self.tokenizer, str(vocab_path), self.do_lower_case, for_cn, sp_model)

@@ -34,6 +34,7 @@ from reader.tables.opening import open_table
 from reader.task_reader import TaskReader
 
 if TYPE_CHECKING:
+    from propeller.train.trainer import Learner
     from reader.tokenizer import Tokenizer
 
 
@@ -230,7 +231,7 @@ class FinetuneTask(Answers, Model):
         return {}
 
     @classmethod
-    def prepare(cls, learner: Any, spec: ModelSpec) -> None:
+    def prepare(cls, learner: Learner, spec: ModelSpec) -> None:
         """Called before training begins or goes on: sets weights that a train Program only looks at."""
 
     @classmethod
@@ -286,7 +287,9 @@ class FinetuneTask(Answers, Model):
         return []
 
     @classmethod
-    def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    def finish_scores(
+        cls, scores: dict[str, Any], reader: BatchReader, spec: ModelSpec, folder: Path
+    ) -> dict[str, Any]:
         """The scores of an evaluation, from what ``metrics`` collected and the reader it was collected from.
 
         Args:
@@ -302,7 +305,7 @@ class FinetuneTask(Answers, Model):
         return scores
 
     @classmethod
-    def write_predictions(cls, outputs: Iterable, reader: Any, save: str, spec: ModelSpec) -> int:
+    def write_predictions(cls, outputs: Iterable, reader: BatchReader, save: str, spec: ModelSpec) -> int:
         """Write the prediction file of a test set; returns the number of rows.
 
         The lines are those of the 2019 scripts. A task that they did not have gets the TSV of batch prediction.

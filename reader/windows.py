@@ -14,13 +14,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from reader.batching import NO_LIMIT, EncodedRows, offsets_of, ragged_arange
 from reader.parted import PartedReader, PartedRows
 from reader.row_encoder import LabelRule, RowEncoder
+
+if TYPE_CHECKING:
+    from reader.tokenizer import Tokenizer
 
 log = logging.getLogger("ernie.reader")
 
@@ -147,7 +150,7 @@ class WindowReader(PartedReader):
 
     several = ("with windows over long texts", "texts")
 
-    def __init__(self, path: str | Path, tokenizer: Any, *, windows: Windows, **others: Any) -> None:
+    def __init__(self, path: str | Path, tokenizer: Tokenizer, *, windows: Windows, **others: Any) -> None:
         self.windows_of_texts = windows
         super().__init__(path, tokenizer, **others)
         self.stats.update(long=0, windows=0)

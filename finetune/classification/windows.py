@@ -23,6 +23,7 @@ from reader.windows import WindowReader, Windows, pool
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 FLAGS = ("window_stride", "window_pooling", "max_windows")
@@ -105,7 +106,7 @@ class InWindows(FinetuneTask):
 
     @classmethod
     def by_example(
-        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: Any
+        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: BatchReader
     ) -> Mapping[str, np.ndarray]:
         if not isinstance(reader, WindowReader):
             return outputs

@@ -29,6 +29,7 @@ from propeller.service.predictor import Predictor
 
 if TYPE_CHECKING:
     from reader.batch_reader import BatchReader
+    from tokenization_base import BaseTokenizer
 
 log = logging.getLogger("ernie.finetune")
 
@@ -50,7 +51,7 @@ class InferenceModel:
     task: type[FinetuneTask]
     spec: ModelSpec
     config: Any
-    tokenizer: Any
+    tokenizer: BaseTokenizer
     predictor: Predictor | None
 
     @classmethod

@@ -16,9 +16,10 @@ from finetune.reporting.parts import Report, Table, as_sure_as_right, bands, by_
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
+    from reader.squad.reader import SquadReader
 
 
-def report(model: InferenceModel, reader: Any, path: str) -> Report:
+def report(model: InferenceModel, reader: SquadReader, path: str) -> Report:
     """The report of a file with answers, see ``finetune.reporting.classes.report``."""
     settings, questions = model.spec.settings, reader.file.questions
     progress = Progress(model, reader.num_examples, "windows", False)

@@ -17,6 +17,7 @@ from reader.tagging.sentence import BLANK, split_tokens
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
+    from reader.tagging.reader import TaggingReader
 
 NONE = "(none)"
 
@@ -57,7 +58,7 @@ class Counts:
             self.moved[kind] += any(kind == other and first <= end and begin <= last for other, begin, end in guessed)
 
 
-def report(model: InferenceModel, reader: Any, path: str) -> Report:
+def report(model: InferenceModel, reader: TaggingReader, path: str) -> Report:
     """The report of a labelled file, see ``finetune.reporting.classes.report``."""
     tags, counts = reader.tags, Counts()
     sentences = list(_sentences(model, reader))

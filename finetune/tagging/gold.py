@@ -7,7 +7,7 @@ gold.add(outputs, sentence, {"text_a": "Paris is far", "label": "B-LOC O O"})
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from reader.row_encoder import MODEL, LabelRule
 from reader.survey import is_placeholder
 from reader.tagging.reader import TaggingReader
 from reader.tagging.sentence import BLANK, Sentence, split_tokens
+
+if TYPE_CHECKING:
+    pass
 
 
 class TagGold(Gold):
@@ -37,7 +40,7 @@ class TagGold(Gold):
         self.rows = self.inferred = self.labelled = self.correct = 0
 
     @classmethod
-    def of(cls, reader: Any, running: bool) -> TagGold | None:
+    def of(cls, reader: TaggingReader, running: bool) -> TagGold | None:
         """The tags of a file that is to be predicted; None without such a column.
 
         Args:

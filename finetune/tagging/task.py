@@ -208,7 +208,9 @@ class SequenceLabel(FinetuneTask):
         }
 
     @classmethod
-    def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    def finish_scores(
+        cls, scores: dict[str, Any], reader: BatchReader, spec: ModelSpec, folder: Path
+    ) -> dict[str, Any]:
         """Sentences are counted, not windows of them."""
         return {**scores, "data_num": reader.num_examples}
 

@@ -73,7 +73,7 @@ class RunFiles:
         sp_model = getattr(self.tokenizer, "sp_model", None)
         others = other_readings(self.spec, self.task, self.vocab_path, sp_model)
         seen = any(known == path for known, _, _ in self._surveys)
-        self._surveys[key] = check_file(reader, checks, self.spec, others, quiet=seen)
+        self._surveys[key] = check_file(reader, checks, others, quiet=seen)
         if training:
             self.pairs = self.task.trained_on_pairs(facts_of_rows(self.task, reader))
         elif not seen:

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ernie import packed
 from ernie.checkpoint import check_vocab
@@ -30,6 +30,9 @@ from propeller.errors import UserError
 from propeller.train.checkpoints import recorded_run
 from reader.row_encoder import MAP, MODEL, ROWS, load_label_map
 from tokenization import ADDED_TOKENS, load_vocab
+
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
 
 log = logging.getLogger("ernie.finetune")
 
@@ -56,7 +59,7 @@ class RunModel(NamedTuple):
     task: type[FinetuneTask]
     spec: ModelSpec
     config: Any
-    tokenizer: Any
+    tokenizer: BaseTokenizer
     vocab_path: str
     run: Mapping[str, Any]
 
@@ -188,7 +191,7 @@ def with_settled_flags(args: Args, model: RunModel) -> Args:
     )
 
 
-def text_files(vocab_path: str, tokenizer: Any) -> dict[str, str]:
+def text_files(vocab_path: str, tokenizer: BaseTokenizer) -> dict[str, str]:
     """name -> path of the files that a checkpoint keeps, so that text can be read with it alone."""
     files = {"vocab.txt": str(vocab_path)}
     sp_model = getattr(tokenizer, "sp_model", None)

@@ -29,7 +29,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pretrain.classes import ClassTask
 from pretrain.corpus.connective_list import fingerprint, path_for, read_connectives
@@ -39,6 +39,7 @@ from pretrain.declaration import Lines, RngOf
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 SPREAD, LEAST_KEPT = 2, 8
 COMMAS, QUESTIONS = ",，", "?？"
@@ -63,7 +64,7 @@ class DiscourseRelation(ClassTask):
     def fingerprints(cls, plan: Plan) -> dict[str, str]:
         return {"connectives": fingerprint(plan)}
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         (self.fewest, self.most), entries = read_connectives(path_for(plan))
         commas = b"|".join(self._single(COMMAS)) or b"(?!)"

@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from pretrain.classes import ClassTask
 from pretrain.corpus.bm25 import Bm25
@@ -35,6 +35,7 @@ from propeller.errors import UserError
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 QUERY_WORDS = 5
 CLICKED, SHOWN, RANDOM = range(3)
@@ -53,7 +54,7 @@ class IrRelevance(ClassTask):
     def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return CLASSES
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 3
         self.unknown = b"%d" % tokenizer.unk_id
