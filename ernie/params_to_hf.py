@@ -83,8 +83,14 @@ def to_hf(
 
 
 class _Weights(NamedTuple):
-    """Those of a params directory, not yet read. found: name -> where it lies; rows: name -> its row of the table of
-    names; loaded: the names that Hugging Face knows; architecture: the class there."""
+    """Those of a params directory, not yet read.
+
+    Attributes:
+        found: name -> where it lies.
+        rows: name -> its row of the table of names.
+        loaded: the names that Hugging Face knows.
+        architecture: the class there.
+    """
 
     found: Mapping[str, Any]
     rows: Mapping[str, Any]

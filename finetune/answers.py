@@ -67,16 +67,21 @@ class Answers:
         Args:
             outputs: name -> array of what ``forward`` predicted, without the batch axis.
             row: the example: column -> text for rows of a table.
+            spec: the record of the model.
         """
         raise NotImplementedError
 
     @classmethod
     def gold_label(cls, row: Mapping[str, str], rule: LabelRule, spec: ModelSpec) -> Any:
-        """The label of a row that is predicted. Raises ValueError: it cannot be read.
+        """The label of a row that is predicted.
 
         Args:
             row: column -> text.
             rule: of the task's ``label_kind``.
+            spec: the record of the model.
+
+        Raises:
+            ValueError: it cannot be read.
         """
         return rule.read(row["label"])
 
@@ -95,6 +100,7 @@ class Answers:
             outputs: name -> array [rows, ...] of ``scored_outputs``.
             labels: [rows], as ``label_kind`` says; of sets [rows, num_labels].
             qids: int64 [rows], or None where the file has none.
+            spec: the record of the model.
         """
         return None
 
@@ -104,6 +110,7 @@ class Answers:
 
         Args:
             decoded: what ``decode`` gave.
+            spec: the record of the model.
         """
         return {key: value for key, value in decoded.items() if key not in cls.not_in_table}
 
@@ -122,6 +129,7 @@ class Answers:
         Args:
             exact, rough: name -> array [batch, ...] of what ``forward`` predicted.
             batch: what they were computed from.
+            spec: the record of the model.
         """
         names = [name for name in cls.answer_outputs or exact if exact[name].ndim == 2]
         one, other = (np.concatenate([outputs[name] for name in names], axis=1) for outputs in (exact, rough))
@@ -130,7 +138,7 @@ class Answers:
 
     @classmethod
     def legacy_line(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> str | None:
-        """The line of the 2019 scripts for one example; None for a task that they did not have."""
+        """The line of the 2019 scripts for one example, see ``decode``; None for a task that they did not have."""
         return None
 
     @classmethod
@@ -151,6 +159,7 @@ class Answers:
         """One line of the log for an evaluation, from the loss to the elapsed time.
 
         Args:
+            spec: the record of the model.
             scores: ``loss``, ``data_num`` and the task's own scores.
             elapsed: seconds.
         """

@@ -63,8 +63,15 @@ class CheckArgs(InputChecks):
 
 
 class Share(NamedTuple):
-    """A share of a file. part of whole; most: the threshold; what: in words; flag: to go on with; cause: called for
-    what is probably wrong."""
+    """A share of a file that may be too large.
+
+    Attributes:
+        part, whole: the share is part / whole.
+        most: the threshold, from 0 to 1.
+        what: the share in words.
+        flag: the name of the flag to go on with.
+        cause: called for what is probably wrong.
+    """
 
     part: int
     whole: int

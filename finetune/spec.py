@@ -228,6 +228,7 @@ def settle(given: Any, stored: Mapping[str, Any], defaults: Mapping[str, Any] = 
     Args:
         given: an object with the flags as attributes; None where one was not given.
         stored: the model's record.
+        defaults: name -> what holds where neither has a value.
     """
     return {name: _first(getattr(given, name, None), stored.get(name), default) for name, default in defaults.items()}
 
@@ -290,7 +291,9 @@ def text_settings(given: Any, stored: Mapping[str, Any], spec: ModelSpec, task: 
 
     Args:
         given: the flags, ``vocab_path``, ``sp_model`` and ``init_checkpoint`` among them.
+        stored: the model's record.
         spec: with the other settings of the text side.
+        task: the class of the task, which chooses how text is read.
 
     Raises:
         UserError: the vocabulary is not that of the training with any of them.

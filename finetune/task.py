@@ -295,6 +295,8 @@ class FinetuneTask(Answers, Model):
         Args:
             scores: ``loss``, ``data_num``, what ``metrics`` gave, ``event`` (``dev`` or ``test``), ``file``, ``step``,
                 and ``stem``: the beginning of names of files about this evaluation (``dev``, ``dev_2``, ``test``).
+            reader: of the file that was evaluated.
+            spec: the record of the model, with what earlier evaluations found.
             folder: where such files go.
 
         Returns:
@@ -314,6 +316,7 @@ class FinetuneTask(Answers, Model):
             outputs: see ``examples``.
             reader: the reader the batches come from.
             save: the file's path.
+            spec: the record of the model.
         """
         written, table = 0, TableFormat(cls, spec, reader.table.columns)
         with atomic_text(save) as file:

@@ -40,7 +40,8 @@ ROWS = 4096  # of a block
 def rows(path: str | Path, problems: list | None = None) -> Iterator[tuple[str, str, bool]]:
     """(query, title, whether clicked) of each row. problems: a list that takes (line, text) of bad rows; None: raise.
 
-    Raises UserError: file, line, remedy.
+    Raises:
+        UserError: file, line, remedy.
     """
     order, count = None, 0
     for number, line in lines_of(path):

@@ -110,7 +110,8 @@ def labels_shown(tokenizer: BaseTokenizer, kind: str, names: dict[int, str], fie
 def task_of(shard: str, asked: str | None) -> tuple[type[Declaration], dict[int, str]]:
     """(the Declaration of the task whose shard it is, {class: name}, {} where there are none or no record).
 
-    Raises UserError: it is not of the task that was asked for.
+    Raises:
+        UserError: it is not of the task that was asked for.
     """
     path, record = record_of(shard)
     known = record.get("task")

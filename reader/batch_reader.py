@@ -35,11 +35,16 @@ log = logging.getLogger("ernie.reader")
 
 @dataclass(frozen=True)
 class ReaderPosition:
-    """Where to continue. `epoch` counts from 0; `rows`: rows given out in it by all ranks together.
+    """Where to continue. `to_dict` and `ReaderPosition.of` turn it into JSON and back.
 
-    row: how many rows of the epoch's order were taken up before the current bucketing window (without bucketing: rows);
-    window: its number; done: batches of it given out; carry: places in the epoch's order of the rows it got from the
-    window before. `to_dict` and `ReaderPosition.of` turn it into JSON and back.
+    Attributes:
+        epoch: counted from 0.
+        rows: rows given out in it by all ranks together.
+        row: how many rows of the epoch's order were taken up before the current bucketing window (without bucketing:
+            rows).
+        window: its number.
+        done: batches of it given out.
+        carry: places in the epoch's order of the rows it got from the window before.
     """
 
     epoch: int = 0
@@ -94,8 +99,11 @@ class BatchReader:
         tokenizer: encode_batch(texts) -> lists of ids; pad_id, cls_id, sep_id; fingerprint.
         max_seq_len: longest row in tokens, special ones counted; longer rows are cut and counted in `stats`.
         batch_size: examples, or with in_tokens the most that rows * longest row may reach.
+        in_tokens: whether batch_size counts tokens, padding among them.
         task_id: what task_ids holds.
         shuffle: as in 2019, one RandomState(seed) shuffles the order of the epoch before once more each epoch.
+        seed: of the order, from 0 to below 2**32.
+        epochs: how many times every row is given.
         bucket_window: rows within which rows of like length come together, 0: off. Rows that fill no batch go on to the
             next window, so only the last batch of an epoch is short. With shuffle its batches come in random order.
         rank, world_size: of each group of world_size batches, batch `rank` is given out here.

@@ -50,7 +50,9 @@ class Source:
     ) -> Iterator[EncodedRows]:
         """EncodedRows in chunks: of row order[place] for the places `carry` and then start, start + 1, ... to the end.
 
-        Args: order: int [rows of the file]; own: None for all, or a function int [n] -> bool [n]: the places wanted.
+        Args:
+            order: int [rows of the file].
+            own: None for all, or a function int [n] -> bool [n]: the places wanted.
         """
         if self.cache is not None and self.cache.open():
             for places in chunks_of_places(start, len(order), carry, own, CACHE_CHUNK_ROWS):

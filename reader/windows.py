@@ -46,9 +46,16 @@ class Windows:
 
 
 class Plan(NamedTuple):
-    """The windows of rows, int [rows] each. first, second: tokens of the first text kept, and of the second one there
-    are; pair: whether there is a second one (bool); room: tokens that move in a window; stride; counts: windows; cut:
-    whether something of the row is in no window (bool)."""
+    """The windows of rows, int [rows] each.
+
+    Attributes:
+        first, second: tokens of the first text kept, and of the second one there are.
+        pair: whether there is a second one (bool).
+        room: tokens that move in a window.
+        stride: tokens from the beginning of one window to that of the next.
+        counts: windows of the row.
+        cut: whether something of the row is in no window (bool).
+    """
 
     first: np.ndarray
     second: np.ndarray
@@ -124,7 +131,8 @@ def pool(values: np.ndarray, counts: np.ndarray, pooling: str) -> np.ndarray:
 
     Args:
         values: of the windows, [windows, ...].
-        counts: windows of each row, at least 1.
+        counts: windows of each row, int [rows], at least 1.
+        pooling: one of ``POOLINGS``.
     """
     begins = offsets_of(np.asarray(counts))[:-1]
     if pooling == "first":

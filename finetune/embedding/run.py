@@ -133,7 +133,8 @@ def _described(source):
 class _Weights:
     """An encoder from weights: a pre-trained model's or a fine-tuned checkpoint's.
 
-    Args: args: ``EmbedArgs``.
+    Args:
+        args: ``EmbedArgs``.
 
     Attributes:
         folder: where they are; config, tokenizer; place: the device; spec: ``ModelSpec``, the record of the bundle;

@@ -221,7 +221,11 @@ def evaluate(
     """(name of a file -> its content, scores) of an evaluation.
 
     Args:
+        reader: of the questions.
+        logits: unique id of a window -> (start, end), float [n] each.
+        settings: the task's own flags, ``MrcArgs``.
         answers: question id -> texts of its answers.
+        language: whose rules score the answers, a key of ``finetune.mrc.scores.SCRIPTS``.
         tuned: ``exact`` or ``f1`` to find the threshold by it, which is then among the scores as ``tuned``; or
             ``none``.
     """

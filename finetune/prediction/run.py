@@ -233,7 +233,10 @@ class PredictionJob:
 class Progress:
     """Runs batches and reports progress: a bar on a terminal, otherwise a log line every ``TELL_EVERY`` seconds.
 
-    Attributes: done: rows; busy: seconds in the predictor; begun: when this was made.
+    Attributes:
+        done: rows.
+        busy: seconds in the predictor.
+        begun: when this was made.
     """
 
     def __init__(self, model: InferenceModel, total: int, unit: str, bar: bool) -> None:

@@ -25,7 +25,8 @@ log = logging.getLogger("ernie.finetune")
 class SentenceLines:
     """Lines of prediction files, made of decoded sentences; counts them, and tags that break the scheme.
 
-    Args: tags: the ``TagSet``.
+    Args:
+        tags: the ``TagSet``.
     """
 
     def __init__(self, tags: TagSet) -> None:

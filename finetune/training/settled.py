@@ -52,9 +52,15 @@ REMEDIES = {
 
 
 class RunModel(NamedTuple):
-    """The model of a run. task: its class; spec: its record; config: the network, see
-    ``FinetuneTask.read_config``; vocab_path: the file of its vocabulary; run: name -> value
-    of the flags of how the run goes, as they were settled."""
+    """The model of a run.
+
+    Attributes:
+        task: its class.
+        spec: its record.
+        config: the network, see ``FinetuneTask.read_config``.
+        vocab_path: the file of its vocabulary.
+        run: name -> value of the flags of how the run goes, as they were settled.
+    """
 
     task: type[FinetuneTask]
     spec: ModelSpec

@@ -39,9 +39,15 @@ UNLISTABLE = re.compile("[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]")  #
 
 
 class Text(NamedTuple):
-    """A document, cut: number: in its file; title: "" where it has none, and among the sentences too but for --title
-    ignore; sentences: Tokens, none empty; words: the Sentence (pretrain/corpus/segment.py) of each, as it was written;
-    paragraphs: of each the number of its paragraph."""
+    """A document in sentences.
+
+    Attributes:
+        number: in its file, from 0.
+        title: "" where it has none; it is among the sentences too but for --title ignore.
+        sentences: Tokens, none empty.
+        words: the Sentence (pretrain/corpus/segment.py) of each, as it was written.
+        paragraphs: of each sentence the number of its paragraph.
+    """
 
     number: int
     title: str
@@ -139,7 +145,8 @@ def build(plan: Plan) -> BlockBuilder:
 class BlockBuilder:
     """Tokenizer, segmenter and tasks of a plan.
 
-    Raises UserError: of the plan, of the vocabulary (every special token is looked for), of the segmenter.
+    Raises:
+        UserError: of the plan, of the vocabulary (every special token is looked for), of the segmenter.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -248,10 +255,17 @@ def build_file(
 
     A build that was stopped within the file goes on from its last milestone (milestone.py).
 
-    Args: name: its shards begin with it, and what is drawn depends on it; folder: OUT; run: like map, results in order;
+    Args:
+        path: the input file.
+        name: its shards begin with it, and what is drawn depends on it.
+        plan: the settings of the build.
+        folder: OUT.
+        run: like map, results in order.
         tell: called with (bytes of the file that are done, problems of a block).
-    Raises UserError: file, line, remedy; nothing but whole shards, without a record, is left then, or what belongs to a
-        milestone.
+
+    Raises:
+        UserError: file, line, remedy; nothing but whole shards, without a record, is left then, or what belongs to a
+            milestone.
     """
     facts, parts = facts_of(path), Folder(folder, plan.tasks).parts
     source = Source(plan.format, plan.title, plan.line_break, plan.text_field)

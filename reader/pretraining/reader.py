@@ -66,7 +66,8 @@ class PretrainingReader:
         limits: of positions and sentence types; the rest of it is replaced by the other arguments.
         task_id: of every token, for the task embedding.
 
-    Raises UserError: for a bad list or argument here, for bad shards when they are read.
+    Raises:
+        UserError: for a bad list or argument here, for bad shards when they are read.
     """
 
     def __init__(

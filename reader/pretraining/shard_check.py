@@ -145,7 +145,8 @@ def _found(filelist, kind, count, task, on_bad):
 def _recorded(shards, task):
     """What the record of shards of one input file says; None: there is none, or not of just these.
 
-    Raises UserError: they are of another task.
+    Raises:
+        UserError: they are of another task.
     """
     path, record = record_of(shards[0])
     try:

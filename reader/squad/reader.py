@@ -55,8 +55,15 @@ class Document(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A row: unique_id; question: its number in the file; first: tokens of `[CLS] question [SEP]`, where the context's
-    begin; start: token of the context that the window begins with; length: tokens of the context in it."""
+    """A row: a question and a part of its context.
+
+    Attributes:
+        unique_id: which row it is, whatever the batch.
+        question: its number in the file, from 0.
+        first: tokens of `[CLS] question [SEP]`, after which those of the context begin.
+        start: token of the context that the window begins with.
+        length: tokens of the context in it.
+    """
 
     unique_id: int
     question: int

@@ -15,8 +15,12 @@ from reader.batching import EncodedRows, offsets_of
 
 @dataclasses.dataclass
 class Parts(EncodedRows):
-    """Rows that are sentences or windows of them. keep: int64 [rows, 2], the places begin..end - 1 of each that count;
-    last: bool [rows], whether the sentence ends with the row."""
+    """Rows that are sentences or windows of them.
+
+    Attributes:
+        keep: int64 [rows, 2], the places begin..end - 1 of each row that count.
+        last: bool [rows], whether the sentence ends with the row.
+    """
 
     keep: np.ndarray | None = None
     last: np.ndarray | None = None

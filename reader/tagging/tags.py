@@ -40,7 +40,8 @@ class TagSet:
         num_labels: number of classes, or None: as many as the map has.
         source: what messages name.
 
-    Raises UserError: a tag that is not of the scheme, o_label or padding_label missing, classes that do not count up.
+    Raises:
+        UserError: a tag that is not of the scheme, o_label or padding_label missing, classes that do not count up.
     """
 
     def __init__(
