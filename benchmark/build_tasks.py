@@ -35,8 +35,9 @@ from pretrain import TASKS  # noqa: E402
 from pretrain.build_vocab import build, count_words  # noqa: E402
 from pretrain.corpus.balance import Balance  # noqa: E402
 from pretrain.corpus.bm25 import Bm25  # noqa: E402
-from pretrain.corpus.builder import Plan, build_file  # noqa: E402
+from pretrain.corpus.builder import Plan  # noqa: E402
 from pretrain.corpus.documents import Source, blocks  # noqa: E402
+from pretrain.corpus.input_file import build_file  # noqa: E402
 from pretrain.corpus.pieces import LONGEST_WORD  # noqa: E402
 from pretrain.corpus.sentences import split  # noqa: E402
 from pretrain.tasks.capitalization import capital  # noqa: E402

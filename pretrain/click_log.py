@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Callable
 
 from pretrain.build_data import input_files
-from pretrain.corpus.builder import Plan, facts_of, names_of
+from pretrain.corpus.builder import Plan
 from pretrain.corpus.compression import unpacking
 from pretrain.corpus.documents import lines as lines_of
+from pretrain.corpus.input_file import facts_of, names_of
 from pretrain.corpus.shard_folder import Folder, ShardWriter, compress, write_record
 from pretrain.declaration import Lines
 from pretrain.tasks.ir_relevance import CLASSES, CLICKED, RANDOM, SHOWN, IrRelevance, drawn_other

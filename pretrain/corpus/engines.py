@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Callable
 
-from pretrain.corpus.builder import build_file
+from pretrain.corpus.input_file import build_file
 from propeller.cluster import cluster
 from propeller.errors import UserError
 
