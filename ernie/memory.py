@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ernie.config import ErnieConfig, sequence_length
 from ernie.foreign import encoder_shapes
 from propeller.errors import UserError, exit_on_user_error
-from propeller.flags import FlagParser, add_flags, flag, read_flags
+from propeller.flags import FlagParser, add_flags, check_least, flag, read_flags
 
 MIB = 2**20
 MAX_SEQ_LEN = 128  # without the flag
@@ -224,10 +224,7 @@ def main(argv: Sequence[str]) -> int:
     )
     add_flags(parser, MemoryArgs)
     args = MemoryArgs(**read_flags(parser, argv))
-    for name in ("batch_size", "max_seq_len", "gradient_accumulation_steps"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} must be at least 1, not {value}")
+    check_least(args, batch_size=1, max_seq_len=1, gradient_accumulation_steps=1)
     config = ErnieConfig(args.ernie_config_path)
     length = sequence_length(args.max_seq_len, MAX_SEQ_LEN, config)
     config.check_positions(length)

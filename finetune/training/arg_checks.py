@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from finetune.training.effects import check_best_metric
 from finetune.training.options import check_options
 from propeller.errors import UserError
-from propeller.flags import split
+from propeller.flags import check_least, split
 
 if TYPE_CHECKING:
     from finetune.training.args import Args
@@ -23,10 +23,8 @@ def check_args(args: Args) -> None:
         UserError: a flag is wrong; it names the flag and what to give.
     """
     run, data, train = args.run, args.data, args.train
-    for group, names in ((train, ("epoch", "batch_size", "gradient_accumulation_steps")), (run, ("skip_steps",))):
-        for name in names:
-            if getattr(group, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(group, name)}")
+    check_least(train, epoch=1, batch_size=1, gradient_accumulation_steps=1)
+    check_least(run, skip_steps=1)
     for name in ("save_steps", "validation_steps", "keep_checkpoints"):
         if getattr(run, name) < 0:
             raise UserError(f"--{name} must be 0 or more, not {getattr(run, name)}")
@@ -42,10 +40,7 @@ def check_args(args: Args) -> None:
         raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
     if run.hang_timeout is not None and run.hang_timeout < 0:
         raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
-    if data.max_train_rows is not None and data.max_train_rows < 1:
-        raise UserError(f"--max_train_rows must be at least 1, not {data.max_train_rows}")
-    if data.queue_size < 1:
-        raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
+    check_least(data, max_train_rows=1, queue_size=1)
     check_options(args)
     _check_files(args)
     check_best_metric(args)
