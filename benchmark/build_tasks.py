@@ -252,7 +252,7 @@ class PlainTasks(PlainBuilder):
             yield [[first], [second]], label, None
 
     def opened(self, words):
-        """(label, the words behind the connective that the sentence opens with), or (None, [])."""
+        """(label, the words after the connective that the sentence opens with), or (None, [])."""
         for label, connective in enumerate(self.connectives):
             ids, place = [], 0
             while place < len(words) and len(ids) < len(connective):
@@ -289,7 +289,7 @@ class PlainTasks(PlainBuilder):
 
     @staticmethod
     def query(title, sentences):
-        """The first sentence behind the title that has words enough; None: there is none."""
+        """The first sentence after the title that has words enough; None: there is none."""
         whole = rest = flat(title)
         for words in sentences:
             ids = flat(words)

@@ -74,7 +74,7 @@ class Taught(TaskReader):
             stream.close()
 
     def _group(self, stream, size):
-        """(batch, numbers of its rows, position after it) of the next batches, and the error that came behind them."""
+        """(batch, numbers of its rows, position after it) of the next batches, and the error that came after them."""
         group: list[Any] = []
         try:
             for batch, after in itertools.islice(stream, size):

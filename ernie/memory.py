@@ -76,7 +76,7 @@ def layer_activations(config: ErnieConfig, setting: Setting) -> int:
         + 2 * factor  # what the next products see of them: the feed-forward layer's and the next layer's input
         + (2 if drops else 0)  # masks of dropout, a byte each
     )  # fmt: skip
-    kept += tokens * inner * (between + factor)  # before and behind the activation function
+    kept += tokens * inner * (between + factor)  # before and after the activation function
     kept += scores * (4 + (1 + factor if drops_scores else factor if setting.half else 0))  # softmax, mask, dropped
     kept += 3 * hidden * hidden * factor  # the weights of query, key and value, put side by side
     if setting.half:

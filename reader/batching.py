@@ -241,7 +241,7 @@ def first_cut(lengths: np.ndarray, batch_size: int, in_tokens: bool) -> int | No
 def all_cuts(lengths: np.ndarray, batch_size: int, in_tokens: bool, last: bool) -> list[int]:
     """Borders of the batches of a run of rows: batch i is rows borders[i]..borders[i + 1] - 1.
 
-    Unless `last`, rows behind the last border do not fill a batch yet.
+    Unless `last`, rows after the last border do not fill a batch yet.
     """
     borders = [0]
     while borders[-1] < len(lengths):

@@ -22,7 +22,7 @@ class PyReader:
         capacity: items, at least 1.
 
     Each `iter()` starts again, ending what ran before. An exception of the iterator is raised to the consumer
-    behind the items that came before it. Leaving the loop early, `close()` or the end of a `with` ends the thread and
+    after the items that came before it. Leaving the loop early, `close()` or the end of a `with` ends the thread and
     closes the iterator (and with it the worker processes of a TaskReader).
     """
 

@@ -87,7 +87,7 @@ class Pairs:
                 place = end
 
     def _gather(self, sentences, place, draw):
-        """Behind the last sentence that fits; two wherever they fit at all."""
+        """After the last sentence that fits; two wherever they fit at all."""
         target = self.most
         if draw() < self.short:
             target = 2 + int(draw() * (self.most - 1))
@@ -189,7 +189,7 @@ def _label(label):
 
 @functools.lru_cache(maxsize=64)
 def _specials(cls, sep):
-    """[CLS] before the first text, [SEP] between two and behind the last."""
+    """[CLS] before the first text, [SEP] between two and after the last."""
     return b"%d " % cls, b" %d " % sep, b" %d;" % sep
 
 

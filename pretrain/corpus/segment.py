@@ -115,7 +115,7 @@ class Lac(Segmenter):
 
     together = True
     ENTITIES = frozenset(("PER", "LOC", "ORG", "TIME"))
-    LONGEST = 256  # characters the model is given at once; what is longer is cut behind a comma
+    LONGEST = 256  # characters the model is given at once; what is longer is cut after a comma
     TOGETHER = 8192  # characters in one call
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ COMMAS = re.compile("[，、；：,;:。！？!?\\s]")
 
 
 def cut_long(text: str, longest: int) -> list:
-    """`text` in parts of at most `longest` characters, behind a mark where there is one in the second half."""
+    """`text` in parts of at most `longest` characters, after a mark where there is one in the second half."""
     parts = []
     while len(text) > longest:
         marks = [match.end() for match in COMMAS.finditer(text, longest // 2, longest)]

@@ -1,7 +1,7 @@
 """The folder of a build: shards, what is known of each input file, the list and the statistics.
 
     OUT/shards/NAME-00000.gz ...      gzip, see reader/pretraining/shards.py for their lines
-    OUT/shards/NAME.json              written behind the last shard of an input file: it is done, and need not be again
+    OUT/shards/NAME.json              written after the last shard of an input file: it is done, and need not be again
     OUT/build.json                    settings that decide the shards; other ones are an error here
     OUT/filelist                      path<TAB>mask_word_prob, written last: it never names a shard that is not whole
     OUT/stats.json                    of all files together
@@ -38,7 +38,7 @@ OURS = re.compile(r".+-\d{5}\.gz|\..+\.gz\.part|.+\.json")
 
 
 def compress(lines: Iterable[bytes]) -> bytes:
-    """A gzip member of the lines; members one behind the other are a gzip file. The same bytes in every run.
+    """A gzip member of the lines; members one after the other are a gzip file. The same bytes in every run.
 
     On processors of another kind ISA-L may pack otherwise; the lines are the same.
     """

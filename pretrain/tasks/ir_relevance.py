@@ -7,7 +7,7 @@ ERNIE 2.0 (arXiv 1907.12412, section 4.2.3): three classes of (query, title): 0,
 clicked; 1, weakly, it was shown and not clicked; 2, irrelevant, a random one. Query logs are not public; with one of
 your own see pretrain/click_log.py. Without, documents with titles (JSON lines with `title`) stand in for it:
 
-    query       the first sentence of the document, behind its title, that has QUERY_WORDS words
+    query       the first sentence of the document, after its title, that has QUERY_WORDS words
     0           its own title
     1           the near title: of all other titles of the block (--block_chars) the one with the best BM25 score for
                 the query (pretrain/corpus/bm25.py; terms are word pieces, since titles are not cut into words)
@@ -114,7 +114,7 @@ class IrRelevance(ClassTask):
 
 
 def lead(sentences: Sequence[Tokens], title: Tokens) -> Tokens | None:
-    """The first sentence of QUERY_WORDS words behind those that are the title; None: there is none."""
+    """The first sentence of QUERY_WORDS words after those that are the title; None: there is none."""
     rest = title.text
     for tokens in sentences:
         pieces = tokens.text.replace(b",", b" ")

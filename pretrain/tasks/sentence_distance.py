@@ -9,7 +9,7 @@ An instance has two texts of sentences that follow each other, packed up to max_
 document from its beginning and takes a quarter to three quarters of the room, at random; the second fills the rest,
 from
 
-    0    the sentence behind the first text
+    0    the sentence after the first text
     1    a random sentence of the document; at least one sentence lies between the two texts, on either side
     2    a random sentence of another document of the block (--block_chars)
 
@@ -75,7 +75,7 @@ class SentenceDistance(ClassTask):
 
     @staticmethod
     def _gather(sentences, place, room):
-        """Behind the last sentence that fits; one at least."""
+        """After the last sentence that fits; one at least."""
         end, count = place + 1, sentences[place].count
         while end < len(sentences) and count + sentences[end].count <= room:
             count += sentences[end].count

@@ -11,7 +11,7 @@ segments, then in the order of itertools.permutations; the name of a class, as "
 original stands first, second, ... in the instance: 0 is "1", 1 and 2 are "1 2" and "2 1", 3 to 8 are "1 2 3", "1 3
 2", "2 1 3", "2 3 1", "3 1 2", "3 2 1".
 
-Each segment has a [SEP] behind it, and sentence type 1 but for the first: run together, a paragraph in one segment
+Each segment has a [SEP] after it, and sentence type 1 but for the first: run together, a paragraph in one segment
 would be the same text as one in two or three that kept their order, and no model could tell these classes apart.
 
 Classes are drawn as pretrain/corpus/balance.py has it: equally often, as far as the number of sentences allows; a

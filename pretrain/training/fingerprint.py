@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenization_base import BaseTokenizer
 
 # Flags that change where a run writes or what it prints, never the weights it ends with; and on_bad, which may be
-# changed to go on behind a bad line.
+# changed to go on after a bad line.
 NOT_IN_FINGERPRINT = {
     "verify_checkpoints", "save_strategy", "model",
     "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",

@@ -134,7 +134,7 @@ class MaskFiller:
 
 
 def joined(text: str, piece: str) -> str:
-    """The text with one more piece behind it: ##s goes on with its word, words have a blank between, Chinese none."""
+    """The text with one more piece after it: ##s goes on with its word, words have a blank between, Chinese none."""
     if piece.startswith("##"):
         return text + piece[2:]
     word = bool(text) and bool(piece) and _is_letter(text[-1]) and _is_letter(piece[0])

@@ -194,7 +194,7 @@ class Pretrainer:
         if not self.several:
             return readers[DEFAULT_TASK].batches(position)
         accumulated = self.args.train.gradient_accumulation_steps
-        # A step skipped for its loss scale is made up for behind the last one: max_steps ends the run.
+        # A step skipped for its loss scale is made up for after the last one: max_steps ends the run.
         order = lambda step: self.plan.task(min(step, self.steps - 1))  # noqa: E731
         return Mixture(readers, order, accumulated).batches(position)
 

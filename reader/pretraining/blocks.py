@@ -65,7 +65,7 @@ class Block:
 
 
 class Stretch:
-    """Instances that lie in one block, or in several one behind the other.
+    """Instances that lie in one block, or in several one after the other.
 
     Args:
         parts: (block, first row, row after the last) of each block.

@@ -149,7 +149,7 @@ class DrawsOf2019:
 def mark_special(rows: Instances, special: SpecialIds) -> None:
     """Sees to it that [CLS], [SEP] and [PAD] are special whatever their seg_labels say, in place.
 
-    A word that goes on behind one has no beginning then, and is let alone, as in 2019.
+    A word that goes on after one has no beginning then, and is let alone, as in 2019.
     """
     ids = rows.ids
     few = np.flatnonzero((ids == special.cls) | (ids == special.sep) | (ids == special.pad))  # faster than the booleans

@@ -63,7 +63,7 @@ class Mixture:
             run may take.
         order: step, from 0 -> the task whose batches make it; it must say the same whenever it is asked.
         batches_per_step: batches of every rank that make one step.
-        total_steps: the batches end behind so many; None: never.
+        total_steps: the batches end after so many; None: never.
         first_step: the step that a run begins with which continues no mixture's position, but another run's steps.
 
     Attributes:

@@ -13,7 +13,7 @@ from reader.pretraining.shards import SPECIAL, Instances
 
 
 def negative_pairs(rows: Instances, max_seq_len: int, cls_id: int, sep_id: int) -> tuple[Instances, int]:
-    """A pair with label 0 of a sentence of each row and one of the row behind it, the first behind the last.
+    """A pair with label 0 of a sentence of each row and one of the row after it, the first after the last.
 
     Which sentence of a row, is the rule of 2019: the first, unless that is longer than half a row, or for the second
     half longer than the room left; then the second. A pair that is still too long is left out.

@@ -2,7 +2,7 @@
 
     check_shards("train/sentence_distance/filelist", "sentence", 3, task="sentence_distance", max_seq_len=512)
 
-`python -m pretrain.build_data` wrote a record behind the shards of an input file, `shards/NAME.json`: how many
+`python -m pretrain.build_data` wrote a record after the shards of an input file, `shards/NAME.json`: how many
 instances have each length, how often each class occurs, of which task they are. Shards without one are read, and so are
 those whose record does not go with what the list names.
 """

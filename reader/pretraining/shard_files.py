@@ -28,7 +28,7 @@ def _inflate(path) -> Iterator[bytes]:
         while raw := file.read(1 << 18):
             while raw:
                 if member.eof:
-                    raw = raw.lstrip(b"\0")  # padding behind a member
+                    raw = raw.lstrip(b"\0")  # padding after a member
                     if not raw:
                         break
                     member = isal_zlib.decompressobj(wbits=31)

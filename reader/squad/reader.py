@@ -86,7 +86,7 @@ class SquadReader(BatchReader):
     """Named batches of windows, each window once an epoch.
 
     As in 2019 (recorded cases), a context is cut into parts that are tokenised one by one: for training before, at and
-    behind the answer, so that the answer begins and ends with a token; else at CJK characters and blanks. A window that
+    after the answer, so that the answer begins and ends with a token; else at CJK characters and blanks. A window that
     does not hold the whole answer is labelled (0, 0), the place of [CLS], as are all of a question without an answer.
 
     Args:

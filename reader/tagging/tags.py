@@ -107,7 +107,7 @@ class TagSet:
         return f"I-{kind}" if self.scheme == "IO" else f"{prefix}-{kind}"
 
     def _follows(self, one, other):
-        """Whether a tag (prefix, type) may stand behind another one in the scheme."""
+        """Whether a tag (prefix, type) may stand after another one in the scheme."""
         same = one[1] == other[1]
         if self.scheme == "IOB":
             return other[0] != "I" or (same and one[0] in "BI")
@@ -170,7 +170,7 @@ class TagSet:
         return next((self._numbers[part] for part in parts if part in self._numbers), first)
 
     def fill(self, classes: Sequence[int | None]) -> list[int]:
-        """`classes` with a class for every None: I- of the entity that goes on from before to behind it, else O."""
+        """`classes` with a class for every None: I- of the entity that goes on from before to after it, else O."""
         filled = [self.outside if number is None else number for number in classes]
         known = [place for place, number in enumerate(classes) if number is not None]
         for before, behind in zip([-1, *known], [*known, len(filled)]):

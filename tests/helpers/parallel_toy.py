@@ -19,7 +19,7 @@ from propeller import runtime
 
 
 def shares(batches, ranks):
-    """This rank's of each group of batches, with the position behind the group; None where there is none."""
+    """This rank's of each group of batches, with the position after the group; None where there is none."""
     group = []
     for batch, position in batches:
         group.append((batch, position))
@@ -29,7 +29,7 @@ def shares(batches, ranks):
 
 
 def spoiled(batches, bad):
-    """Infinities in the batches behind which a reader stands at one of the places [epoch, rows]."""
+    """Infinities in the batches after which a reader stands at one of the places [epoch, rows]."""
     for batch, position in batches:
         if [position.epoch, position.rows] in bad:
             batch["x"][:] = np.inf
