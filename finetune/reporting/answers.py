@@ -9,8 +9,9 @@ import numpy as np
 
 from finetune.mrc import answers as mrc_answers
 from finetune.mrc import unanswerable
+from finetune.mrc.gold import language_by
 from finetune.mrc.predictions import InOrder, own_logits
-from finetune.mrc.scores import SCRIPTS, language_of, score
+from finetune.mrc.scores import SCRIPTS, score
 from finetune.prediction.run import Progress, ordered_results
 from finetune.reporting.parts import Report, Table, as_sure_as_right, bands, by_confidence
 
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 def report(model: InferenceModel, reader: SquadReader, path: str) -> Report:
     """The report of a file with answers, see ``finetune.reporting.classes.report``."""
     settings, questions = model.spec.settings, reader.file.questions
-    language = settings.mrc_language
-    if language == "auto":
-        language = language_of([question.text for question in questions])
+    language = language_by(settings, questions)
     texts, nbest = _predict(model, reader)
     exact, overlap = _scores(questions, texts, language, settings.version_2_with_negative)
     sure = np.array([_probability(nbest[each.id], texts[each.id]) for each in questions])
