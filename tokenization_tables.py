@@ -9,7 +9,7 @@ were compared. So Python's own are used for these.
 
 Made with Python 3.7.16 (unicodedata 11.0.0): for every code point c of range(0x110000), the category
 unicodedata.category(chr(c)), runs of neighbours folded into ``first-last``, in hexadecimal. They equal the recorded
-ranges of the 2019 code (tests/reader/test_tokenization.py).
+ranges of the 2019 code (tests/reader/test_tokenization_2019.py).
 """
 
 from __future__ import annotations

@@ -26,29 +26,10 @@ sys.path.insert(0, str(ROOT))
 from benchmark.load import ServiceLoad  # noqa: E402
 from benchmark.parts import attacks  # noqa: E402
 from benchmark.parts.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.process_memory import children, memory  # noqa: E402
 
 MOST_MB, MOST_SILENCE_S = 1000.0, 1.0
 TRIES = 3
-
-
-def children(pid):
-    """This process and all below it."""
-    found = [pid]
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in path.read_text().split():
-                found += children(int(child))
-    return found
-
-
-def memory(pid, key):
-    """MB of VmRSS or VmHWM of a server's processes, together."""
-    total = 0
-    for one in children(pid):
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{one}/status").read_text().splitlines()
-            total += int(next(line for line in lines if line.startswith(key)).split()[1])
-    return total / 1024
 
 
 class Watch:

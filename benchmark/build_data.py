@@ -30,8 +30,9 @@ sys.path.insert(0, str(ROOT))
 from benchmark.parts.common import Bench, arguments, say  # noqa: E402
 from benchmark.reader import OnePassReader, PlainReader, one_core  # noqa: E402
 from pretrain.build_vocab import build, count_words  # noqa: E402
-from pretrain.corpus.builder import Plan, build_file  # noqa: E402
+from pretrain.corpus.builder import Plan  # noqa: E402
 from pretrain.corpus.engines import Processes  # noqa: E402
+from pretrain.corpus.input_file import build_file  # noqa: E402
 from pretrain.corpus.pieces import LONGEST_WORD  # noqa: E402
 from pretrain.corpus.sentences import split  # noqa: E402
 from propeller.files import write_file  # noqa: E402

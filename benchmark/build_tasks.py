@@ -35,8 +35,9 @@ from pretrain import TASKS  # noqa: E402
 from pretrain.build_vocab import build, count_words  # noqa: E402
 from pretrain.corpus.balance import Balance  # noqa: E402
 from pretrain.corpus.bm25 import Bm25  # noqa: E402
-from pretrain.corpus.builder import Plan, build_file  # noqa: E402
+from pretrain.corpus.builder import Plan  # noqa: E402
 from pretrain.corpus.documents import Source, blocks  # noqa: E402
+from pretrain.corpus.input_file import build_file  # noqa: E402
 from pretrain.corpus.pieces import LONGEST_WORD  # noqa: E402
 from pretrain.corpus.sentences import split  # noqa: E402
 from pretrain.tasks.capitalization import capital  # noqa: E402
@@ -251,7 +252,7 @@ class PlainTasks(PlainBuilder):
             yield [[first], [second]], label, None
 
     def opened(self, words):
-        """(label, the words behind the connective that the sentence opens with), or (None, [])."""
+        """(label, the words after the connective that the sentence opens with), or (None, [])."""
         for label, connective in enumerate(self.connectives):
             ids, place = [], 0
             while place < len(words) and len(ids) < len(connective):
@@ -288,7 +289,7 @@ class PlainTasks(PlainBuilder):
 
     @staticmethod
     def query(title, sentences):
-        """The first sentence behind the title that has words enough; None: there is none."""
+        """The first sentence after the title that has words enough; None: there is none."""
         whole = rest = flat(title)
         for words in sentences:
             ids = flat(words)

@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmark.parts.process_memory import resident  # noqa: E402
+
 STEPS = 4
 TARGET = 0.2
 
@@ -54,14 +56,6 @@ def network(args):
             "vocab_size": args.vocab_size,
         }
     )
-
-
-def _status(key):
-    """A line of this process's status, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {key}")
 
 
 def _batches(args, batch_size, seq_len):
@@ -119,10 +113,10 @@ def measure(args):
     parts = [part for part in (graph.gradient, graph.update) if part] if mode is RunMode.TRAIN else [graph]
     names = {name for part in parts for name in program.persistables(part.main)}
     variables = sum(array.nbytes for name in names for array in learner.read([name]).values())
-    before = _status("VmRSS")
+    before = resident()
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     work(learner, args, args.batch_size, args.max_seq_len)
-    return variables + _status("VmHWM") - before
+    return variables + resident(field="VmHWM") - before
 
 
 def _fill(learner, shapes):

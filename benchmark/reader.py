@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmark.parts.common import Bench, arguments, say  # noqa: E402
+from benchmark.parts.process_memory import resident  # noqa: E402
 from reader.task_reader import TaskReader  # noqa: E402
 from tokenization import build_tokenizer, load_vocab  # noqa: E402
 
@@ -234,14 +235,6 @@ def make_large(path, source, size):
             file.write(b"".join(random.choices(rows, k=20_000)))
 
 
-def resident(pid="self", field="VmRSS"):
-    """MB of a process's memory: VmRSS now, VmHWM the most it ever was."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def measure_memory(case, path, vocab):
     """In a process of its own: MB of growth, at most, from before the reader is made; workers are counted in full."""
     flags = dict(MEMORY_CASES[case])
@@ -252,7 +245,7 @@ def measure_memory(case, path, vocab):
     begin = time.perf_counter()
     reader = ours(path, vocab, shuffle=True, seed=1, **flags)
     opened = time.perf_counter() - begin
-    read, workers = 0, 0.0
+    read, workers = 0, 0
     for _, position in reader.batches():
         read += position.epoch + 1 == reader.epochs  # a cache has to see an epoch whole before it is read from
         if read == LARGE_BATCHES:
@@ -262,8 +255,8 @@ def measure_memory(case, path, vocab):
         "rows": reader.num_examples,
         "batches": read,
         "seconds until the reader is made": round(opened, 2),
-        "growth MB": round(resident(field="VmHWM") - before),
-        "worker processes MB": round(workers),
+        "growth MB": round((resident(field="VmHWM") - before) / 2**20),
+        "worker processes MB": round(workers / 2**20),
     }
 
 

@@ -46,9 +46,9 @@ from pretrain.corpus.segment import Segmenter, build_segmenter
 from propeller import log as log_setup
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text
-from propeller.flags import FlagParser, add_flags, flag, read_flags, split
+from propeller.flags import FlagParser, add_flags, check_least, flag, read_flags, split
 from reader.tables.form import PLAIN, TableForm
-from reader.tagging.reader import find_separator, split_tokens
+from reader.tagging.sentence import find_separator, split_tokens
 
 log = logging.getLogger("ernie.distill")
 
@@ -342,8 +342,7 @@ def main(argv: Sequence[str]) -> int:
     values = read_flags(parser, argv)
     path, output = values.pop("file"), values.pop("output")
     args = AugmentArgs(**values)
-    if args.copies < 1:
-        raise UserError(f"--copies must be at least 1, not {args.copies}")
+    check_least(args, copies=1)
     for name in ("p_unk", "p_pos", "p_piece"):
         if not 0 <= getattr(args, name) <= 1:
             raise UserError(f"--{name} must be from 0 to 1, not {getattr(args, name):g}")

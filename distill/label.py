@@ -23,8 +23,8 @@ from distill.soft_labels import TAGGING, SoftLabels, folder_of
 from finetune.tables import TableFlags
 from propeller import log as log_setup
 from propeller import runtime
-from propeller.errors import UserError, exit_on_user_error
-from propeller.flags import DEVICE, FlagParser, add_flags, flag, read_flags
+from propeller.errors import exit_on_user_error
+from propeller.flags import DEVICE, FlagParser, add_flags, check_least, flag, read_flags
 
 log = logging.getLogger("ernie.distill")
 
@@ -99,9 +99,7 @@ def main(argv: Sequence[str]) -> int:
     values = read_flags(parser, argv)
     source, path = values.pop("teacher"), values.pop("file")
     args = LabelArgs(**values)
-    for name, least in (("batch_size", 1), ("retries", 0)):
-        if getattr(args, name) < least:
-            raise UserError(f"--{name} must be at least {least}, not {getattr(args, name)}")
+    check_least(args, batch_size=1, retries=0)
     log_setup.setup(None, bar=False)
     open_table(path, form=args.form().beside())  # what is wrong with it is told before a model is loaded
     runtime.prepare()

@@ -20,16 +20,22 @@ import numpy as np
 
 from distill.taught import Taught
 from propeller.errors import UserError
+from reader.batch_reader import BatchReader
 from reader.survey import Survey
-from reader.task_reader import BatchReader
 
 FOREVER = 2**31  # epochs of the unlabelled rows: as many as it takes
 
 
 @dataclass(frozen=True)
 class MixturePosition:
-    """Where to continue. epoch, rows: of the mixture, all ranks together; turn: batches of the present group given out;
-    labelled, unlabelled: positions of the two readers, or None; processes: that share the batches."""
+    """Where to continue.
+
+    Attributes:
+        epoch, rows: of the mixture, all ranks together.
+        turn: batches of the present group given out.
+        labelled, unlabelled: positions of the two readers, or None.
+        processes: that share the batches.
+    """
 
     epoch: int = 0
     rows: int = 0

@@ -19,7 +19,7 @@ from distill.rows import fields_of, rows_of, teacher_places
 from distill.soft_labels import TAGGING
 from propeller.errors import UserError
 from reader.row_file import RowFile
-from reader.tagging.reader import find_separator, split_tokens
+from reader.tagging.sentence import find_separator, split_tokens
 from reader.tagging.token_logits import NOTHING
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ import numpy as np
 from distill.rows import COLUMNS
 from distill.sources import Source
 from propeller.errors import UserError
-from reader.task_reader import ReaderPosition, TaskReader
+from reader.batch_reader import ReaderPosition
+from reader.task_reader import TaskReader
 
 
 class Taught(TaskReader):
@@ -73,7 +74,7 @@ class Taught(TaskReader):
             stream.close()
 
     def _group(self, stream, size):
-        """(batch, numbers of its rows, position after it) of the next batches, and the error that came behind them."""
+        """(batch, numbers of its rows, position after it) of the next batches, and the error that came after them."""
         group: list[Any] = []
         try:
             for batch, after in itertools.islice(stream, size):

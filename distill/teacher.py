@@ -24,8 +24,8 @@ from propeller.errors import UserError
 from propeller.service.client import ServerError
 
 if TYPE_CHECKING:
-    from finetune.api import Predictor
     from finetune.client import ErnieClient
+    from finetune.predictor import Predictor
 
 log = logging.getLogger("ernie.distill")
 

@@ -23,7 +23,7 @@ import numpy as np
 from propeller.errors import UserError
 from propeller.files import atomic_directory, file_digest
 from propeller.train.checkpoints import instead_of, verify_checkpoint
-from propeller.variables import Variable, read_header, read_variable, to_float32, write_variable  # noqa: F401
+from propeller.variables import Variable, read_header, to_float32, write_variable
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
@@ -40,9 +40,6 @@ _LEFTOVER = re.compile(
 )
 _OURS = {"checkpoint.json", "training_state"}  # what our own checkpoints keep beside the parameters
 _COPIED = {"vocab.txt", "added_tokens.json", "sentencepiece.model", "word_dict.txt"}  # beside those, they too
-
-
-# ---------------------------------------------------------------- a directory of them
 
 
 def is_encoder_name(name: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernie.checkpoint import check_vocab, write_variable
+from ernie.checkpoint import check_vocab
 from ernie.facts import FACTS, facts_from_foreign, write_facts
 from ernie.foreign import check_kind, config_from_foreign, encoder_shapes, name_table, read_json
 from ernie.foreign_names import check_layers, check_library, check_shapes, plain_names, refuse_unexpected
@@ -22,6 +22,7 @@ from ernie.foreign_vocab import read_vocabulary
 from ernie.foreign_weights import linear_is_transposed, open_weights
 from propeller.errors import UserError
 from propeller.files import atomic_directory, write_file
+from propeller.variables import write_variable
 
 log = logging.getLogger("ernie.convert")
 

@@ -16,6 +16,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -198,12 +199,11 @@ def _special_tokens(source) -> Iterator[str]:
     """What the tokenizer's files name as a special token, whatever it is for."""
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         path = source / name
-        for key, value in read_json(path).items() if path.is_file() else ():
-            if key.endswith(("_token", "special_tokens")):
-                for entry in value if isinstance(value, list) else [value]:
-                    entry = entry.get("content") if isinstance(entry, dict) else entry
-                    if isinstance(entry, str):
-                        yield entry
+        named = read_json(path) if path.is_file() else {}
+        values = [value for key, value in named.items() if key.endswith(("_token", "special_tokens"))]
+        entries = chain.from_iterable(value if isinstance(value, list) else [value] for value in values)
+        tokens = (entry.get("content") if isinstance(entry, dict) else entry for entry in entries)
+        yield from (token for token in tokens if isinstance(token, str))
 
 
 # ---------------------------------------------------------------- to Hugging Face

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
-from ernie.checkpoint import to_float32
 from ernie.foreign import BY_PATH, read_json
 from ernie.torch_file import TorchFile
 from propeller.errors import UserError
 from propeller.pdparams import read_pdparams
+from propeller.variables import to_float32
 
 log = logging.getLogger("ernie.convert")
 

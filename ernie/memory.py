@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ernie.config import ErnieConfig, sequence_length
 from ernie.foreign import encoder_shapes
 from propeller.errors import UserError, exit_on_user_error
-from propeller.flags import FlagParser, add_flags, flag, read_flags
+from propeller.flags import FlagParser, add_flags, check_least, flag, read_flags
 
 MIB = 2**20
 MAX_SEQ_LEN = 128  # without the flag
@@ -76,7 +76,7 @@ def layer_activations(config: ErnieConfig, setting: Setting) -> int:
         + 2 * factor  # what the next products see of them: the feed-forward layer's and the next layer's input
         + (2 if drops else 0)  # masks of dropout, a byte each
     )  # fmt: skip
-    kept += tokens * inner * (between + factor)  # before and behind the activation function
+    kept += tokens * inner * (between + factor)  # before and after the activation function
     kept += scores * (4 + (1 + factor if drops_scores else factor if setting.half else 0))  # softmax, mask, dropped
     kept += 3 * hidden * hidden * factor  # the weights of query, key and value, put side by side
     if setting.half:
@@ -224,10 +224,7 @@ def main(argv: Sequence[str]) -> int:
     )
     add_flags(parser, MemoryArgs)
     args = MemoryArgs(**read_flags(parser, argv))
-    for name in ("batch_size", "max_seq_len", "gradient_accumulation_steps"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} must be at least 1, not {value}")
+    check_least(args, batch_size=1, max_seq_len=1, gradient_accumulation_steps=1)
     config = ErnieConfig(args.ernie_config_path)
     length = sequence_length(args.max_seq_len, MAX_SEQ_LEN, config)
     config.check_positions(length)

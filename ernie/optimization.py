@@ -93,7 +93,7 @@ def learning_rate_at(config: OptimizationConfig, step: int) -> np.float32:
     ``noam_decay`` (Vaswani et al. 2017, section 5.3): proportional to ``min(n^-0.5, n * warmup^-1.5)``, n = step + 1,
     and scaled to peak at ``learning_rate``.
     The others rise likewise, then go from ``learning_rate`` to ``end_rate``, which they reach at ``num_train_steps``:
-    with p the part of the steps behind the warm-up that is done, the distance from ``end_rate`` is multiplied by
+    with p the part of the steps after the warm-up that is done, the distance from ``end_rate`` is multiplied by
     ``(1 + cos(pi p)) / 2`` or ``(1 - p)^power``; a ``constant`` rate stays.
     """
     f32 = np.float32

@@ -4,7 +4,7 @@
     states = encoder(features)      # in a training Program: the same values for all tokens, and 0 for padding
 
 A batch comes padded, as everything outside the encoder knows it. Its tokens are picked out before the embeddings and
-put back behind the last layer; nothing between sees padding.
+put back after the last layer; nothing between sees padding.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _encode(encoder, features):
     packing = packing_of(features["input_mask"])
     ids = {name: pick(features[name], packing) for name in encoder.embeddings.tables}
     states = [encoder.embeddings(ids)]  # [tokens, hidden]
-    # Drawn behind the embeddings' dropout and before the head's, each time: operators that draw and do not depend on
+    # Drawn after the embeddings' dropout and before the head's, each time: operators that draw and do not depend on
     # each other run in any order.
     one = paddle.clip(paddle.shape(states[0])[:1], 1, 1)
     seed = paddle.randint(0, 2**31 - 1, one, "int64")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ernie.checkpoint import check_vocab, compare_params, list_params, match_params, scan_params, to_float32
+from ernie.checkpoint import check_vocab, compare_params, list_params, match_params, scan_params
 from ernie.config import ErnieConfig
 from ernie.facts import CHECKPOINT, find_facts, labels_to_hf, read_facts, tokenizer_to_hf
 from ernie.foreign import config_to_hf, encoder_shapes, name_table
@@ -22,6 +22,7 @@ from ernie.pooling import trained_pooling
 from propeller.errors import UserError
 from propeller.files import atomic_directory, write_file
 from propeller.tensors import save_arrays
+from propeller.variables import to_float32
 from tokenization import TOKENIZERS, load_vocab
 
 log = logging.getLogger("ernie.convert")
@@ -82,8 +83,14 @@ def to_hf(
 
 
 class _Weights(NamedTuple):
-    """Those of a params directory, not yet read. found: name -> where it lies; rows: name -> its row of the table of
-    names; loaded: the names that Hugging Face knows; architecture: the class there."""
+    """Those of a params directory, not yet read.
+
+    Attributes:
+        found: name -> where it lies.
+        rows: name -> its row of the table of names.
+        loaded: the names that Hugging Face knows.
+        architecture: the class there.
+    """
 
     found: Mapping[str, Any]
     rows: Mapping[str, Any]

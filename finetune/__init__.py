@@ -54,10 +54,15 @@ def task_class(name: str) -> type[FinetuneTask]:
 
 
 class TaskFlags(NamedTuple):
-    """The flags of a task. about: what it does, in a few words; task: the dataclass of its own flags, or None;
-    prediction: that of its batch prediction's own flags, or None for those of every task; has_columns: whether its
-    files have columns, which flags may name; example and prediction_example: flags of a run and of a prediction, for
-    their help."""
+    """The flags of a task.
+
+    Attributes:
+        about: what it does, in a few words.
+        task: the dataclass of its own flags, or None.
+        prediction: that of its batch prediction's own flags, or None for those of every task.
+        has_columns: whether its files have columns, which flags may name.
+        example, prediction_example: flags of a run and of a prediction, for their help.
+    """
 
     about: str
     task: type | None

@@ -18,6 +18,7 @@ from finetune.prediction.formats import table_rows
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
+    from reader.batch_reader import BatchReader
     from reader.row_encoder import LabelRule
 
 
@@ -34,7 +35,7 @@ class Answers:
 
     @classmethod
     def by_example(
-        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: Any
+        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: BatchReader
     ) -> Mapping[str, np.ndarray]:
         """The outputs of the rows of a file, name -> array [rows, ...], where a batch holds parts of them.
 
@@ -46,7 +47,7 @@ class Answers:
         return outputs
 
     @classmethod
-    def examples(cls, outputs: Iterable, reader: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    def examples(cls, outputs: Iterable, reader: BatchReader) -> Iterator[tuple[dict[str, Any], Any]]:
         """(arrays of one example without the batch axis, its row) in the order of the file.
 
         Args:
@@ -66,16 +67,21 @@ class Answers:
         Args:
             outputs: name -> array of what ``forward`` predicted, without the batch axis.
             row: the example: column -> text for rows of a table.
+            spec: the record of the model.
         """
         raise NotImplementedError
 
     @classmethod
     def gold_label(cls, row: Mapping[str, str], rule: LabelRule, spec: ModelSpec) -> Any:
-        """The label of a row that is predicted. Raises ValueError: it cannot be read.
+        """The label of a row that is predicted.
 
         Args:
             row: column -> text.
             rule: of the task's ``label_kind``.
+            spec: the record of the model.
+
+        Raises:
+            ValueError: it cannot be read.
         """
         return rule.read(row["label"])
 
@@ -94,6 +100,7 @@ class Answers:
             outputs: name -> array [rows, ...] of ``scored_outputs``.
             labels: [rows], as ``label_kind`` says; of sets [rows, num_labels].
             qids: int64 [rows], or None where the file has none.
+            spec: the record of the model.
         """
         return None
 
@@ -103,6 +110,7 @@ class Answers:
 
         Args:
             decoded: what ``decode`` gave.
+            spec: the record of the model.
         """
         return {key: value for key, value in decoded.items() if key not in cls.not_in_table}
 
@@ -121,6 +129,7 @@ class Answers:
         Args:
             exact, rough: name -> array [batch, ...] of what ``forward`` predicted.
             batch: what they were computed from.
+            spec: the record of the model.
         """
         names = [name for name in cls.answer_outputs or exact if exact[name].ndim == 2]
         one, other = (np.concatenate([outputs[name] for name in names], axis=1) for outputs in (exact, rough))
@@ -129,7 +138,7 @@ class Answers:
 
     @classmethod
     def legacy_line(cls, outputs: Mapping[str, np.ndarray], row: Any, spec: ModelSpec) -> str | None:
-        """The line of the 2019 scripts for one example; None for a task that they did not have."""
+        """The line of the 2019 scripts for one example, see ``decode``; None for a task that they did not have."""
         return None
 
     @classmethod
@@ -150,6 +159,7 @@ class Answers:
         """One line of the log for an evaluation, from the loss to the elapsed time.
 
         Args:
+            spec: the record of the model.
             scores: ``loss``, ``data_num`` and the task's own scores.
             elapsed: seconds.
         """

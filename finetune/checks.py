@@ -1,7 +1,7 @@
 """What is checked before the first step: bad rows, and files of which hardly anything survives.
 
     reader = task.open_reader(path, tokenizer, spec, reading)
-    check_file(reader, checks, spec, alternatives)      # UserError, or the reader without what was left out
+    check_file(reader, checks, alternatives)            # UserError, or the reader without what was left out
 
 Shares over a threshold are errors that name the likely cause and the flag to go on with; below it they are lines of the
 log. Loading this file loads neither Paddle nor a task.
@@ -21,7 +21,7 @@ from reader.survey import MOST_UNKNOWN, Survey, texts_of
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 
@@ -63,8 +63,15 @@ class CheckArgs(InputChecks):
 
 
 class Share(NamedTuple):
-    """A share of a file. part of whole; most: the threshold; what: in words; flag: to go on with; cause: called for
-    what is probably wrong."""
+    """A share of a file that may be too large.
+
+    Attributes:
+        part, whole: the share is part / whole.
+        most: the threshold, from 0 to 1.
+        what: the share in words.
+        flag: the name of the flag to go on with.
+        cause: called for what is probably wrong.
+    """
 
     part: int
     whole: int
@@ -77,7 +84,6 @@ class Share(NamedTuple):
 def check_file(
     reader: BatchReader,
     checks: InputChecks,
-    spec: ModelSpec,
     alternatives: Mapping[str, Callable[[], Tokenizer]] | None = None,
     quiet: bool = False,
 ) -> Survey:
@@ -86,7 +92,6 @@ def check_file(
     Args:
         reader: of the file, newly opened.
         checks: the flags.
-        spec: the model that the file is for.
         alternatives: flags that read the text otherwise -> what makes the tokenizer they ask for.
         quiet: whether what is no error is kept out of the log, for a file that was checked already.
 

@@ -32,8 +32,13 @@ SHOWN = 20
 
 
 class FoundLabels(NamedTuple):
-    """label_map: word -> class, or None where labels are class numbers; num_labels: classes, or None: not told;
-    counts: how often each label is there."""
+    """The labels of a training file.
+
+    Attributes:
+        label_map: word -> class, or None where labels are class numbers.
+        num_labels: the number of classes, or None: not known from the file.
+        counts: label -> rows that have it.
+    """
 
     label_map: dict[str, int] | None = None
     num_labels: int | None = None

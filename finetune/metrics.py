@@ -21,8 +21,11 @@ TIE = 2e-6  # probabilities that differ by less are equal: twice what padding wa
 class Score(NamedTuple):
     """One choice of ``--metric``.
 
-    compute: its function; text: how the log shows it; best_by: which value picks the best checkpoint; names: of all
-    values.
+    Attributes:
+        compute: its function.
+        text: how the log shows it.
+        best_by: which value picks the best checkpoint.
+        names: of all values.
     """
 
     compute: Callable

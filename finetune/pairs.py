@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reader.batch_reader import BatchReader
 
 log = logging.getLogger("ernie.finetune")
 
 
-def warn_of_pairs(pairs: bool | None, reader: Any, path: str) -> None:
+def warn_of_pairs(pairs: bool | None, reader: BatchReader, path: str) -> None:
     """Warn where the rows of a file are no pairs, and the model was trained on pairs, or the other way round.
 
     Args:
@@ -61,6 +64,6 @@ def warn_of_request(pairs: bool | None, given: Iterable[tuple[str, str]]) -> boo
     return True
 
 
-def columns_of(reader: Any) -> Collection[str] | None:
+def columns_of(reader: BatchReader) -> Collection[str] | None:
     """The columns of a reader's file, or None where it has none."""
     return getattr(getattr(reader, "table", None), "columns", None)

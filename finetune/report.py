@@ -25,7 +25,7 @@ from finetune.tables import LabelledTableFlags
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
-from propeller.flags import DEVICE, FlagParser, add_flags, flag, from_values, read_flags
+from propeller.flags import DEVICE, FlagParser, add_flags, check_least, flag, from_values, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def make_report(
             )
         reading = Reading(batch_size=args.batch_size, on_bad=checks.on_bad, form=form)
         reader = task.open_reader(path, opened.tokenizer, spec, reading)
-        check_file(reader, checks, spec)
+        check_file(reader, checks)
         warn_of_pairs(task.trained_on_pairs(spec.facts), reader, path)
         module, _, name = task.report.partition(":")
         return getattr(importlib.import_module(module), name)(opened, reader, path)
@@ -119,8 +119,7 @@ def main(argv: Sequence[str]) -> int:
     values = read_flags(parser, argv)
     args, tables = from_values(ReportArgs, values), from_values(LabelledTableFlags, values)
     checks = from_values(CheckArgs, values)
-    if args.batch_size < 1:
-        raise UserError(f"--batch_size must be at least 1, not {args.batch_size}")
+    check_least(args, batch_size=1)
     check_input(values["model"], values["file"], tables)
     if Path(args.output_dir).exists() and not args.overwrite:
         raise UserError(f"--output_dir {args.output_dir}: exists already: name another folder, or give --overwrite")

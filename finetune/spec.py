@@ -28,7 +28,7 @@ from tokenization import build_tokenizer
 
 if TYPE_CHECKING:
     from finetune.task import FinetuneTask
-    from reader.tokenizer import Tokenizer
+    from tokenization_base import BaseTokenizer
 
 
 __all__ = ["ModelSpec", "Reading", "check_same", "read_record", "settings_of", "settle", "text_settings"]
@@ -131,7 +131,7 @@ class ModelSpec:
         """A copy with other values."""
         return dataclasses.replace(self, **changes)
 
-    def build_tokenizer(self, task: type[FinetuneTask], vocab_path: str, sp_model: str | None = None) -> Tokenizer:
+    def build_tokenizer(self, task: type[FinetuneTask], vocab_path: str, sp_model: str | None = None) -> BaseTokenizer:
         """The tokenizer of the model. Raises UserError, see ``tokenization.build_tokenizer``."""
         for_cn = self.for_cn and task.drops_blanks
         return build_tokenizer(self.tokenizer, str(vocab_path), self.do_lower_case, for_cn, sp_model)
@@ -228,6 +228,7 @@ def settle(given: Any, stored: Mapping[str, Any], defaults: Mapping[str, Any] = 
     Args:
         given: an object with the flags as attributes; None where one was not given.
         stored: the model's record.
+        defaults: name -> what holds where neither has a value.
     """
     return {name: _first(getattr(given, name, None), stored.get(name), default) for name, default in defaults.items()}
 
@@ -290,7 +291,9 @@ def text_settings(given: Any, stored: Mapping[str, Any], spec: ModelSpec, task: 
 
     Args:
         given: the flags, ``vocab_path``, ``sp_model`` and ``init_checkpoint`` among them.
+        stored: the model's record.
         spec: with the other settings of the text side.
+        task: the class of the task, which chooses how text is read.
 
     Raises:
         UserError: the vocabulary is not that of the training with any of them.

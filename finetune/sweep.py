@@ -30,7 +30,7 @@ from finetune.training.args import GROUPS, build_parser, from_keywords
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text, file_digest
-from propeller.flags import add_flags, flag, from_values, read_flags, shell_lines, split
+from propeller.flags import add_flags, check_least, flag, from_values, read_flags, shell_lines, split
 
 log = logging.getLogger("ernie.finetune")
 
@@ -111,8 +111,7 @@ class Sweep:
         self.folder = Path(given["checkpoints"])
         task_flags = flags_of(task).task
         self.space: dict[str, Choice | Range] = read_space(args.sweep_space, task_flags)
-        if args.sweep_trials < 1:
-            raise UserError(f"--sweep_trials must be at least 1, not {args.sweep_trials}")
+        check_least(args, sweep_trials=1)
         if not (given.get("do_train") and given.get("do_val") and given.get("dev_set")):
             raise UserError("a sweep compares trials by their first --dev_set: give one, and --do_train, --do_val true")
         if given.get("overwrite"):

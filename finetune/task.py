@@ -26,13 +26,15 @@ from finetune.prediction.formats import TableFormat
 from finetune.spec import PAIRS, ModelSpec, Reading
 from propeller.files import atomic_text
 from propeller.train.model import Input, Model, RunMode
+from reader.batch_reader import BatchReader
 from reader.row_file import LIST_PART, has_blank_end, labels_in
 from reader.survey import is_placeholder, label_fields, list_fields
 from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 from reader.tables.opening import open_table
-from reader.task_reader import BatchReader, TaskReader
+from reader.task_reader import TaskReader
 
 if TYPE_CHECKING:
+    from propeller.train.trainer import Learner
     from reader.tokenizer import Tokenizer
 
 
@@ -229,7 +231,7 @@ class FinetuneTask(Answers, Model):
         return {}
 
     @classmethod
-    def prepare(cls, learner: Any, spec: ModelSpec) -> None:
+    def prepare(cls, learner: Learner, spec: ModelSpec) -> None:
         """Called before training begins or goes on: sets weights that a train Program only looks at."""
 
     @classmethod
@@ -285,12 +287,16 @@ class FinetuneTask(Answers, Model):
         return []
 
     @classmethod
-    def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    def finish_scores(
+        cls, scores: dict[str, Any], reader: BatchReader, spec: ModelSpec, folder: Path
+    ) -> dict[str, Any]:
         """The scores of an evaluation, from what ``metrics`` collected and the reader it was collected from.
 
         Args:
             scores: ``loss``, ``data_num``, what ``metrics`` gave, ``event`` (``dev`` or ``test``), ``file``, ``step``,
                 and ``stem``: the beginning of names of files about this evaluation (``dev``, ``dev_2``, ``test``).
+            reader: of the file that was evaluated.
+            spec: the record of the model, with what earlier evaluations found.
             folder: where such files go.
 
         Returns:
@@ -301,7 +307,7 @@ class FinetuneTask(Answers, Model):
         return scores
 
     @classmethod
-    def write_predictions(cls, outputs: Iterable, reader: Any, save: str, spec: ModelSpec) -> int:
+    def write_predictions(cls, outputs: Iterable, reader: BatchReader, save: str, spec: ModelSpec) -> int:
         """Write the prediction file of a test set; returns the number of rows.
 
         The lines are those of the 2019 scripts. A task that they did not have gets the TSV of batch prediction.
@@ -310,6 +316,7 @@ class FinetuneTask(Answers, Model):
             outputs: see ``examples``.
             reader: the reader the batches come from.
             save: the file's path.
+            spec: the record of the model.
         """
         written, table = 0, TableFormat(cls, spec, reader.table.columns)
         with atomic_text(save) as file:

@@ -27,9 +27,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pretrain import DEFAULT_TASK, TASKS, declared
-from pretrain.corpus.builder import FILES, Plan, build_file, check_records, facts_of, names_of
+from pretrain.corpus.builder import FILES, Plan
 from pretrain.corpus.documents import FORMATS
 from pretrain.corpus.engines import Processes, over_ray
+from pretrain.corpus.input_file import build_file, check_records, facts_of, names_of
 from pretrain.corpus.instances import PAIRS
 from pretrain.corpus.progress import Progress
 from pretrain.corpus.segment import SEGMENTERS

@@ -43,7 +43,8 @@ log = logging.getLogger("ernie.pretrain")
 def build(counts: Counter, size: int, min_count: int = 2, paths: Sequence[str] = ()) -> list:
     """The vocabulary: at most `size` tokens. counts: word -> how often; paths: of the text, for messages.
 
-    Raises UserError: no words, a small size.
+    Raises:
+        UserError: no words, a small size.
     """
     if size <= len(SPECIAL):
         raise UserError(f"--size {size}: give more than the {len(SPECIAL)} special tokens")

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Callable
 
 from pretrain.build_data import input_files
-from pretrain.corpus.builder import Plan, facts_of, names_of
+from pretrain.corpus.builder import Plan
 from pretrain.corpus.compression import unpacking
 from pretrain.corpus.documents import lines as lines_of
+from pretrain.corpus.input_file import facts_of, names_of
 from pretrain.corpus.shard_folder import Folder, ShardWriter, compress, write_record
 from pretrain.declaration import Lines
 from pretrain.tasks.ir_relevance import CLASSES, CLICKED, RANDOM, SHOWN, IrRelevance, drawn_other
@@ -40,7 +41,8 @@ ROWS = 4096  # of a block
 def rows(path: str | Path, problems: list | None = None) -> Iterator[tuple[str, str, bool]]:
     """(query, title, whether clicked) of each row. problems: a list that takes (line, text) of bad rows; None: raise.
 
-    Raises UserError: file, line, remedy.
+    Raises:
+        UserError: file, line, remedy.
     """
     order, count = None, 0
     for number, line in lines_of(path):

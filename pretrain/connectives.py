@@ -23,7 +23,8 @@ from propeller.flags import FlagParser
 def shortened(path: str | Path, stats: str | Path, least: int) -> dict:
     """The content of the list without the connectives that stats.json of a build counts less often.
 
-    Raises UserError: a file is not readable, the statistics are of another list, fewer than two are left.
+    Raises:
+        UserError: a file is not readable, the statistics are of another list, fewer than two are left.
     """
     names = [entry.name for entry in read_connectives(path).entries]
     try:

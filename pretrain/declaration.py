@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar
 
 from propeller.errors import UserError
 
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
+
 if TYPE_CHECKING:  # builder.py imports this file, and pretrain.task imports Paddle
     from pretrain.corpus.builder import Plan, Text
     from pretrain.task import PretrainTask
@@ -57,7 +60,7 @@ class Declaration:
     pairs_of_texts: ClassVar[bool] = True
     fewer_classes: ClassVar[str] = "give the head only the classes that there are"
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         self.plan, self.tokenizer = plan, tokenizer
 
     def lines(self, documents: Sequence[Text], rng_of: RngOf) -> tuple[Lines, Counter]:

@@ -18,7 +18,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from reader.pretraining.shard_check import record_of
 from reader.pretraining.shard_files import read_filelist, read_shard
 from reader.pretraining.shards import TOKEN_CLASSES_MOST, Instances, Limits, of_kind, parse_lines
 from tokenization import TOKENIZERS, build_tokenizer
+
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
 
 GZIP = b"\x1f\x8b"  # what a file of this form begins with
 CLASSES_MOST = 1 << 15  # shown whatever the number of classes
@@ -59,7 +62,7 @@ def words_line(tokens: Sequence[str], begins: Sequence[bool]) -> str:
     return text
 
 
-def shown(tokenizer: Any, fields: list[str], row: Instances) -> str:
+def shown(tokenizer: BaseTokenizer, fields: list[str], row: Instances) -> str:
     """Lines about an instance: its texts, words and units."""
     tokens = tokenizer.convert_ids_to_tokens(row.ids.tolist())
     segs = [int(seg) for seg in fields[3].split(" ")]
@@ -76,7 +79,7 @@ def shown(tokenizer: Any, fields: list[str], row: Instances) -> str:
     return "\n".join(text)
 
 
-def masked(tokenizer: Any, row: Instances, level: str, mask_draw: str, bits: np.random.Philox) -> str:
+def masked(tokenizer: BaseTokenizer, row: Instances, level: str, mask_draw: str, bits: np.random.Philox) -> str:
     """The instance as the network would see it; bits: of reader.pretraining.masking.bits_at."""
     special = SpecialIds(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
     row.knowledge[:] = True
@@ -89,7 +92,7 @@ def masked(tokenizer: Any, row: Instances, level: str, mask_draw: str, bits: np.
     return " ".join(tokens)
 
 
-def labels_shown(tokenizer: Any, kind: str, names: dict[int, str], fields: list[str], row: Instances) -> str:
+def labels_shown(tokenizer: BaseTokenizer, kind: str, names: dict[int, str], fields: list[str], row: Instances) -> str:
     """The instance of a task whose labels are classes or numbers: its texts, and what is to be predicted."""
     tokens = tokenizer.convert_ids_to_tokens(row.ids.tolist())
     if kind == "number":
@@ -107,7 +110,8 @@ def labels_shown(tokenizer: Any, kind: str, names: dict[int, str], fields: list[
 def task_of(shard: str, asked: str | None) -> tuple[type[Declaration], dict[int, str]]:
     """(the Declaration of the task whose shard it is, {class: name}, {} where there are none or no record).
 
-    Raises UserError: it is not of the task that was asked for.
+    Raises:
+        UserError: it is not of the task that was asked for.
     """
     path, record = record_of(shard)
     known = record.get("task")
@@ -167,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _print_shard(shard, tokenizer, args)
 
 
-def _print_shard(shard: str, tokenizer: Any, args: argparse.Namespace) -> None:
+def _print_shard(shard: str, tokenizer: BaseTokenizer, args: argparse.Namespace) -> None:
     """Its instances, as the flags say."""
     bad, seen = 0, 0
     task, names = task_of(shard, args.task)

@@ -18,6 +18,7 @@ from pretrain.declaration import Declaration, Lines, RngOf
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 
 class MaskedText(Declaration):
@@ -26,7 +27,7 @@ class MaskedText(Declaration):
     kind = "masking"
     pairs_of_texts = False
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         self.texts = Texts(plan.max_seq_len, tokenizer.cls_id, tokenizer.sep_id)
 

@@ -195,6 +195,22 @@ def from_values(group: type[Group], values: Mapping[str, Any]) -> Group:
     return group(**{entry.name: values[entry.name] for entry in fields(cast(Any, group))})
 
 
+def check_least(flags: object, **least: float) -> None:
+    """Check that flags are not too low.
+
+    Args:
+        flags: an object with the flags as attributes; one that is None passes.
+        least: name -> the lowest value that the flag may have.
+
+    Raises:
+        UserError: one is lower; it is named.
+    """
+    for name, lowest in least.items():
+        value = getattr(flags, name)
+        if value is not None and value < lowest:
+            raise UserError(f"--{name} must be at least {lowest}, not {value}")
+
+
 def changed(given: Mapping[str, Any], groups: Iterable[type | None]) -> dict[str, Any]:
     """Of flags, name -> value, those that were given another value than their default, in the order of declaration."""
     entries = [entry for group in groups if group for entry in fields(cast(Any, group))]

@@ -15,16 +15,27 @@ import signal
 import sys
 import time
 
+STATE, GROUP, STARTED = 0, 2, 19  # places of fields in /proc/PID/stat, after the name of the program
 LOOK = 0.2  # seconds between looks whether they have ended
+
+
+def stat_field(pid: int | str, place: int) -> str | None:
+    """A field of ``/proc/PID/stat``; None where there is no such process, or no /proc.
+
+    Args:
+        pid: of the process.
+        place: the field's place after the name of the program, ``STATE``, ``GROUP`` or ``STARTED``.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[place]
+    except (OSError, IndexError):
+        return None
 
 
 def born(pid: int) -> str | None:
     """When a process was started, in ticks since the boot; None where there is no such process, or no /proc."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
+    return stat_field(pid, STARTED)
 
 
 def lives(group: int, since: str | None) -> bool:
@@ -40,22 +51,13 @@ def lives(group: int, since: str | None) -> bool:
 
 def is_ended(group: int) -> bool:
     """Whether all that is left of a group is its ended leader, whom nobody has waited for."""
-    try:
-        with open(f"/proc/{group}/stat", encoding="utf8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z" and alone(group)
-    except (OSError, IndexError):
-        return False
+    return stat_field(group, STATE) == "Z" and alone(group)
 
 
 def alone(group: int) -> bool:
     """Whether a process is the only one of its group."""
-    for name in os.listdir("/proc"):  # noqa: PTH208 - nothing is imported that need not be
-        if name.isdigit() and int(name) != group:
-            with contextlib.suppress(OSError, IndexError):
-                with open(f"/proc/{name}/stat", encoding="utf8", errors="replace") as file:
-                    if int(file.read().rpartition(")")[2].split()[2]) == group:
-                        return False
-    return True
+    others = (name for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - imports no more than it needs
+    return all(int(name) == group or stat_field(name, GROUP) != str(group) for name in others)
 
 
 def end(groups: dict[int, str | None], grace: float) -> None:

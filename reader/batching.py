@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+NO_LIMIT = 2**31 - 1  # a max_seq_len that no row reaches
 ROW_FIELDS = ("lengths", "first", "cut", "labels", "qids", "places")
 
 
@@ -25,11 +26,17 @@ ROW_FIELDS = ("lengths", "first", "cut", "labels", "qids", "places")
 class EncodedRows:
     """Rows of token ids, special tokens included, end to end in one array.
 
-    ids: int32 [tokens]; offsets: int64 [rows + 1], row i is ids[offsets[i]:offsets[i + 1]]; lengths: int32 [rows];
-    first: int32 [rows], tokens of `[CLS] a [SEP]`; cut: bool [rows], whether the row was longer than max_seq_len;
-    labels: int64 or float32 [rows], of sets [rows, classes], or None; qids: int64 [rows], or None; places: int64
-    [rows], where the row stands in the order of its epoch; error: what is wrong with the row that would come
-    after these, or None; tags: int32 [tokens], the class of each id where every token has one, else None.
+    Attributes:
+        ids: int32 [tokens].
+        offsets: int64 [rows + 1]; row i is ids[offsets[i]:offsets[i + 1]].
+        lengths: int32 [rows].
+        first: int32 [rows], tokens of `[CLS] a [SEP]`.
+        cut: bool [rows], whether the row was longer than max_seq_len.
+        labels: int64 or float32 [rows], of sets [rows, classes], or None.
+        qids: int64 [rows], or None.
+        places: int64 [rows], where the row stands in the order of its epoch.
+        error: what is wrong with the row that would come after these, or None.
+        tags: int32 [tokens], the class of each id where every token has one, else None.
     """
 
     ids: np.ndarray
@@ -99,7 +106,11 @@ def truncate_pair_lengths(len_a: np.ndarray, len_b: np.ndarray, limit: int) -> t
     The longer one loses its last token until they fit, the second one at a tie
     (2019 `_truncate_seq_pair`); here in closed form.
 
-    Args: len_a, len_b: int [n]. Returns: two int [n].
+    Args:
+        len_a, len_b: int [n].
+
+    Returns:
+        two int [n].
     """
     half_a, half_b = (limit + 1) // 2, limit // 2
     fits = len_a + len_b <= limit
@@ -117,7 +128,9 @@ def encode_rows(
 ) -> EncodedRows:
     """Rows of at most max_seq_len ids from the ids of the texts. A row whose second text is empty is a single one.
 
-    Args: tokens_a: n lists of ids; tokens_b: n lists of ids or None.
+    Args:
+        tokens_a: n lists of ids.
+        tokens_b: n lists of ids or None.
     """
     flat_a, len_a = _flatten(tokens_a)
     if tokens_b is None:
@@ -163,8 +176,13 @@ def pad_flat(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sequences lying end to end as a padded array and its mask.
 
-    Args: flat: [sum(lengths)]; lengths: int [batch]; pad: the value put behind each sequence.
-    Returns: (dtype [batch, longest], bool [batch, longest] that is True on the sequences).
+    Args:
+        flat: [sum(lengths)].
+        lengths: int [batch].
+        pad: the value put after each sequence.
+
+    Returns:
+        (dtype [batch, longest], bool [batch, longest] that is True on the sequences).
     """
     mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
     padded = np.full(mask.shape, pad, dtype)
@@ -175,10 +193,11 @@ def pad_flat(
 def make_batch(rows: EncodedRows, pad_id: int, task_id: int = 0) -> dict[str, np.ndarray]:
     """The named batch of all `rows`, padded to the longest of them.
 
-    Returns: src_ids, sent_ids, pos_ids, task_ids int64 [batch, seq]; input_mask float32 [batch, seq]; and where rows
-    have them, labels int64 or float32 [batch, 1], of sets float32 [batch, classes], and qids int64 [batch, 1]. After a
-    row src_ids holds pad_id, sent_ids and pos_ids 0 (2019 wrote pad_id there too, which is 0 in every released
-    vocabulary); task_ids holds task_id everywhere.
+    Returns:
+        src_ids, sent_ids, pos_ids, task_ids int64 [batch, seq]; input_mask float32 [batch, seq]; and where rows have
+        them, labels int64 or float32 [batch, 1], of sets float32 [batch, classes], and qids int64 [batch, 1]. After a
+        row src_ids holds pad_id, sent_ids and pos_ids 0 (2019 wrote pad_id there too, which is 0 in every released
+        vocabulary); task_ids holds task_id everywhere.
     """
     src_ids, mask = pad_flat(rows.ids, rows.lengths, pad_id)  # [batch, seq]
     steps = np.arange(mask.shape[1])
@@ -208,7 +227,8 @@ def first_cut(lengths: np.ndarray, batch_size: int, in_tokens: bool) -> int | No
     By examples, batch_size rows. In tokens (2019 rule), rows are added while rows * longest <= batch_size, padding
     counted; a full batch is known only from the row that no longer fits.
 
-    Args: lengths: int [n].
+    Args:
+        lengths: int [n].
     """
     if not in_tokens:
         return batch_size if len(lengths) >= batch_size else None
@@ -221,7 +241,7 @@ def first_cut(lengths: np.ndarray, batch_size: int, in_tokens: bool) -> int | No
 def all_cuts(lengths: np.ndarray, batch_size: int, in_tokens: bool, last: bool) -> list[int]:
     """Borders of the batches of a run of rows: batch i is rows borders[i]..borders[i + 1] - 1.
 
-    Unless `last`, rows behind the last border do not fill a batch yet.
+    Unless `last`, rows after the last border do not fill a batch yet.
     """
     borders = [0]
     while borders[-1] < len(lengths):

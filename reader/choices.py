@@ -17,7 +17,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,10 @@ from reader.batching import EncodedRows, encode_rows, offsets_of, pad_flat
 from reader.parted import PartedReader, PartedRows, PartsEncoder, encode_parts, parts_of
 from reader.row_encoder import LabelRule, RowEncoder, empty, read_int
 from reader.row_file import LIST_PART, shorten
+
+if TYPE_CHECKING:
+    from reader.row_file import RowFile
+    from reader.tokenizer import Tokenizer
 
 FORMS = ("number", "letter", "text")
 COLUMNS = ("text_a", "text_b", "choices", "label", "qid")
@@ -108,7 +112,9 @@ def option_rows(rows: EncodedRows, max_seq_len: int, cls_id: int, sep_id: int) -
 class ChoiceEncoder(PartsEncoder):
     """Turns lines into rows of text_a, text_b and the options."""
 
-    def __init__(self, table: Any, tokenizer: Any, max_seq_len: int, labels: LabelRule, choices: Choices) -> None:
+    def __init__(
+        self, table: RowFile, tokenizer: Tokenizer, max_seq_len: int, labels: LabelRule, choices: Choices
+    ) -> None:
         super().__init__(table, tokenizer, max_seq_len, labels)
         if max_seq_len < 4:
             raise UserError(
@@ -145,7 +151,7 @@ class ChoiceEncoder(PartsEncoder):
         return encode_texts(parts, self.tokenizer)
 
 
-def encode_texts(questions: Sequence[Sequence[str]], tokenizer: Any) -> EncodedRows:
+def encode_texts(questions: Sequence[Sequence[str]], tokenizer: Tokenizer) -> EncodedRows:
     """``encode_parts`` of texts: of each question text_a, text_b and every option."""
     texts = [text for parts in questions for text in parts]
     ids = iter(tokenizer.encode_batch(texts) if texts else [])
@@ -169,7 +175,7 @@ class ChoiceReader(PartedReader):
     known_columns: tuple[str, ...] = COLUMNS
     needed_columns: tuple[str, ...] = ("text_a", "choices")
 
-    def __init__(self, path: str | Path, tokenizer: Any, *, choices: Choices, **others: Any) -> None:
+    def __init__(self, path: str | Path, tokenizer: Tokenizer, *, choices: Choices, **others: Any) -> None:
         self.choices = choices
         super().__init__(path, tokenizer, **others)
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reader.batch_reader import BatchReader
 from reader.batching import EncodedRows, all_cuts, concat_rows, offsets_of
 from reader.row_stream import RowStream
-from reader.task_reader import BatchReader
 
 WINDOW = 64  # batches sorted together: enough that a batch's rows are of one length but for a token or two
 STEP_ROWS = 64  # rows taken up at once where a window is counted in tokens
@@ -27,9 +27,11 @@ STEP_ROWS = 64  # rows taken up at once where a window is counted in tokens
 class OrderedBatch(NamedTuple):
     """A padded batch and where its rows are in the file.
 
-    batch: dict of named arrays, see reader.batching.make_batch; rows: int64 [batch], the number of each row in the
-    file, from 0; lengths: int32 [batch], its tokens, special ones included; starts: int64 [batch], where its first
-    token is when the tokens of all rows lie end to end in the file's order.
+    Attributes:
+        batch: dict of named arrays, see reader.batching.make_batch.
+        rows: int64 [batch], the number of each row in the file, from 0.
+        lengths: int32 [batch], its tokens, special ones included.
+        starts: int64 [batch], where its first token is when the tokens of all rows lie end to end in the file's order.
     """
 
     batch: dict[str, np.ndarray]
@@ -45,8 +47,13 @@ def ordered_batches(reader: BatchReader, window: int = WINDOW) -> Iterator[Order
     the next one begins, so only a window's last batch is short. Workers, token cache, `stats` and errors are the
     reader's; an error comes when the window with the bad row is due.
 
-    Args: reader: a TaskReader or SquadReader that reads without shuffling, in one process; window: at least 1.
-    Raises: UserError: a bad row; ValueError: a reader of another order than the file's.
+    Args:
+        reader: a TaskReader or SquadReader that reads without shuffling, in one process.
+        window: at least 1.
+
+    Raises:
+        UserError: a bad row.
+        ValueError: a reader of another order than the file's.
     """
     if window < 1:
         raise ValueError(f"window is {window}; it holds one batch at least")
@@ -90,8 +97,12 @@ def in_file_order(results: Iterable[tuple[np.ndarray, Iterable]], total: int) ->
     What came early is held: with `ordered_batches`, no more than a window of items. An item that is a view of a
     batch's array holds the whole array, so make of it what is to be kept before.
 
-    Args: results: (rows, items) pairs: int [n], numbers of rows from 0, and n items; total: rows there are.
-    Raises: ValueError: a row twice, or `total` rows did not come.
+    Args:
+        results: (rows, items) pairs: int [n], numbers of rows from 0, and n items.
+        total: rows there are.
+
+    Raises:
+        ValueError: a row twice, or `total` rows did not come.
     """
     held: dict[int, Any] = {}
     due = 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,10 @@ from propeller.errors import UserError
 from reader.batching import EncodedRows, examples_of, make_batch, offsets_of
 from reader.row_encoder import LabelRule, RowEncoder
 from reader.task_reader import TaskReader
+
+if TYPE_CHECKING:
+    from reader.row_file import RowFile
+    from reader.tokenizer import Tokenizer
 
 
 class PartedRows(NamedTuple):
@@ -75,7 +79,7 @@ class PartsEncoder(RowEncoder):
 
     tagged = True
 
-    def __init__(self, table: Any, tokenizer: Any, max_seq_len: int, labels: LabelRule) -> None:
+    def __init__(self, table: RowFile, tokenizer: Tokenizer, max_seq_len: int, labels: LabelRule) -> None:
         super().__init__(table.path, table.columns, tokenizer, max_seq_len, labels, table.layout)
 
     @property
@@ -98,7 +102,7 @@ class PartedReader(TaskReader):
 
     several: ClassVar[tuple[str, str]]  # "with" what makes several rows of an example; what examples are called
 
-    def __init__(self, path: str | Path, tokenizer: Any, **others: Any) -> None:
+    def __init__(self, path: str | Path, tokenizer: Tokenizer, **others: Any) -> None:
         if others.get("in_tokens"):
             raise UserError("--in_tokens {}: give --batch_size in {}".format(*self.several))
         super().__init__(path, tokenizer, **others)

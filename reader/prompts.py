@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from propeller.errors import UserError
 from reader.batching import EncodedRows, offsets_of, truncate_pair_lengths
 from reader.parted import PartedReader, PartedRows, PartsEncoder, encode_parts, parts_of
 from reader.row_encoder import LabelRule, RowEncoder
+
+if TYPE_CHECKING:
+    from reader.row_file import RowFile
+    from reader.tokenizer import Tokenizer
 
 PLACES = ("text_a", "text_b", "mask", "sep")
 
@@ -46,7 +50,7 @@ class Prompt:
     unk_id: int
 
     @classmethod
-    def of(cls, template: str, tokenizer: Any, counts: Sequence[int]) -> Prompt:
+    def of(cls, template: str, tokenizer: Tokenizer, counts: Sequence[int]) -> Prompt:
         """From a template's text. Raises UserError, see ``check_template``."""
         check_template(template)
         words = [part for part in re.split(r"(\{\w+\})", template) if part]
@@ -114,7 +118,7 @@ def check_template(template: str) -> None:
             )
 
 
-def encode_pairs(pairs: Sequence[tuple[str, str]], tokenizer: Any, prompt: Prompt) -> EncodedRows:
+def encode_pairs(pairs: Sequence[tuple[str, str]], tokenizer: Tokenizer, prompt: Prompt) -> EncodedRows:
     """(text_a, text_b) pairs as ``encode_parts`` makes them; a mask that a text holds is unknown."""
     ids = iter(tokenizer.encode_batch([text for pair in pairs for text in pair]) if pairs else [])
     parts = [[_unmasked(next(ids), prompt) for _ in pair] for pair in pairs]
@@ -133,7 +137,9 @@ def rows_of(counts: int, per_text: int) -> np.ndarray:
 class PromptEncoder(PartsEncoder):
     """Turns lines into text_a and text_b, see ``encode_pairs``; the template comes with the batch."""
 
-    def __init__(self, table: Any, tokenizer: Any, max_seq_len: int, labels: LabelRule, prompt: Prompt) -> None:
+    def __init__(
+        self, table: RowFile, tokenizer: Tokenizer, max_seq_len: int, labels: LabelRule, prompt: Prompt
+    ) -> None:
         super().__init__(table, tokenizer, max_seq_len, labels)
         self.prompt = prompt
         self.cache_facts = [prompt.mask_id]
@@ -162,7 +168,7 @@ class PromptReader(PartedReader):
 
     several = ("with --template", "texts")
 
-    def __init__(self, path: str | Path, tokenizer: Any, *, prompt: Prompt, **others: Any) -> None:
+    def __init__(self, path: str | Path, tokenizer: Tokenizer, *, prompt: Prompt, **others: Any) -> None:
         self.prompt = prompt
         super().__init__(path, tokenizer, **others)
 

@@ -17,10 +17,12 @@ from typing import Callable
 class PyReader:
     """Runs an iterator in a thread, at most `capacity` items ahead.
 
-    Args: make_iterator: called without arguments in the thread, once for each `iter()`; capacity: items, at least 1.
+    Args:
+        make_iterator: called without arguments in the thread, once for each `iter()`.
+        capacity: items, at least 1.
 
     Each `iter()` starts again, ending what ran before. An exception of the iterator is raised to the consumer
-    behind the items that came before it. Leaving the loop early, `close()` or the end of a `with` ends the thread and
+    after the items that came before it. Leaving the loop early, `close()` or the end of a `with` ends the thread and
     closes the iterator (and with it the worker processes of a TaskReader).
     """
 

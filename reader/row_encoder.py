@@ -40,11 +40,17 @@ UNKNOWN = {
 class LabelRule:
     """How the label column is read.
 
-    kind: "class" (int64), "float" (float32), "set" (float32 [num_labels], 1 for each class in the field, which holds
-    labels separated by ``separator``, or none), "choice" (int64, which of the row's options, see reader.choices), or
-    None (not read); mapping: name -> class number, or None where the column holds the numbers; num_labels: classes
-    0..num_labels - 1, or None if unknown; origin: MAP, ROWS or MODEL, for messages. Raises UserError where they
-    disagree.
+    Attributes:
+        kind: "class" (int64), "float" (float32), "set" (float32 [num_labels], 1 for each class in the field, which
+            holds labels separated by ``separator``, or none), "choice" (int64, which of the row's options, see
+            reader.choices), or None (not read).
+        mapping: name -> class number, or None where the column holds the numbers.
+        num_labels: classes are 0..num_labels - 1; None: unknown.
+        separator: between the labels of a set.
+        origin: MAP, ROWS or MODEL, for messages.
+
+    Raises:
+        UserError: they disagree.
     """
 
     kind: str | None = "class"
@@ -180,13 +186,20 @@ def load_label_map(path: str | Path) -> dict[str, int]:
 class RowEncoder:
     """Turns lines into EncodedRows. Can be pickled, so that a worker process gets a copy.
 
-    Args: path: named in messages; columns: names in file order; tokenizer: has encode_batch, cls_id, sep_id;
-    max_seq_len: longest row in ids, special tokens counted; labels: a LabelRule (kind None: a label column is ignored);
-    layout: how records become fields, None: as those of a TSV.
+    Args:
+        path: named in messages.
+        columns: names in file order.
+        tokenizer: has encode_batch, cls_id, sep_id.
+        max_seq_len: longest row in ids, special tokens counted.
+        labels: a LabelRule (kind None: a label column is ignored).
+        layout: how records become fields, None: as those of a TSV.
 
-    Attributes: tagged: whether rows have `tags`; cache_facts: what else decides the ids and tags of a row, JSON-able.
+    Attributes:
+        tagged: whether rows have `tags`.
+        cache_facts: what else decides the ids and tags of a row, JSON-able.
 
-    Raises UserError: max_seq_len leaves no room for a token.
+    Raises:
+        UserError: max_seq_len leaves no room for a token.
     """
 
     tagged = False
@@ -223,7 +236,9 @@ class RowEncoder:
     def encode(self, lines: list[bytes], rows: np.ndarray) -> EncodedRows:
         """EncodedRows of the lines up to the first bad one.
 
-        Args: lines: records as ``layout.read`` gives them; rows: int [n], the number of each in the file, for messages.
+        Args:
+            lines: records as ``layout.read`` gives them.
+            rows: int [n], the number of each in the file, for messages.
         """
         fields, labels, qids, error = [], [], [], None
         for line, row in zip(lines, rows):

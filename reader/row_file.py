@@ -107,12 +107,19 @@ class Layout:
 class RowFile:
     """The rows of a file, found in one pass.
 
-    path: str; size, mtime_ns: of the file; columns: list of str; num_rows; starts: uint32 (int64 from 4 GiB on)
-    [num_rows], the byte where each row begins; sha256: hex of the content; dropped: places of rows left out, as the
-    layout numbers them; kept: numbers in the whole file of the rows that are left, or None; data_path: the file that
-    records are read from.
+    Attributes:
+        path: the file, as it was given.
+        size, mtime_ns: of the file, in bytes and nanoseconds.
+        data_path: the file that records are read from.
+        columns: the names of the fields.
+        num_rows: how many rows are left.
+        starts: uint32 (int64 from 4 GiB on) [num_rows], the byte where each row begins.
+        sha256: hex of the content.
+        dropped: places of rows left out, as the layout numbers them.
+        kept: numbers in the whole file of the rows that are left, or None.
 
-    Raises UserError: no such file, not a regular file, empty, no row, a column is missing, unknown or there twice.
+    Raises:
+        UserError: no such file, not a regular file, empty, no row, a column is missing, unknown or there twice.
     """
 
     what = "the file"  # for messages
@@ -240,7 +247,8 @@ class RowFile:
 class Places:
     """Where rows begin, gathered while a file is read, in an ``array``: numpy would hold them twice at the end.
 
-    Args: size: of the file in bytes.
+    Args:
+        size: of the file in bytes.
     """
 
     def __init__(self, size: int) -> None:

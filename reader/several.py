@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from propeller.errors import UserError
+from reader.batch_reader import drawn
 from reader.batching import EncodedRows, encode_rows, make_batch, offsets_of, ragged_arange
 from reader.row_encoder import LabelRule, RowEncoder
 from reader.tables.form import FLAGS, KNOWN_COLUMNS
-from reader.task_reader import TaskReader, drawn
+from reader.task_reader import TaskReader
 
 if TYPE_CHECKING:
     from reader.row_file import Layout

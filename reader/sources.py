@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from reader.row_file import RowFile
     from reader.task_reader import TaskReader
 
-
 CHUNK_ROWS = 1024  # tokenised at once in this process: enough for numpy to be quick, little enough to start at once
 WORKER_CHUNK_ROWS = 512  # by a worker: its task, 6 KiB, fits the smallest pipe buffer
 CACHE_CHUNK_ROWS = 256  # from a cache: see TokenCache._give_back
@@ -51,7 +50,9 @@ class Source:
     ) -> Iterator[EncodedRows]:
         """EncodedRows in chunks: of row order[place] for the places `carry` and then start, start + 1, ... to the end.
 
-        Args: order: int [rows of the file]; own: None for all, or a function int [n] -> bool [n]: the places wanted.
+        Args:
+            order: int [rows of the file].
+            own: None for all, or a function int [n] -> bool [n]: the places wanted.
         """
         if self.cache is not None and self.cache.open():
             for places in chunks_of_places(start, len(order), carry, own, CACHE_CHUNK_ROWS):

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -144,7 +144,7 @@ def _words(tokenizer):
     return [number for piece, number in vocabulary.items() if piece[:1] != "[" and any(map(str.isalnum, piece))]
 
 
-def texts_of(reader: Any) -> Iterator[str]:
+def texts_of(reader: TaskReader) -> Iterator[str]:
     """The texts of some rows of a file, for a look at what they are made of."""
     questions = getattr(reader.table, "questions", None)
     if questions is not None:

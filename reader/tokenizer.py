@@ -20,8 +20,7 @@ OF_ENCODERS = TOKENIZERS[:-1]
 class Tokenizer(Protocol):
     """Text to ids, and the special ids of its vocabulary.
 
-    vocab: token -> id. cls_id, sep_id, pad_id, mask_id: int. fingerprint: str, the same for two tokenizers that make
-    the same ids of every text.
+    The fingerprint of two tokenizers is the same where they make the same ids of every text.
     """
 
     @property
@@ -43,6 +42,10 @@ class Tokenizer(Protocol):
     @property
     def mask_id(self) -> int:
         """Id of [MASK]."""
+
+    @property
+    def unk_id(self) -> int:
+        """Id of [UNK]."""
 
     @property
     def fingerprint(self) -> str:

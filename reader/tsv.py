@@ -69,7 +69,8 @@ class TsvLayout(Layout):
 class TsvFile(RowFile):
     """The header and the row offsets of a TSV file, see ``RowFile``.
 
-    Raises UserError: what ``RowFile`` does; a line of over LONGEST_LINE bytes.
+    Raises:
+        UserError: what ``RowFile`` does; a line of over LONGEST_LINE bytes.
     """
 
     what = "TSV file"

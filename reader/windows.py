@@ -14,17 +14,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reader.batching import EncodedRows, offsets_of, ragged_arange
+from reader.batching import NO_LIMIT, EncodedRows, offsets_of, ragged_arange
 from reader.parted import PartedReader, PartedRows
 from reader.row_encoder import LabelRule, RowEncoder
 
+if TYPE_CHECKING:
+    from reader.tokenizer import Tokenizer
+
 log = logging.getLogger("ernie.reader")
 
-WHOLE = 2**31 - 1  # a length no row reaches
 POOLINGS = ("mean", "max", "first")
 
 
@@ -44,9 +46,16 @@ class Windows:
 
 
 class Plan(NamedTuple):
-    """The windows of rows, int [rows] each. first, second: tokens of the first text kept, and of the second one there
-    are; pair: whether there is a second one (bool); room: tokens that move in a window; stride; counts: windows; cut:
-    whether something of the row is in no window (bool)."""
+    """The windows of rows, int [rows] each.
+
+    Attributes:
+        first, second: tokens of the first text kept, and of the second one there are.
+        pair: whether there is a second one (bool).
+        room: tokens that move in a window.
+        stride: tokens from the beginning of one window to that of the next.
+        counts: windows of the row.
+        cut: whether something of the row is in no window (bool).
+    """
 
     first: np.ndarray
     second: np.ndarray
@@ -122,7 +131,8 @@ def pool(values: np.ndarray, counts: np.ndarray, pooling: str) -> np.ndarray:
 
     Args:
         values: of the windows, [windows, ...].
-        counts: windows of each row, at least 1.
+        counts: windows of each row, int [rows], at least 1.
+        pooling: one of ``POOLINGS``.
     """
     begins = offsets_of(np.asarray(counts))[:-1]
     if pooling == "first":
@@ -148,7 +158,7 @@ class WindowReader(PartedReader):
 
     several = ("with windows over long texts", "texts")
 
-    def __init__(self, path: str | Path, tokenizer: Any, *, windows: Windows, **others: Any) -> None:
+    def __init__(self, path: str | Path, tokenizer: Tokenizer, *, windows: Windows, **others: Any) -> None:
         self.windows_of_texts = windows
         super().__init__(path, tokenizer, **others)
         self.stats.update(long=0, windows=0)
@@ -158,7 +168,7 @@ class WindowReader(PartedReader):
         """Rows are encoded whole, and become windows with their batch."""
         super().make_encoder(labels)  # checks the length
         table = self.table
-        return RowEncoder(table.path, table.columns, self.tokenizer, WHOLE, labels, table.layout)
+        return RowEncoder(table.path, table.columns, self.tokenizer, NO_LIMIT, labels, table.layout)
 
     def part(self, rows: EncodedRows) -> PartedRows:
         found = plan(rows, self.max_seq_len, self.windows_of_texts)

@@ -44,20 +44,9 @@ def check_tagged(path, label_map: dict[str, int], scheme: str | None = None) -> 
     """
     table = TsvFile(path, ("text_a", "label"), ("text_a", "label"))
     rule = LabelRule("class", label_map, len(label_map))
-    if scheme is None:
-        return _encoded(table, _Labels(table, rule))
-    tags = TagSet(label_map, scheme, source=f"{path}: its label map")
+    # A text is one piece at most, so nothing is spread over pieces and tags without a scheme need no map of their own.
+    tags = TagSet({"O": 0}) if scheme is None else TagSet(label_map, scheme, source=f"{path}: its label map")
     return _encoded(table, TaggingEncoder(table, WholeTexts(), LONGEST, rule, tags, whole=True))
-
-
-class _Labels(TaggingEncoder):
-    """A TaggingEncoder of tags that belong to no chunk scheme: as many as tokens, each of the map."""
-
-    def __init__(self, table, rule):
-        super().__init__(table, WholeTexts(), LONGEST, rule, TagSet({"O": 0}), whole=True)
-
-    def _spread(self, tokens, classes, pieces):
-        return [number for token, number in zip(tokens, classes) for _ in pieces[token]]
 
 
 def _encoded(table, encoder):

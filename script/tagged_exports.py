@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from propeller.errors import UserError
 from reader.tables.json_table import objects
-from reader.tagging.reader import Sentence
+from reader.tagging.sentence import Sentence
 from script.conversion import Refused
 from script.tagged_text import JOINT, OUTSIDE, TaggedSentence
 

@@ -33,6 +33,7 @@ FIRST = (
     "script/test_quickstart_run.py",
     "finetune/test_learnability.py",
     "propeller/test_faults_processes.py",
+    "finetune/test_several_processes.py",
     "propeller/test_parallel.py",
     "docs/test_pretraining_docs.py",
     "docs/test_finetuning_docs.py",

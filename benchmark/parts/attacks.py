@@ -12,6 +12,8 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from benchmark.parts.process_memory import memory
+
 PARTS = ("idle", "worst", "together", "flood", "slow", "malformed", "long", "killed", "stopped")
 BODY = 2 << 20  # bytes, the most the server takes unless told otherwise
 PATIENCE_S = 60.0
@@ -238,8 +240,6 @@ def malformed(load):
 
 def long(load):
     """Many requests one after the other, from a few clients: whether memory grows."""
-    from benchmark.attack import memory
-
     request = post("/predict", b'{"texts": ["a good film"]}', keep=True)
     before = memory(load.server.pid, "VmRSS")
 

@@ -38,7 +38,7 @@ MAX_SEQ_LEN = 64
 VOCABULARY = 8000
 NEWS_TEXT, REVIEWS_TEXT = "news", "reviews"
 SEGMENTERS = {NEWS_TEXT: "pre-segmented", REVIEWS_TEXT: "lac"}
-STOPPED = 143  # exit status of train.py behind the checkpoint it writes at SIGTERM
+STOPPED = 143  # exit status of train.py after the checkpoint it writes at SIGTERM
 
 
 def text_key(text) -> str:
@@ -94,7 +94,7 @@ def clean(documents, text_of, dev) -> tuple:
 
 
 def run_script(script, flags, log, threads, end=None) -> bool:
-    """Run a script of the project; whether it came to its end, False where it was stopped at `end` behind a checkpoint.
+    """Run a script of the project; whether it came to its end, False where it was stopped at `end` after a checkpoint.
 
     Args: script: its name, or "-m MODULE"; flags: name -> value, a list for several; end: of time.monotonic.
 

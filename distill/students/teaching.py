@@ -25,7 +25,8 @@ from reader.tables.form import TableForm
 
 if TYPE_CHECKING:
     from propeller.train.model import Input, RunMode
-    from reader.task_reader import BatchReader
+    from propeller.train.trainer import Learner
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 
@@ -152,7 +153,7 @@ class Teaching(FinetuneTask):
             check_layers(cls.read_config(spec.network), given, spec.tokenizer_fingerprint)
 
     @classmethod
-    def prepare(cls, learner: Any, spec: ModelSpec) -> None:
+    def prepare(cls, learner: Learner, spec: ModelSpec) -> None:
         """Loads the layers that are learnt from."""
         if spec.settings.layer_teacher and spec.network is not None:
             check_layers(cls.read_config(spec.network), spec.settings, spec.tokenizer_fingerprint)

@@ -12,7 +12,8 @@ import numpy as np
 
 from distill.questions import TokenQuestions
 from distill.taught import Taught
-from reader.tagging.reader import TaggingReader, split_tokens
+from reader.tagging.reader import TaggingReader
+from reader.tagging.sentence import split_tokens
 from reader.tagging.token_logits import TokenLogits
 
 

@@ -26,7 +26,7 @@ from propeller.train.model import Input, RunMode
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from finetune.classification.windows import windows_of
 from finetune.serving import payload as checks
 from finetune.serving.handler import ParsedRequest, TextHandler
-from reader.batching import encode_rows
-from reader.windows import WHOLE, in_windows, plan, pool
+from reader.batching import NO_LIMIT, encode_rows
+from reader.windows import in_windows, plan, pool
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
@@ -47,7 +47,7 @@ class WindowHandler(TextHandler):
         first, second = zip(*pairs)
         ids = self.tokenizer.encode_batch([*first, *second])
         special = self.tokenizer.cls_id, self.tokenizer.sep_id
-        rows = encode_rows(ids[: len(first)], ids[len(first) :], WHOLE, *special)
+        rows = encode_rows(ids[: len(first)], ids[len(first) :], NO_LIMIT, *special)
         found = plan(rows, self.model.max_seq_len, self.windows)
         checks.windows(int(found.counts.sum()), limits)
         parted = in_windows(rows, self.model.max_seq_len, found)

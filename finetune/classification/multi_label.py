@@ -25,6 +25,7 @@ from propeller.train.model import Input
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec, Reading
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 
@@ -109,7 +110,9 @@ class MultiLabel(Classifier):
         return {**options, "label_separator": spec.settings.label_separator}
 
     @classmethod
-    def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    def finish_scores(
+        cls, scores: dict[str, Any], reader: BatchReader, spec: ModelSpec, folder: Path
+    ) -> dict[str, Any]:
         """``micro_f1``, ``macro_f1``, ``sample_f1``, ``exact_match``; on the first dev set the thresholds, if asked."""
         probs, labels = scores.pop("arrays")
         limits, tuned = thresholds_of(spec), {}

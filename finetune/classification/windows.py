@@ -16,6 +16,7 @@ import paddle
 
 from finetune.task import FinetuneTask
 from propeller.errors import UserError
+from propeller.flags import check_least
 from propeller.train.model import Input, RunMode
 from reader.task_reader import TaskReader
 from reader.windows import WindowReader, Windows, pool
@@ -23,6 +24,7 @@ from reader.windows import WindowReader, Windows, pool
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 FLAGS = ("window_stride", "window_pooling", "max_windows")
@@ -50,8 +52,7 @@ def check_windows(spec: ModelSpec) -> None:
             f"--window_stride {settings.window_stride}: windows of --max_seq_len {spec.max_seq_len} have room for "
             f"{spec.max_seq_len - 2} tokens: give at most that, or 0 for half of it"
         )
-    if settings.max_windows < 1:
-        raise UserError(f"--max_windows must be at least 1, not {settings.max_windows}")
+    check_least(settings, max_windows=1)
 
 
 class InWindows(FinetuneTask):
@@ -105,7 +106,7 @@ class InWindows(FinetuneTask):
 
     @classmethod
     def by_example(
-        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: Any
+        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: BatchReader
     ) -> Mapping[str, np.ndarray]:
         if not isinstance(reader, WindowReader):
             return outputs

@@ -18,7 +18,7 @@ from finetune.embedding.pooled import CHOICES
 from finetune.prediction.args import PRECISION_HELP, ExportArgs, check_onnx
 from finetune.tables import TableFlags
 from propeller.errors import UserError
-from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, changed, flag, read_flags
+from propeller.flags import DEVICE, FlagParser, add_flags, add_ignored, changed, check_least, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine
 from reader.tokenizer import OF_ENCODERS
 
@@ -206,6 +206,4 @@ def _check_work(args):
         raise UserError("--use_fp16 true: not in this version; leave it out, and for speed give --precision bf16")
     if not data.data_set and not args.export.save_inference_model_path:
         raise UserError("no --data_set: name the file of rows, or give --save_inference_model_path")
-    for name, least in (("batch_size", 1), ("num_workers", 0), ("queue_size", 1)):
-        if getattr(data, name) < least:
-            raise UserError(f"--{name} must be at least {least}, not {getattr(data, name)}")
+    check_least(data, batch_size=1, num_workers=0, queue_size=1)

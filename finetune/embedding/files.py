@@ -44,8 +44,10 @@ HEADER_BYTES = 128  # what numpy.save makes of such a shape; kept free until the
 class NpyFile:
     """A `.npy` file of rows written in any order.
 
-    Args: path: it must not be there; dtype, row_shape: of the array [rows, *row_shape]; rows: how many there will be,
-    whose room is taken on the disk at once, or None.
+    Args:
+        path: it must not be there.
+        dtype, row_shape: of the array [rows, *row_shape].
+        rows: how many there will be, whose room is taken on the disk at once, or None.
     """
 
     def __init__(

@@ -16,9 +16,9 @@ import numpy as np
 
 from finetune.embedding.vector_files import open_vectors
 from finetune.embedding.whitening import CHUNK
-from propeller.errors import UserError, exit_on_user_error
+from propeller.errors import exit_on_user_error
 from propeller.files import atomic_bytes
-from propeller.flags import FlagParser, add_flags, flag, from_values, read_flags
+from propeller.flags import FlagParser, add_flags, check_least, flag, from_values, read_flags
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ def main(argv: Sequence[str]) -> None:
     add_flags(parser, ResizeFlags)
     values = read_flags(parser, argv)
     flags = from_values(ResizeFlags, values)
-    if flags.dimensions < 1:
-        raise UserError(f"--dimensions must be at least 1, not {flags.dimensions}")
+    check_least(flags, dimensions=1)
     vectors = open_vectors(values["vectors"])
     found = resized(vectors, flags.dimensions)
     kept = float((found.astype(np.float64) ** 2).sum() / max(float((vectors.astype(np.float64) ** 2).sum()), 1e-30))

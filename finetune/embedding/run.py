@@ -67,7 +67,7 @@ def _run(args, bar):
     form = dataclasses.replace(args.tables.form(), others=SKIP)
     reading = Reading(batch_size=data.batch_size, in_tokens=data.in_tokens, num_workers=data.num_workers, form=form)
     reader = Embed.open_reader(data.data_set, source.tokenizer, source.spec, reading)
-    check_file(reader, args.checks, source.spec)
+    check_file(reader, args.checks)
     if source.pairs:
         warn_of_pairs(True, reader, data.data_set)
     log.info("Device count: 1 (%s)", source.place)
@@ -133,7 +133,8 @@ def _described(source):
 class _Weights:
     """An encoder from weights: a pre-trained model's or a fine-tuned checkpoint's.
 
-    Args: args: ``EmbedArgs``.
+    Args:
+        args: ``EmbedArgs``.
 
     Attributes:
         folder: where they are; config, tokenizer; place: the device; spec: ``ModelSpec``, the record of the bundle;

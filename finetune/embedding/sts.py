@@ -22,13 +22,13 @@ from finetune.tables import LabelledTableFlags
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
-from propeller.flags import DEVICE, FlagParser, add_flags, flag, from_values, read_flags
+from propeller.flags import DEVICE, FlagParser, add_flags, check_least, flag, from_values, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES
 from reader.row_encoder import LabelRule, empty
 from reader.tables.opening import open_table
 
 if TYPE_CHECKING:
-    from finetune.api import Predictor
+    from finetune.predictor import Predictor
 
 log = logging.getLogger("ernie.finetune")
 
@@ -111,8 +111,7 @@ def main(argv: Sequence[str]) -> None:
         add_flags(parser, group)
     values = read_flags(parser, argv)
     flags, tables = from_values(StsFlags, values), from_values(LabelledTableFlags, values)
-    if flags.batch_size < 1:
-        raise UserError(f"--batch_size must be at least 1, not {flags.batch_size}")
+    check_least(flags, batch_size=1)
     log_setup.setup(None, bar=False)
     sets = [(path, read_pairs(path, tables)) for path in values["files"]]
     runtime.prepare()

@@ -93,8 +93,11 @@ def best_spans(
     context in this window. Candidates of equal text count once, with the best score; probabilities are over those left.
 
     Args:
+        context: the text of the question's context.
         document, windows: of the question, see SquadReader.
         logits: a pair (start, end) for each window, float [n] each; n is the number of the window's tokens or more.
+        n_best_size: how many of the highest logits are candidates for a begin, and for an end.
+        max_answer_length: longest answer, in tokens.
     """
     columns = [_candidates(*each, n_best_size, max_answer_length)
                for each in zip(windows, max_context(windows, len(document.tokens)), logits)]  # fmt: skip
@@ -161,7 +164,9 @@ def predict(
     share a batch. The 2019 code ranked them too, and they displaced real candidates.
 
     Args:
+        reader: of the questions.
         logits: unique id of a window -> (start, end), float [n] each.
+        n_best_size, max_answer_length: see ``best_spans``.
     """
     predictions: dict[str, str] = {}
     nbest: dict[str, list[dict[str, Any]]] = {}
@@ -177,6 +182,7 @@ def question_logits(
     """(question, tokens of its context, its windows, their logits without padding) for each question of a reader.
 
     Args:
+        reader: of the questions.
         logits: unique id of a window -> (start, end); they are asked for in the order of the windows.
     """
     known: tuple[str, Document] | None = None

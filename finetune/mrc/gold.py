@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from finetune.mrc import unanswerable
 from finetune.mrc.scores import language_of, score
@@ -11,10 +11,12 @@ from finetune.prediction.gold import Gold
 from reader.squad.file import SquadFile
 
 if TYPE_CHECKING:
+    from finetune.mrc.flags import MrcArgs
     from reader.squad.file import Question
+    from reader.squad.reader import Questions
 
 
-def language_by(settings: Any, questions: Sequence[Question]) -> str:
+def language_by(settings: MrcArgs, questions: Sequence[Question]) -> str:
     """The rules of the scores: as ``--mrc_language`` says, else by the questions."""
     language = settings.mrc_language
     return language_of([question.text for question in questions]) if language == "auto" else language
@@ -33,12 +35,16 @@ class AnswerGold(Gold):
     what = "questions"
 
     def __init__(
-        self, file: Any, settings: Any, texts: Mapping[str, str], odds: Mapping[str, float] | None = None
+        self,
+        file: SquadFile | Questions,
+        settings: MrcArgs,
+        texts: Mapping[str, str],
+        odds: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.settings, self.texts, self.odds = settings, texts, odds
         self.questions: list[Question] = []
-        if getattr(file, "has_answers", False):
+        if isinstance(file, SquadFile) and file.has_answers:
             labelled = SquadFile(file.path, "score", "skip", unanswerable=odds is not None)
             self.questions = [question for question in labelled.questions if question.id in texts]
         self.read, self.sure = len(self.questions), bool(self.questions)

@@ -21,7 +21,7 @@ from finetune.mrc.flags import MrcArgs
 from finetune.mrc.gold import language_by
 from finetune.mrc.scores import SCRIPTS, score
 from finetune.task import ENCODER_INPUTS, FinetuneTask
-from propeller.errors import UserError
+from propeller.flags import check_least
 from propeller.metrics import Metric
 from propeller.train.model import Input, RunMode
 from reader.squad.file import SquadFile
@@ -31,7 +31,7 @@ from reader.tables.form import PLAIN, TableForm
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 
@@ -133,9 +133,7 @@ class ReadingComprehension(FinetuneTask):
 
     @classmethod
     def check_settings(cls, spec: ModelSpec) -> None:
-        for name in ("doc_stride", "max_query_length", "max_answer_length", "n_best_size"):
-            if getattr(spec.settings, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(spec.settings, name)}")
+        check_least(spec.settings, doc_stride=1, max_query_length=1, max_answer_length=1, n_best_size=1)
         unanswerable.check(spec.settings)
 
     @classmethod

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,14 @@ from finetune.mrc.scores import METRICS, segments_of
 from propeller.errors import UserError
 from reader.squad.reader import SquadReader
 
+if TYPE_CHECKING:
+    from finetune.mrc.flags import MrcArgs
+
 NO_CANDIDATE = 1e6  # by how much no answer scores above answers where there is no candidate for one
 OFFICIAL = ("exact", "f1", "total")
 
 
-def check(settings: Any) -> None:
+def check(settings: MrcArgs) -> None:
     """Raise UserError where flags of questions without an answer do not go together."""
     given, how = settings.null_score_diff_threshold, settings.tune_null_threshold
     if not settings.version_2_with_negative and (given is not None or how != "none"):
@@ -38,7 +41,7 @@ def check(settings: Any) -> None:
         )
 
 
-def threshold_of(settings: Any) -> float:
+def threshold_of(settings: MrcArgs) -> float:
     """The threshold of the null score difference; 0 where none is given and none was tuned."""
     given = settings.null_score_diff_threshold
     return 0.0 if given is None else float(given)
@@ -213,7 +216,7 @@ def best_threshold(scores: np.ndarray, has_answer: np.ndarray, odds: np.ndarray)
 def evaluate(
     reader: SquadReader,
     logits: LogitsById,
-    settings: Any,
+    settings: MrcArgs,
     answers: Mapping[str, Sequence[str]],
     language: str,
     tuned: str,
@@ -221,7 +224,11 @@ def evaluate(
     """(name of a file -> its content, scores) of an evaluation.
 
     Args:
+        reader: of the questions.
+        logits: unique id of a window -> (start, end), float [n] each.
+        settings: the task's own flags, ``MrcArgs``.
         answers: question id -> texts of its answers.
+        language: whose rules score the answers, a key of ``finetune.mrc.scores.SCRIPTS``.
         tuned: ``exact`` or ``f1`` to find the threshold by it, which is then among the scores as ``tuned``; or
             ``none``.
     """

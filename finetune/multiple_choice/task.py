@@ -36,6 +36,7 @@ from reader.task_reader import TaskReader
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 NOTHING = -10000.0  # below every score
@@ -125,7 +126,7 @@ class MultipleChoice(ByAccuracy, FinetuneTask):
 
     @classmethod
     def by_example(
-        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: Any
+        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: BatchReader
     ) -> Mapping[str, np.ndarray]:
         """``scores`` of questions, float32 [batch, most]; -inf where a question has no such option."""
         scores = outputs["scores"].ravel()[batch["choice_places"]]

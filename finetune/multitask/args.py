@@ -27,8 +27,9 @@ from typing import Any, NamedTuple
 from ernie.model_folder import look_into
 from finetune import TASKS, flags_of
 from finetune.tables import LabelledTableFlags
-from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords, joined
+from finetune.training.args import GROUPS, Args, RunArgs, build_parser, from_keywords
 from finetune.training.effects import check_evaluations, evaluates
+from finetune.training.keywords import joined
 from finetune.training.options import LossArgs
 from propeller.errors import UserError
 from propeller.flags import flag, read_flags, split
@@ -182,50 +183,68 @@ def _entries(path, tasks, shared, data_dir):
 
 
 def _entry(path, number, given, shared, data_dir):
+    """The ``Entry`` of an object of the list. Raises UserError."""
     where = f"{path}, task {number}"
+    _check_form(where, given)
+    name, task, weight = given["name"], given["task"], given.get("weight")
+    where = f"{where} ({name})"
+    _check_declaration(where, name, task, weight)
+    group = flags_of(task).task
+    values = {key: value for key, value in given.items() if key not in ("name", "task", "weight")}
+    try:
+        values = _joined(values, task, group)
+        for key in FILES:
+            if isinstance(values.get(key), str):
+                values[key] = ",".join(_place(path, part, data_dir) for part in split(values[key]))
+        values = _with_test_save(values, name, shared["checkpoints"])
+        args = from_keywords({**shared, **values}, group, alone=False)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return Entry(name, task, None if weight is None else float(weight), args)
+
+
+def _check_form(where, given):
+    """Raise UserError where an entry is no object, or lacks a text that every task has."""
     if not isinstance(given, dict):
         raise UserError(f'{where}: give an object such as {{"name": ..., "task": ..., "train_set": ...}}')
     for key in ("name", "task", "train_set"):
         if not isinstance(given.get(key), str):
             raise UserError(f'{where}: "{key}" is missing or no text; add it')
-    name, task = given["name"], given["task"]
-    where = f"{where} ({name})"
+
+
+def _check_declaration(where, name, task, weight):
+    """Raise UserError for a name that cannot be a folder's and a weight's, an unknown task, or a wrong weight."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or any(word in name for word in TAKEN) or "step_" in name:
         raise UserError(
             f'{where}: "name" must be letters, digits, _ and -, and hold none of step_, {", ".join(TAKEN)}; rename it'
         )
     if task not in TASKS:
         raise UserError(f"{where}: task {task!r} is unknown: give one of {', '.join(TASKS)}")
-    weight = given.get("weight")
     if weight is not None and (
         isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf
     ):
         raise UserError(f'{where}: "weight" must be a number above 0, not {weight!r}')
-    group = flags_of(task).task
+
+
+def _joined(values, task, group):
+    """The flags of an entry, lists as the command line has them. Raises UserError: a flag is not of one task."""
     own = {entry.name: entry for entry in (fields(group) if group else ())}
-    known = _known()
-    values = {key: value for key, value in given.items() if key not in ("name", "task", "weight")}
     for key in values:
         if key not in own and key not in OF_A_TASK:
-            raise UserError(f'{where}: "{key}" is no flag of the task {task} or its files: leave it out')
+            raise UserError(f'"{key}" is no flag of the task {task} or its files: leave it out')
         if key in own and own[key].metadata.get("facts", {}).get("tunes"):
-            raise UserError(f"{where}: {key} is for a run of the task alone: leave it out")
-    try:
-        values = {key: joined(own.get(key) or known[key], value) for key, value in values.items()}
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    for key in FILES:
-        if isinstance(values.get(key), str):
-            values[key] = ",".join(_place(path, part, data_dir) for part in split(values[key]))
+            raise UserError(f"{key} is for a run of the task alone: leave it out")
+    known = _known()
+    return {key: joined(own.get(key) or known[key], value) for key, value in values.items()}
+
+
+def _with_test_save(values, name, folder):
+    """The flags with prediction files in the directory of the run, where there are test sets and none are named."""
     tests = len(split(values["test_set"])) if isinstance(values.get("test_set"), str) else 0
-    if tests and "test_save" not in values:
-        ends = [f"{name}_test.tsv" if tests == 1 else f"{name}_test_{number}.tsv" for number in range(1, tests + 1)]
-        values["test_save"] = ",".join(str(Path(shared["checkpoints"]) / end) for end in ends)
-    try:
-        args = from_keywords({**shared, **values}, group, alone=False)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    return Entry(name, task, None if weight is None else float(weight), args)
+    if not tests or "test_save" in values:
+        return values
+    ends = [f"{name}_test.tsv" if tests == 1 else f"{name}_test_{number}.tsv" for number in range(1, tests + 1)]
+    return {**values, "test_save": ",".join(str(Path(folder) / end) for end in ends)}
 
 
 def _place(path, name, data_dir):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from reader.task_reader import BatchReader
+from reader.batch_reader import BatchReader
 
 FOREVER = 2**31  # epochs
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from ernie.checkpoint import load_params, read_variable, write_variable
+from ernie.checkpoint import load_params
 from ernie.foreign_folder import ready
 from finetune import task_class
 from finetune.multitask.args import ManyArgs
@@ -29,14 +29,12 @@ from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.train import distribution, program
-from propeller.train.args import explain_difference, flag_names, log_path, times_of
+from propeller.train.args import explain_difference, flag_names, open_saver, run_config, set_up_log
 from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar
 from propeller.train.journal import Journal
 from propeller.train.model import RunMode
-from propeller.train.saver import Saver
-from propeller.train.shared import SharedSaver
-from propeller.train.trainer import Learner, RunConfig
+from propeller.train.trainer import Learner
 from reader.pretraining.mixture import Mixture
 from reader.pyreader import PyReader
 
@@ -50,8 +48,7 @@ def start(args: ManyArgs) -> int:
     ranks = distribution.start()
     bar = runtime.on_terminal() and ranks.size == 1
     flags = args.entries[0].args.run
-    file, hold = log_path(flags.log_file, flags.checkpoints), flags.log_file == "auto"
-    log_setup.setup(file if ranks.first else None, bar=bar, everything=flags.verbose, hold=hold)
+    set_up_log(flags, ranks, flags.checkpoints, bar)
     run(args, ranks, bar)
     return 0
 
@@ -95,7 +92,7 @@ class Multitask:
     def __init__(self, tasks: Mapping[str, TaskRun], bar: bool = False) -> None:
         self.tasks, self.bar = dict(tasks), bar
         self.first = next(iter(self.tasks.values()))
-        self.args, self.config, self.ranks = self.first.args, self.first.config, self.first.ranks
+        self.args, self.config, self.ranks = self.first.args, self.first.config, self.first.args.ranks
         self.folder = Path(self.args.run.checkpoints)
 
     def train(self) -> RunResult:
@@ -120,16 +117,14 @@ class Multitask:
             self._load_initial(learner)
             for reader in readers.values():
                 reader.prepare()
-            order, several = (
+            mixture = Mixture(
+                {name: Endless(reader) for name, reader in readers.items()},
                 step_order(counts, self.args.train.random_seed),
                 self.args.train.gradient_accumulation_steps,
             )
-            endless = {name: Endless(reader) for name, reader in readers.items()}
             with guarded(learner, run.hang_timeout):
                 state = learner.train(
-                    lambda position: PyReader(
-                        lambda: Mixture(endless, order, several).batches(position), self.args.data.queue_size
-                    ),
+                    lambda position: PyReader(lambda: mixture.batches(position), self.args.data.queue_size),
                     None,
                     saver,
                     evaluations,
@@ -147,7 +142,7 @@ class Multitask:
             return result
 
     def _saver(self):
-        run, first = self.args.run, self.first
+        first = self.first
         text = first.spec.record()
         names = ("tokenizer", "tokenizer_fingerprint", "do_lower_case", "for_cn", "ernie_config")
         meta = {
@@ -155,13 +150,8 @@ class Multitask:
             "members": {name: task.spec.task for name, task in self.tasks.items()},
             **{name: text[name] for name in names},
         }
-        folder = (run.checkpoints, write_variable, read_variable, run.keep_checkpoints)
         files = text_files(first.vocab_path, first.tokenizer)
-        return SharedSaver(
-            self.ranks,
-            lambda: Saver(*folder, meta=meta, also=tuple(self.tasks), names=NAMES, files=files,
-                          verify=run.verify_checkpoints),
-        )  # fmt: skip
+        return open_saver(self.ranks, self.args.run, meta=meta, also=tuple(self.tasks), names=NAMES, files=files)
 
     def _counts(self, rows):
         """name -> steps of each task."""
@@ -189,22 +179,18 @@ class Multitask:
             optimizer = make_optimizer(self.args, total, self.config) if mode is RunMode.TRAIN else None
             return self.tasks[name].model(mode, optimizer)
 
-        train, run = self.args.train, self.args.run
+        train = self.args.train
         return Learner(
             make_model,
-            RunConfig(
-                seed=train.random_seed,
-                accumulate=train.gradient_accumulation_steps,
-                log_steps=run.skip_steps,
-                **times_of(run),
+            run_config(
+                train,
+                self.args.run,
                 best_by=SCORE,
                 least_gain=train.early_stop_min_gain,
                 max_steps=total,
                 precision=self.first.precision,
-                recompute=train.use_recompute,
                 place=self.first.place,
                 ranks=self.ranks,
-                bucket_mb=train.fuse_grad_size_mb,
                 names=NAMES,
             ),
             tasks=list(self.tasks),

@@ -15,28 +15,30 @@ from typing import Any
 
 import numpy as np
 
-from ernie.checkpoint import read_variable, write_variable
 from ernie.layers import renamed
 from finetune.multitask.args import Entry
 from finetune.multitask.mixture import FOREVER
 from finetune.task import FinetuneTask
+from finetune.training.files import RunFiles
 from finetune.training.reading import facts_of_rows
 from finetune.training.runner import Finetuner
 from finetune.training.schedule import num_steps
 from finetune.training.settled import RunModel, text_files, with_settled_flags
 from finetune.training.train_model import train_model, with_balanced_weights
+from propeller import runtime
 from propeller.errors import UserError
 from propeller.train.evaluating import lower_is_better
 from propeller.train.model import Model, RunMode
 from propeller.train.saver import Saver
 from propeller.train.trainer import Evaluation
-from reader.task_reader import BatchReader
+from propeller.variables import read_variable, write_variable
+from reader.batch_reader import BatchReader
 
 BETWEEN = "@"  # a task's name and its head's weights
 SCORE = "score"  # what picks the best checkpoint: the sum of it over tasks
 
 
-class TaskRun(Finetuner):
+class TaskRun(RunFiles):
     """One of several tasks.
 
     Args:
@@ -46,7 +48,10 @@ class TaskRun(Finetuner):
     """
 
     def __init__(self, entry: Entry, model: RunModel, bar: bool = False) -> None:
-        super().__init__(model, with_settled_flags(entry.args, model), bar)
+        super().__init__(model, with_settled_flags(entry.args, model))
+        self.bar = bar
+        self.place = runtime.place(self.args.run.use_cuda)
+        self.precision = self.args.train.precision(self.place)
         self.name, self.weight, self.settled = entry.name, entry.weight, model
         self.facts: dict[str, bool] = {}  # of the rows of the training file, for the record
         if self.task.make_encoder is not FinetuneTask.make_encoder:
@@ -54,12 +59,12 @@ class TaskRun(Finetuner):
 
     def training_reader(self) -> BatchReader:
         """The reader of the training file, which never ends. Raises UserError: see ``check_file``."""
-        reader = self._reader(self.args.data.train_set, training=True)
+        reader = self.reader(self.args.data.train_set, training=True)
         reader.epochs = FOREVER
         self.facts = facts_of_rows(self.task, reader)
-        survey = self._surveys[self.args.data.train_set, True, True]
+        survey = self.training_survey()
         self.spec = with_balanced_weights(self.spec, self.task, self.args, self.tokenizer, survey)
-        self._check_tests()
+        self.check_tests()
         return reader
 
     def steps(self, rows: int) -> int:
@@ -70,7 +75,7 @@ class TaskRun(Finetuner):
     def evaluations(self) -> list[Evaluation]:
         """Those of the dev sets; the first one counts for the best checkpoint, by the task's own score."""
         found = []
-        for number, entry in enumerate(self._evaluations()):
+        for number, entry in enumerate(super().evaluations()):
             finish = self._with_score(entry.finish)
             found.append(entry._replace(finish=finish, task=self.name, weight=0.0 if number else 1.0))
         return found

@@ -18,7 +18,7 @@ from finetune.checks import InputChecks
 from finetune.prediction.int8 import Int8
 from finetune.tables import LabelledTableFlags
 from propeller.errors import UserError
-from propeller.flags import DEVICE, Derived, FlagParser, add_flags, changed, flag, read_flags
+from propeller.flags import DEVICE, Derived, FlagParser, add_flags, changed, check_least, flag, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, runs_onnx
 from reader.tables.form import PLAIN, TableForm
 from reader.tokenizer import TOKENIZERS
@@ -262,6 +262,4 @@ def _check(args):
         raise UserError("--do_prediction false leaves nothing to do: give --save_inference_model_path, or leave it out")
     if data.do_prediction and not data.predict_set:
         raise UserError("no --predict_set: name the file to predict, or give --do_prediction false")
-    for name, least in (("batch_size", 1), ("num_workers", 0)):
-        if getattr(data, name) < least:
-            raise UserError(f"--{name} must be at least {least}, not {getattr(data, name)}")
+    check_least(data, batch_size=1, num_workers=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ernie.checkpoint import load_params
 from ernie.export import export_bundle
@@ -17,6 +17,9 @@ from finetune.spec import ModelSpec
 from finetune.task import FinetuneTask
 from propeller.train.model import RunMode
 from propeller.train.trainer import Learner, RunConfig
+
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
 
 log = logging.getLogger("ernie.finetune")
 
@@ -39,7 +42,7 @@ class Checkpoint:
     spec: ModelSpec
     config: Any
     vocab_path: str
-    tokenizer: Any
+    tokenizer: BaseTokenizer
 
 
 def load_weights(learner: Learner, folder: str | Path) -> None:

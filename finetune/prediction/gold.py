@@ -21,6 +21,7 @@ from reader.survey import is_placeholder
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
     from finetune.task import FinetuneTask
+    from reader.batch_reader import BatchReader
 
 log = logging.getLogger("ernie.finetune")
 
@@ -80,7 +81,7 @@ class RowGold(Gold):
         reader: of the file.
     """
 
-    def __init__(self, task: type[FinetuneTask], spec: ModelSpec, reader: Any) -> None:
+    def __init__(self, task: type[FinetuneTask], spec: ModelSpec, reader: BatchReader) -> None:
         super().__init__()
         self.task, self.spec, self.table = task, spec, reader.table
         separator = getattr(spec.settings, "label_separator", ",")
@@ -92,7 +93,7 @@ class RowGold(Gold):
         self._outputs: dict[str, np.ndarray] = {}
 
     @classmethod
-    def of(cls, task: type[FinetuneTask], spec: ModelSpec, reader: Any) -> RowGold | None:
+    def of(cls, task: type[FinetuneTask], spec: ModelSpec, reader: BatchReader) -> RowGold | None:
         """The labels of a file that is to be predicted; None where it has no column of them, or the task has none."""
         return cls(task, spec, reader) if task.label_kind and LABEL in reader.table.columns else None
 

@@ -28,7 +28,8 @@ from propeller.service.engines import AUTO, describe, uses_gpu
 from propeller.service.predictor import Predictor
 
 if TYPE_CHECKING:
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
+    from tokenization_base import BaseTokenizer
 
 log = logging.getLogger("ernie.finetune")
 
@@ -50,7 +51,7 @@ class InferenceModel:
     task: type[FinetuneTask]
     spec: ModelSpec
     config: Any
-    tokenizer: Any
+    tokenizer: BaseTokenizer
     predictor: Predictor | None
 
     @classmethod

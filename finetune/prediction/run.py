@@ -45,7 +45,7 @@ from reader.tables.form import bare_name, is_copied
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
 
 
 log = logging.getLogger("ernie.finetune")
@@ -124,7 +124,7 @@ def predict(
         form=args.tables.form().copying(),
     )
     reader = job.open_reader(path, model, spec, reading, args)
-    check_file(reader, args.checks, model.spec)
+    check_file(reader, args.checks)
     warn_of_pairs(model.task.trained_on_pairs(spec.facts), reader, path)
     _tell_copied(reader)
     if job.prints(args):
@@ -209,7 +209,7 @@ class PredictionJob:
         return kind(model.task, spec, columns, args.script.copy_columns, keep_label=True)
 
     def write(
-        self, model: InferenceModel, spec: ModelSpec, reader: Any, args: PredictArgs, progress: Progress
+        self, model: InferenceModel, spec: ModelSpec, reader: BatchReader, args: PredictArgs, progress: Progress
     ) -> Gold | None:
         """Predict and write every row; returns the labels of the rows, to score them, or None."""
         gold = RowGold.of(model.task, spec, reader)
@@ -233,7 +233,10 @@ class PredictionJob:
 class Progress:
     """Runs batches and reports progress: a bar on a terminal, otherwise a log line every ``TELL_EVERY`` seconds.
 
-    Attributes: done: rows; busy: seconds in the predictor; begun: when this was made.
+    Attributes:
+        done: rows.
+        busy: seconds in the predictor.
+        begun: when this was made.
     """
 
     def __init__(self, model: InferenceModel, total: int, unit: str, bar: bool) -> None:

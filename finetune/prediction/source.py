@@ -62,6 +62,8 @@ def open_source(
     """The model to predict with, and its record with the settings that were given; None where it is only saved.
 
     Args:
+        args: the flags.
+        job: the task's batch prediction.
         stack: removes what is temporary when it closes.
 
     Raises:

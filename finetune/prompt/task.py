@@ -34,6 +34,7 @@ from reader.task_reader import TaskReader
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 
@@ -148,7 +149,7 @@ class PromptClassifier(ByAccuracy, FinetuneTask):
 
     @classmethod
     def by_example(
-        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: Any
+        cls, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], reader: BatchReader
     ) -> Mapping[str, np.ndarray]:
         """``scores`` of texts, float32 [batch, num_labels]."""
         return {"scores": batch["prompt_rows"] @ outputs["scores"]}

@@ -13,6 +13,7 @@ from propeller.errors import UserError
 
 if TYPE_CHECKING:
     from finetune.spec import ModelSpec
+    from reader.tokenizer import Tokenizer
 
 
 def label_words(text: str | None, labels: Sequence[str]) -> list[str]:
@@ -46,7 +47,7 @@ class Verbalizer(NamedTuple):
     mask_id: int
 
     @classmethod
-    def of(cls, spec: ModelSpec, tokenizer: Any) -> Verbalizer:
+    def of(cls, spec: ModelSpec, tokenizer: Tokenizer) -> Verbalizer:
         """From the settings, the labels and a vocabulary.
 
         Raises:

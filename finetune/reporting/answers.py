@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finetune.mrc import answers as mrc_answers
 from finetune.mrc import unanswerable
+from finetune.mrc.gold import language_by
 from finetune.mrc.predictions import InOrder, own_logits
-from finetune.mrc.scores import SCRIPTS, language_of, score
+from finetune.mrc.scores import SCRIPTS, score
 from finetune.prediction.run import Progress, ordered_results
 from finetune.reporting.parts import Report, Table, as_sure_as_right, bands, by_confidence
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
+    from reader.squad.reader import SquadReader
 
 
-def report(model: InferenceModel, reader: Any, path: str) -> Report:
+def report(model: InferenceModel, reader: SquadReader, path: str) -> Report:
     """The report of a file with answers, see ``finetune.reporting.classes.report``."""
     settings, questions = model.spec.settings, reader.file.questions
-    progress = Progress(model, reader.num_examples, "windows", False)
-    results = ordered_results(reader, progress, own_logits)
-    size = settings.n_best_size, settings.max_answer_length
-    if settings.version_2_with_negative:
-        found = unanswerable.predict(reader, InOrder(results), *size)
-        texts, nbest = found.chosen(unanswerable.threshold_of(settings)), found.nbest
-    else:
-        texts, nbest = mrc_answers.predict(reader, InOrder(results), *size)
-    language = settings.mrc_language
-    if language == "auto":
-        language = language_of([question.text for question in questions])
-    if settings.version_2_with_negative:
-        scores = [unanswerable.raw_scores(language, each.answers, texts[each.id]) for each in questions]
-        exact, overlap = np.array(scores).T
-    else:
-        scored = [score(language, {each.id: each.answers}, {each.id: texts[each.id]}) for each in questions]
-        exact, overlap = (np.array([each[name] for each in scored]) / 100 for name in ("em", "f1"))
+    language = language_by(settings, questions)
+    texts, nbest = _predict(model, reader)
+    exact, overlap = _scores(questions, texts, language, settings.version_2_with_negative)
     sure = np.array([_probability(nbest[each.id], texts[each.id]) for each in questions])
+    windows = [len(reader.windows(number)) for number in range(len(questions))]
+    seen = reader.survey()
     made = Report(model.task.name, path)
     made.facts = {
         "questions": len(questions),
@@ -46,27 +36,26 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         "f1": float(overlap.mean()),
         "scored_as": SCRIPTS[language] + (", no answer as in SQuAD 2.0" if settings.version_2_with_negative else ""),
         "wrong": int((overlap < 1).sum()),
+        "unknown_share": seen.unknown / max(seen.pieces, 1),
+        "several_windows": sum(count > 1 for count in windows),
     }
-    seen = reader.survey()
-    made.facts["unknown_share"] = seen.unknown / max(seen.pieces, 1)
-    windows = [len(reader.windows(number)) for number in range(len(questions))]
-    made.facts["several_windows"] = sum(count > 1 for count in windows)
     about = f"Exact match and F1 as shares of 1, by the rules of {SCRIPTS[language]}."
     made.tables += by_length(questions, windows, about, (exact, overlap, sure))
+    wrong = np.flatnonzero(overlap < 1)
+    odd = as_sure_as_right(overlap == 0, exact == 1, sure)
+    made.facts["suspects"] = len(odd)
     header = ["id", "F1", "confidence", "predicted", "answers", "question"]
 
     def entry(number):
         each = questions[number]
         return [each.id, overlap[number], sure[number], texts[each.id], " | ".join(each.answers), each.text]
 
-    wrong = np.flatnonzero(overlap < 1)
     made.wrong = Table(
         "Wrong answers",
         "Questions whose answer is not wholly right, the surest first.",
         header,
         [entry(number) for number in wrong[by_confidence(sure[wrong])].tolist()],
     )
-    odd = as_sure_as_right(overlap == 0, exact == 1, sure)
     made.suspects = Table(
         "Likely label errors",
         "Questions whose predicted answer has nothing of the labelled one, though the model is as sure of it as it is, "
@@ -74,8 +63,32 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
         header,
         [entry(number) for number in odd.tolist()],
     )
-    made.facts["suspects"] = len(odd)
     return made
+
+
+def _predict(model: InferenceModel, reader: SquadReader) -> tuple[Mapping[str, str], Mapping[str, list]]:
+    """Question id -> the predicted answer, and question id -> the best candidates."""
+    settings = model.spec.settings
+    progress = Progress(model, reader.num_examples, "windows", False)
+    results = InOrder(ordered_results(reader, progress, own_logits))
+    size = settings.n_best_size, settings.max_answer_length
+    if settings.version_2_with_negative:
+        found = unanswerable.predict(reader, results, *size)
+        return found.chosen(unanswerable.threshold_of(settings)), found.nbest
+    return mrc_answers.predict(reader, results, *size)
+
+
+def _scores(
+    questions: Sequence[Any], texts: Mapping[str, str], language: str, has_unanswerable: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact match and F1 of each question, float [questions] from 0 to 1."""
+    if has_unanswerable:
+        scores = [unanswerable.raw_scores(language, each.answers, texts[each.id]) for each in questions]
+        exact, overlap = np.array(scores).T
+        return exact, overlap
+    scored = [score(language, {each.id: each.answers}, {each.id: texts[each.id]}) for each in questions]
+    exact, overlap = (np.array([each[name] for each in scored]) / 100 for name in ("em", "f1"))
+    return exact, overlap
 
 
 def by_length(

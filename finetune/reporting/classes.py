@@ -13,11 +13,12 @@ from finetune.reporting.rows import ShownRows
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
+    from reader.batch_reader import BatchReader
 
 SHOWN_NEVER = 10  # classes that are never predicted, named in a sentence
 
 
-def report(model: InferenceModel, reader: Any, path: str) -> Report:
+def report(model: InferenceModel, reader: BatchReader, path: str) -> Report:
     """The report of a labelled file.
 
     Args:
@@ -28,7 +29,7 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     return _report(model, reader, path, lambda outputs, row: outputs["probs"][row].copy())
 
 
-def report_of_scores(model: InferenceModel, reader: Any, path: str) -> Report:
+def report_of_scores(model: InferenceModel, reader: BatchReader, path: str) -> Report:
     """The same for a model whose outputs are ``scores``, logits of the classes."""
     return _report(model, reader, path, lambda outputs, row: softmax(outputs["scores"][row]))
 
@@ -72,7 +73,7 @@ def _report(model, reader, path, probs_of):
     return made
 
 
-def labels_of(reader: Any, model: InferenceModel) -> np.ndarray:
+def labels_of(reader: BatchReader, model: InferenceModel) -> np.ndarray:
     """int64 [rows]: the class of each row, in the file's order."""
     found = []
     with reader.open_source() as source:

@@ -14,11 +14,12 @@ from finetune.reporting.rows import ShownRows
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
+    from reader.task_reader import TaskReader
 
 MOST_PAIRS = 20
 
 
-def report(model: InferenceModel, reader: Any, path: str) -> Report:
+def report(model: InferenceModel, reader: TaskReader, path: str) -> Report:
     """The report of a labelled file, see ``finetune.reporting.classes.report``."""
     spec, names = model.spec, model.spec.labels
     probs = np.stack(list(predicted(reader, model, lambda outputs, row: outputs["probs"][row].copy())))
@@ -66,7 +67,7 @@ def report(model: InferenceModel, reader: Any, path: str) -> Report:
     return made
 
 
-def sets_of(reader: Any) -> np.ndarray:
+def sets_of(reader: TaskReader) -> np.ndarray:
     """bool [rows, labels]: the labels of each row, in the file's order."""
     found = []
     with reader.open_source() as source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from finetune.reporting.rows import ShownRows
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
+    from reader.task_reader import TaskReader
 
 
-def report(model: InferenceModel, reader: Any, path: str) -> Report:
+def report(model: InferenceModel, reader: TaskReader, path: str) -> Report:
     """The report of a labelled file, see ``finetune.reporting.classes.report``."""
     guesses = np.array(list(predicted(reader, model, lambda outputs, row: float(outputs["logits"][row, 0]))))
     given = labels_of(reader, model).astype(np.float64)

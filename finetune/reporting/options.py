@@ -24,9 +24,10 @@ from reader.choices import Choices
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
+    from reader.task_reader import TaskReader
 
 
-def report(model: InferenceModel, reader: Any, path: str) -> Report:
+def report(model: InferenceModel, reader: TaskReader, path: str) -> Report:
     """The report of a labelled file, see ``finetune.reporting.classes.report``."""
     choices, given = choices_of(model.spec), labels_of(reader, model)
     rows = ShownRows(reader.table)

@@ -17,7 +17,8 @@ from reader.windows import WindowReader, plan
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
+    from reader.task_reader import TaskReader
 
 BANDS = 4  # groups of like length
 
@@ -94,18 +95,17 @@ def predicted(
     return in_file_order(results(), reader.num_examples)
 
 
-def count_texts(reader: Any) -> Texts:
+def count_texts(reader: TaskReader) -> Texts:
     """Lengths and unknown pieces of the rows of a table."""
     tokenizer, parts = reader.tokenizer, []
-    special, unknown = (tokenizer.cls_id, tokenizer.sep_id), getattr(tokenizer, "unk_id", None)
-    windowed = isinstance(reader, WindowReader)
+    special, unknown = (tokenizer.cls_id, tokenizer.sep_id), tokenizer.unk_id
     with reader.open_source() as source:
         for rows in source.rows(np.arange(reader.num_examples), 0):
             starts = rows.offsets[:-1]
             own = np.add.reduceat((rows.ids == unknown).astype(np.int64), starts)
             framed = np.add.reduceat(np.isin(rows.ids, special).astype(np.int64), starts)
             column: tuple = (*reader.as_read(rows), own, rows.lengths - framed)
-            if windowed:
+            if isinstance(reader, WindowReader):
                 found = plan(rows, reader.max_seq_len, reader.windows_of_texts)
                 column = (rows.lengths, found.cut, *column[2:], found.counts)
             parts.append(column)

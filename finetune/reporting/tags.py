@@ -13,10 +13,11 @@ from finetune.reporting.parts import Matrix, Report, Table, by_confidence, count
 from finetune.reporting.rows import ShownRows
 from finetune.tagging.predictions import sentence_outputs
 from finetune.tagging.task import token_tags
-from reader.tagging.reader import BLANK, split_tokens
+from reader.tagging.sentence import BLANK, split_tokens
 
 if TYPE_CHECKING:
     from finetune.prediction.model import InferenceModel
+    from reader.tagging.reader import TaggingReader
 
 NONE = "(none)"
 
@@ -57,7 +58,7 @@ class Counts:
             self.moved[kind] += any(kind == other and first <= end and begin <= last for other, begin, end in guessed)
 
 
-def report(model: InferenceModel, reader: Any, path: str) -> Report:
+def report(model: InferenceModel, reader: TaggingReader, path: str) -> Report:
     """The report of a labelled file, see ``finetune.reporting.classes.report``."""
     tags, counts = reader.tags, Counts()
     sentences = list(_sentences(model, reader))

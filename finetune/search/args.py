@@ -14,7 +14,7 @@ from finetune.embedding.pooled import CHOICES
 from finetune.search.index import EXACT, HNSW, KINDS
 from finetune.tables import TableFlags
 from propeller.errors import UserError
-from propeller.flags import DEVICE, FlagParser, add_flags, flag, from_values, read_flags
+from propeller.flags import DEVICE, FlagParser, add_flags, check_least, flag, from_values, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES
 
 GRAPH_FROM = 50_000  # texts from which ``auto`` makes a graph; fewer are compared in milliseconds
@@ -78,7 +78,7 @@ def parse_build(argv: Sequence[str]) -> tuple[BuildFlags, TableFlags]:
         add_flags(parser, group)
     values = read_flags(parser, argv)
     flags = from_values(BuildFlags, values)
-    _check_least(flags, batch_size=1, links=2, build_effort=1)
+    check_least(flags, batch_size=1, links=2, build_effort=1)
     for name in ("links", "build_effort"):
         if flags.kind == EXACT and getattr(flags, name) != BuildFlags.__dataclass_fields__[name].default:
             raise UserError(f"--{name} is for --kind {HNSW}: give that, or leave --{name} out")
@@ -98,7 +98,7 @@ def parse_query(argv: Sequence[str]) -> QueryArgs:
         add_flags(parser, group)
     values = read_flags(parser, argv)
     flags, questions = from_values(QueryFlags, values), values["questions"]
-    _check_least(flags, batch_size=1, top=1, effort=1)
+    check_least(flags, batch_size=1, top=1, effort=1)
     if flags.top > MOST:
         raise UserError(f"--top {flags.top}: give at most {MOST}")
     if bool(questions) == bool(flags.query_set):
@@ -109,9 +109,3 @@ def parse_query(argv: Sequence[str]) -> QueryArgs:
         if not question.strip():
             raise UserError(f"question {number} is empty: give a text")
     return QueryArgs(flags, from_values(TableFlags, values), questions)
-
-
-def _check_least(flags, **least):
-    for name, number in least.items():
-        if getattr(flags, name) < number:
-            raise UserError(f"--{name} must be at least {number}, not {getattr(flags, name)}")

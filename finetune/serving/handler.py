@@ -54,9 +54,15 @@ PAGE = Path(__file__).resolve().with_name("page")
 
 @dataclass
 class ParsedRequest:
-    """A request on its way. instances: name -> array [tokens] of each row for the model; about: what the handler needs
-    to make the answer; outputs: names of those it needs, None: ``Handler.outputs``; unpadded: whether rows are to be
-    computed beside rows of their own length alone, so that the same row always gives the same bits."""
+    """A request on its way.
+
+    Attributes:
+        instances: name -> array [tokens] of each row for the model.
+        about: what the handler needs to make the answer.
+        outputs: names of those it needs, None: ``Handler.outputs``.
+        unpadded: whether rows are to be computed beside rows of their own length alone, so that the same row always
+            gives the same bits.
+    """
 
     instances: list[dict[str, np.ndarray]]
     about: dict[str, Any] = field(default_factory=dict)

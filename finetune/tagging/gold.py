@@ -6,8 +6,8 @@ gold.add(outputs, sentence, {"text_a": "Paris is far", "label": "B-LOC O O"})
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,11 @@ from finetune.prediction.gold import LABEL, Gold, log
 from finetune.tagging.crf import viterbi
 from reader.row_encoder import MODEL, LabelRule
 from reader.survey import is_placeholder
-from reader.tagging.reader import BLANK, Sentence, TaggingReader, split_tokens
+from reader.tagging.reader import TaggingReader
+from reader.tagging.sentence import BLANK, Sentence, split_tokens
+
+if TYPE_CHECKING:
+    pass
 
 
 class TagGold(Gold):
@@ -36,7 +40,7 @@ class TagGold(Gold):
         self.rows = self.inferred = self.labelled = self.correct = 0
 
     @classmethod
-    def of(cls, reader: Any, running: bool) -> TagGold | None:
+    def of(cls, reader: TaggingReader, running: bool) -> TagGold | None:
         """The tags of a file that is to be predicted; None without such a column.
 
         Args:
@@ -65,7 +69,7 @@ class TagGold(Gold):
         try:
             if len(words) != len(sentence.tokens):
                 raise ValueError(f"{len(sentence.tokens)} tokens but {len(words)} tags; give every token one tag")
-            wanted = self._pieces([int(self.rule.read(word)) for word in words], sentence.pieces)
+            wanted = self.tags.classes_of_pieces([int(self.rule.read(word)) for word in words], sentence.pieces)
         except ValueError as problem:
             if sure:
                 self.refuse(self.table.layout.where(number), problem)
@@ -79,13 +83,6 @@ class TagGold(Gold):
         self.inferred += len(inferred)
         self.labelled += len(labelled)
         self.correct += len(inferred & labelled)
-
-    def _pieces(self, classes: Sequence[int], counts: Sequence[int]) -> list[int]:
-        """The class of each word piece."""
-        spread: list[int] = []
-        for number, count in zip(classes, counts):
-            spread += [number] if count == 1 else self.tags.spread(number, count) if count else []
-        return spread
 
     def scores(self) -> Mapping[str, float]:
         return f1_score(self.inferred, self.labelled, self.correct)

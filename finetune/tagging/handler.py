@@ -25,8 +25,9 @@ from finetune.serving.handler import Handler, ParsedRequest
 from finetune.tagging.sentences import decode_sentence, joined_sentences, whole_sentences
 from finetune.tagging.task import tag_set
 from propeller.service.errors import BadRequest
-from reader.batching import encode_rows
-from reader.tagging.reader import SEPARATOR, WHOLE, Parts, Sentence, word_pieces
+from reader.batching import NO_LIMIT, encode_rows
+from reader.tagging.parts import Parts
+from reader.tagging.sentence import SEPARATOR, Sentence, word_pieces
 from reader.tagging.token_logits import TokenLogits
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class TaggingHandler(Handler):
         for sentence in sentences:
             sentence.pieces = [len(pieces[token]) for token in sentence.tokens]
         ids = [[piece for token in sentence.tokens for piece in pieces[token]] for sentence in sentences]
-        rows = encode_rows(ids, None, WHOLE, self.tokenizer.cls_id, self.tokenizer.sep_id)
+        rows = encode_rows(ids, None, NO_LIMIT, self.tokenizer.cls_id, self.tokenizer.sep_id)
         parts = Parts.windows(rows, self.model.max_seq_len)
         checks.windows(len(parts), limits)
         about = {"sentences": sentences, "keep": parts.keep, "last_part": parts.last, "teaches": teaches}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.prediction.formats import on_one_line
 
 if TYPE_CHECKING:
-    from reader.tagging.reader import Sentence
+    from reader.tagging.sentence import Sentence
     from reader.tagging.tags import TagSet
 
 
@@ -25,7 +25,8 @@ log = logging.getLogger("ernie.finetune")
 class SentenceLines:
     """Lines of prediction files, made of decoded sentences; counts them, and tags that break the scheme.
 
-    Args: tags: the ``TagSet``.
+    Args:
+        tags: the ``TagSet``.
     """
 
     def __init__(self, tags: TagSet) -> None:

@@ -19,14 +19,16 @@ from finetune.tagging.gold import TagGold
 from finetune.tagging.lines import SentenceLines
 from finetune.tagging.sentences import decode_sentence, joined_sentences
 from finetune.tagging.task import SequenceLabel
+from reader.batch_reader import BatchReader
 from reader.batching import EncodedRows
 from reader.ordered import WINDOW
 from reader.pyreader import PyReader
 from reader.row_stream import RowStream
 from reader.tables.opening import holds_lines
-from reader.tagging.reader import Parts, TaggingReader, split_tokens
+from reader.tagging.parts import Parts
+from reader.tagging.reader import TaggingReader
 from reader.tagging.running_text import RunningTextReader
-from reader.task_reader import BatchReader
+from reader.tagging.sentence import split_tokens
 
 if TYPE_CHECKING:
     from finetune.prediction.args import PredictArgs
@@ -108,8 +110,7 @@ def part_batches(reader: TaggingReader, size: int = WINDOW) -> Iterator[PartsBat
             rows = stream.pull(min(size * reader.batch_size, total - row))
             parts = Parts.windows(rows, reader.max_seq_len) if reader.windows else Parts.of(rows)
             reader.stats["rows"] += len(rows)
-            reader.stats["long"] += int((rows.lengths > reader.max_seq_len).sum()) + int(rows.cut.sum())
-            reader.stats["windows"] += len(parts) - int((rows.lengths <= reader.max_seq_len).sum())
+            reader.count_long(rows, parts)
             order = np.argsort(-parts.lengths, kind="stable")
             for begin in range(0, len(order), reader.batch_size):
                 places = order[begin : begin + reader.batch_size]

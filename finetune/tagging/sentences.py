@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from reader.tagging.reader import Sentence
+    from reader.tagging.sentence import Sentence
     from reader.tagging.tags import TagSet
 
 PER_SENTENCE = "transitions"  # the output of a CRF that is not one row per piece

@@ -34,13 +34,14 @@ from propeller.train.model import Input, RunMode
 from reader.survey import is_placeholder, label_fields, list_fields
 from reader.tables.form import PLAIN, TableForm
 from reader.tables.opening import open_table
-from reader.tagging.reader import BLANK, TaggingReader, find_separator, split_tokens
+from reader.tagging.reader import TaggingReader
+from reader.tagging.sentence import BLANK, find_separator, split_tokens
 from reader.tagging.tags import TagSet
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 
@@ -207,7 +208,9 @@ class SequenceLabel(FinetuneTask):
         }
 
     @classmethod
-    def finish_scores(cls, scores: dict[str, Any], reader: Any, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    def finish_scores(
+        cls, scores: dict[str, Any], reader: BatchReader, spec: ModelSpec, folder: Path
+    ) -> dict[str, Any]:
         """Sentences are counted, not windows of them."""
         return {**scores, "data_num": reader.num_examples}
 

@@ -8,19 +8,20 @@ Every flag of the 2019 scripts is taken, with its meaning and default.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, NamedTuple
 
 from ernie.model_folder import ModelFolder, look_into
 from finetune import EXAMPLE, legacy_flags
 from finetune.checks import CheckArgs
 from finetune.tables import LabelledTableFlags
-from finetune.training.effects import check_best_metric, check_evaluations
-from finetune.training.options import SEVERAL, AveragingArgs, LossArgs, OptimizerArgs, check_options
+from finetune.training.arg_checks import check_args
+from finetune.training.effects import check_evaluations
+from finetune.training.keywords import keyword_value
+from finetune.training.options import SEVERAL, AveragingArgs, LossArgs, OptimizerArgs
 from propeller.errors import UserError
 from propeller.flags import DEVICE, Derived, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
 from propeller.train.args import HANG_HELP, LOG_HELP, STRATEGIES, EngineArgs
@@ -36,7 +37,6 @@ IGNORED = {
     "enable_ce": "metrics.jsonl holds the figures",
     "metrics": "they are always computed",
 }
-VALUES = {"bool": "True or False", "int": "a whole number", "float": "a number", "str": "a text"}  # of keywords
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def parse(
     groups: dict[str, type | None] = {**GROUPS, "task": task_flags}
     made: dict[str, Any] = {key: from_values(group, values) if group else None for key, group in groups.items()}
     args = Args(**made, ignored=[name for name in ignored_flags(task_flags) if values[name] is not MISSING])
-    _check(args)
+    check_args(args)
     check_evaluations(args)
     return args
 
@@ -276,7 +276,7 @@ def from_keywords(values: Mapping[str, Any], task_flags: type | None = None, alo
         if name not in entries:
             near = difflib.get_close_matches(name, entries, 1)
             raise UserError(f"unknown argument {name}: {f'did you mean {near[0]}?' if near else 'no such flag'}")
-    checked = {name: _checked(entries[name], value) for name, value in values.items() if value is not None}
+    checked = {name: keyword_value(entries[name], value) for name, value in values.items() if value is not None}
     checked = with_test_save(with_model({"do_train": True, **checked}))
     for name, what in NEEDED:
         if not checked.get(name):
@@ -288,100 +288,7 @@ def from_keywords(values: Mapping[str, Any], task_flags: type | None = None, alo
         for key, group in groups.items()
     }
     args = Args(**made, ignored=[])
-    _check(args)
+    check_args(args)
     if alone:
         check_evaluations(args)
     return args
-
-
-def joined(entry: Field, value: Any) -> Any:
-    """A keyword's value; a list for a flag that takes several values becomes their text with commas between.
-
-    Raises:
-        UserError: a member is neither a text, a path nor a number, or has a comma.
-    """
-    if not isinstance(value, (list, tuple)) or not _or_list(entry):
-        return value
-    parts = [os.fspath(part) if isinstance(part, os.PathLike) else part for part in value]
-    for part in parts:
-        if not isinstance(part, (str, int, float)) or "," in str(part):
-            raise UserError(f"{entry.name} has {part!r}: each member is a text without commas, a path or a number")
-    return ",".join(map(str, parts))
-
-
-def _or_list(entry):
-    """What a message adds for a flag that takes several values; nothing for others."""
-    return " or a list of them" if entry.metadata.get("facts", {}).get("several") else ""
-
-
-def _checked(entry, value):
-    """A keyword's value as its flag has it. Raises UserError."""
-    kind = entry.type.removesuffix(" | None")
-    value = joined(entry, value)
-    kinds = {"bool": bool, "int": int, "float": (int, float), "str": (str, os.PathLike)}[kind]
-    if kind == "str" and isinstance(value, bool):  # use_cuda=True
-        value = str(value).lower()
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kind != "bool"):
-        raise UserError(f"{entry.name} is {value!r}: give {VALUES[kind]}{_or_list(entry)}")
-    value = os.fspath(value) if kind == "str" else float(value) if kind == "float" else value
-    read, choices = entry.metadata.get("type"), entry.metadata.get("choices")
-    if read:
-        try:
-            value = read(value)
-        except argparse.ArgumentTypeError as error:
-            raise UserError(f"{entry.name}: {error}") from None
-    if choices and value not in choices:
-        raise UserError(f"{entry.name} is {value!r}: give one of {', '.join(choices)}")
-    return value
-
-
-def _check(args):
-    """What no single flag can tell; what is wrong with a setting is said before a missing file."""
-    run, data, train = args.run, args.data, args.train
-    for group, names in ((train, ("epoch", "batch_size", "gradient_accumulation_steps")), (run, ("skip_steps",))):
-        for name in names:
-            if getattr(group, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(group, name)}")
-    for name in ("save_steps", "validation_steps", "keep_checkpoints"):
-        if getattr(run, name) < 0:
-            raise UserError(f"--{name} must be 0 or more, not {getattr(run, name)}")
-    if not 0 <= train.warmup_proportion <= 1:
-        raise UserError(f"--warmup_proportion must be between 0 and 1, not {train.warmup_proportion}")
-    if train.head_dropout is not None and not 0 <= train.head_dropout < 1:
-        raise UserError(f"--head_dropout must be from 0 to below 1, not {train.head_dropout:g}")
-    if train.fuse_grad_size_mb is not None and train.fuse_grad_size_mb <= 0:
-        raise UserError(f"--fuse_grad_size_mb must be above 0, not {train.fuse_grad_size_mb:g}")
-    if not 0 <= train.random_seed < 2**32:
-        raise UserError(f"--random_seed must be from 0 to below 2**32, not {train.random_seed}")
-    if train.weight_decay < 0:
-        raise UserError(f"--weight_decay must be 0 or more, not {train.weight_decay}")
-    if run.hang_timeout is not None and run.hang_timeout < 0:
-        raise UserError(f"--hang_timeout must be 0 or more, not {run.hang_timeout:g}")
-    if data.max_train_rows is not None and data.max_train_rows < 1:
-        raise UserError(f"--max_train_rows must be at least 1, not {data.max_train_rows}")
-    if data.queue_size < 1:
-        raise UserError(f"--queue_size must be at least 1, not {data.queue_size}")
-    check_options(args)
-    _check_files(args)
-    check_best_metric(args)
-
-
-def _check_files(args):
-    """Whether there is something to do, with the files that it needs."""
-    run, data, model = args.run, args.data, args.model
-    needs = [("do_train", "train_set"), ("do_val", "dev_set"), ("do_test", "test_set")]
-    for switch, name in needs[:1] if run.do_train else []:
-        if not getattr(data, name):
-            raise UserError(f"training needs --{name}; --{switch} false evaluates and predicts only")
-    if not run.do_train:
-        if not any(getattr(run, switch) and getattr(data, name) for switch, name in needs[1:]):
-            raise UserError("nothing to do: give --do_train true, or --do_val true with --dev_set, or --test_set")
-        if not model.init_checkpoint:
-            raise UserError(
-                "--do_train false needs --init_checkpoint (or --model): the fine-tuned checkpoint to evaluate"
-            )
-    if run.do_test and data.test_set and len(split(data.test_set)) != len(split(data.test_save)):
-        raise UserError(
-            f"--test_save names {len(split(data.test_save))} files, --test_set {len(split(data.test_set))}: "
-            "give one prediction file for each test set, separated by commas"
-        )

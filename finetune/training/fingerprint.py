@@ -23,7 +23,7 @@ from propeller.flags import split
 if TYPE_CHECKING:
     from finetune.task import FinetuneTask
     from propeller.train.differences import Difference
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
 
 
 # Flags that change where a run writes or what it prints, never the weights it ends with.

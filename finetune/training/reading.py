@@ -6,7 +6,7 @@ reading = reading_of(args, training=True)           # reader.reading.Reading
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from finetune.pairs import columns_of
 from finetune.spec import PAIRS, Reading
@@ -14,6 +14,7 @@ from finetune.training.args import Args
 
 if TYPE_CHECKING:
     from finetune.task import FinetuneTask
+    from reader.batch_reader import BatchReader
 
 
 def reading_of(args: Args, training: bool = False, labelled: bool = True) -> Reading:
@@ -44,7 +45,7 @@ def reading_of(args: Args, training: bool = False, labelled: bool = True) -> Rea
     )
 
 
-def facts_of_rows(task: type[FinetuneTask], reader: Any) -> dict[str, bool]:
+def facts_of_rows(task: type[FinetuneTask], reader: BatchReader) -> dict[str, bool]:
     """What the training file's rows are, for the model's record: ``pairs``, whether they have a second text.
 
     Returns:

@@ -14,8 +14,14 @@ from propeller.train.saver import read_json
 
 
 class RunResult(NamedTuple):
-    """How a run ended. scores: of the best evaluation (the latest without training), name -> number, or {}, of several
-    tasks such a dict for each; folder: of the run; step: the last one; best_step: the one with the best score, or None.
+    """How a run ended.
+
+    Attributes:
+        scores: of the best evaluation (the latest without training), name -> number, or {}, of several tasks such a
+            dict for each.
+        folder: of the run.
+        step: the last one.
+        best_step: the one with the best score, or None.
     """
 
     scores: dict[str, Any]

@@ -11,41 +11,37 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ernie.checkpoint import load_params, read_variable, scan_params, write_variable
+from ernie.checkpoint import load_params, scan_params
 from ernie.foreign_folder import ready
 from finetune import task_class
-from finetune.checks import check_file, other_readings
 from finetune.columns import check_label_column
-from finetune.pairs import warn_of_pairs
 from finetune.prediction.export import load_weights
 from finetune.spec import read_record
 from finetune.task import FinetuneTask
 from finetune.training.args import Args
 from finetune.training.effects import evaluates
+from finetune.training.files import RunFiles
 from finetune.training.fingerprint import explain_data, fingerprint, former_record, is_of_dev_set
 from finetune.training.heads import with_stored_head
 from finetune.training.log_lines import LegacyLogLines, log_arguments, log_best
-from finetune.training.reading import facts_of_rows, reading_of
+from finetune.training.reading import facts_of_rows
 from finetune.training.result import RunResult, numbers_of, result_of
 from finetune.training.schedule import log_plan, make_optimizer, num_steps
 from finetune.training.settled import RunModel, check_checkpoint, settle_run, text_files, with_settled_flags
 from finetune.training.train_model import train_model, with_balanced_weights
-from finetune.training.tuned import with_found, with_stored
+from finetune.training.tuned import with_stored
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError
 from propeller.flags import split
 from propeller.train import distribution
-from propeller.train.args import explain_difference, flag_names, log_path, run_config
+from propeller.train.args import explain_difference, flag_names, open_saver, run_config, set_up_log
 from propeller.train.faults import guarded
 from propeller.train.hooks import EarlyStopping, ProgressBar, RunHook
 from propeller.train.journal import Journal, left_in
 from propeller.train.model import RunMode
-from propeller.train.saver import Saver
-from propeller.train.shared import SharedSaver
-from propeller.train.trainer import Evaluation, Learner
+from propeller.train.trainer import Learner
 from reader.pyreader import PyReader
-from reader.survey import Survey
 
 log = logging.getLogger("ernie.finetune")
 
@@ -60,9 +56,7 @@ def start(task_name: str, args: Args) -> int:
     ranks = distribution.start()
     args = args._replace(ranks=ranks)
     bar = runtime.on_terminal() and ranks.size == 1  # with several, standard error goes to files
-    file = log_path(args.run.log_file, args.run.checkpoints if args.run.do_train else None)
-    hold = args.run.log_file == "auto"
-    log_setup.setup(file if ranks.first else None, bar=bar, everything=args.run.verbose, hold=hold)
+    set_up_log(args.run, ranks, args.run.checkpoints if args.run.do_train else None, bar)
     run(task, args, bar)
     return 0
 
@@ -91,7 +85,7 @@ def run(task: type[FinetuneTask], args: Args, bar: bool = False, hooks: Sequence
         return finetuner.evaluate_and_predict()
 
 
-class Finetuner:
+class Finetuner(RunFiles):
     """One run of one task.
 
     Args:
@@ -102,50 +96,36 @@ class Finetuner:
     """
 
     def __init__(self, model: RunModel, args: Args, bar: bool = False, hooks: Sequence[RunHook] = ()) -> None:
-        self.task, self.spec, self.config, self.tokenizer = model.task, model.spec, model.config, model.tokenizer
-        self.found = model.spec  # with what evaluations found, see ``finetune.training.tuned``
-        self.vocab_path = model.vocab_path
-        self.args, self.bar, self.ranks, self.hooks = args, bar, args.ranks, hooks
+        super().__init__(model, args)
+        self.bar, self.ranks, self.hooks = bar, args.ranks, hooks
         self.place = runtime.place(args.run.use_cuda)
         self.precision = args.train.precision(self.place)
-        self._surveys: dict[tuple[str, bool, bool], Survey] = {}  # (path, trained on, labels are read) -> what is in it
-        self._labelled: dict[str, bool] = {}
-        self.pairs: bool | None = None  # whether the model learns, or has learnt, from pairs of texts
 
     def train(self) -> RunResult:
         """Train with evaluation, then predict the test sets; an interrupted run goes on where it was."""
         args, run = self.args, self.args.run
-        reader = self._reader(args.data.train_set, training=True)
-        folder = (run.checkpoints, write_variable, read_variable, run.keep_checkpoints)
-        saver = SharedSaver(
+        reader = self.reader(args.data.train_set, training=True)
+        saver = open_saver(
             self.ranks,
-            lambda: Saver(
-                *folder,
-                meta={**self.spec.record(), **facts_of_rows(self.task, reader)},
-                also=self.task.run_files,
-                names=NAMES,
-                files=text_files(self.vocab_path, self.tokenizer),
-                verify=run.verify_checkpoints,
-            ),
+            run,
+            meta={**self.spec.record(), **facts_of_rows(self.task, reader)},
+            also=self.task.run_files,
+            names=NAMES,
+            files=text_files(self.vocab_path, self.tokenizer),
         )
         with contextlib.ExitStack() as stack:
             stack.callback(saver.close)
-            evaluations = self._evaluations()
-            self._check_tests()
+            evaluations = self.evaluations()
+            self.check_tests()
             known = fingerprint(args, self.spec, reader, self.config)
             former = former_record(known, self.task, self.spec)
             status = saver.claim(known, run.overwrite, explain=self._explain, former=former, told=is_of_dev_set)
             log_setup.write_held()
             if status == "finished":
-                best, last = (Path(run.checkpoints) / name for name in ("best", "last"))
-                log.info(
-                    "this run is finished: %s, last %s; --overwrite begins it afresh",
-                    f"best checkpoint {best.resolve().name}" if best.exists() else "no best checkpoint",
-                    last.resolve().name,
-                )
+                self._log_finished()
                 return self._result()
             log_plan(args, self.task, self.spec, self.config, self.place, reader.num_examples)
-            survey = self._surveys[args.data.train_set, True, True]
+            survey = self.training_survey()
             self.spec = with_balanced_weights(self.spec, self.task, args, self.tokenizer, survey)
             learner = self._learner(num_steps(args, self.spec, reader.num_examples))
             stack.callback(learner.close)
@@ -171,6 +151,14 @@ class Finetuner:
             log.info("finished; %s are in %s", left_in(run.checkpoints), run.checkpoints)
             return result
 
+    def _log_finished(self):
+        best, last = (Path(self.args.run.checkpoints) / name for name in ("best", "last"))
+        log.info(
+            "this run is finished: %s, last %s; --overwrite begins it afresh",
+            f"best checkpoint {best.resolve().name}" if best.exists() else "no best checkpoint",
+            last.resolve().name,
+        )
+
     def _hooks(self, examples, journal):
         """What looks on while the run trains."""
         hooks = [LegacyLogLines(self.task, self.spec, examples, self.args.run.verbose)]
@@ -187,8 +175,8 @@ class Finetuner:
         """Evaluate and predict with a fine-tuned checkpoint, without training."""
         args = self.args
         self.pairs = self.task.trained_on_pairs(read_record(str(args.model.init_checkpoint)))
-        evaluations = self._evaluations()
-        self._check_tests()
+        evaluations = self.evaluations()
+        self.check_tests()
         learner, described = self._load_checkpoint()
         self.found = with_stored(self.spec, described)
         step, scores = described.get("step", 0), []
@@ -196,10 +184,10 @@ class Finetuner:
         if args.run.do_val:
             scores = [self._score(learner, entry, lines, step, 0) for entry in evaluations]
         if args.run.do_test:
-            for path, save in self._tests():
+            for path, save in self.predicted_files():
                 self._predict(learner, path, save)
-                if self._is_labelled(path):
-                    self._score(learner, self._test(path), lines, step, 0)
+                if self.is_labelled(path):
+                    self._score(learner, self.test_evaluation(path), lines, step, 0)
         return RunResult(scores[0] if scores else {}, Path(args.model.init_checkpoint or ""), step, None)
 
     def _result(self):
@@ -272,64 +260,6 @@ class Finetuner:
             )  # fmt: skip
         learner.write(arrays)
 
-    def _reader(self, path, training=False, labelled=True):
-        reading, checks = reading_of(self.args, training, labelled), self.args.checks
-        reader = self.task.open_reader(path, self.tokenizer, self.spec, reading)
-        key = (path, training, labelled)  # rows are numbered as they were drawn for training
-        if key in self._surveys:
-            reader.leave_out(self._surveys[key])
-            return reader
-        sp_model = getattr(self.tokenizer, "sp_model", None)
-        others = other_readings(self.spec, self.task, self.vocab_path, sp_model)
-        seen = any(known == path for known, _, _ in self._surveys)
-        self._surveys[key] = check_file(reader, checks, self.spec, others, quiet=seen)
-        if training:
-            self.pairs = self.task.trained_on_pairs(facts_of_rows(self.task, reader))
-        elif not seen:
-            warn_of_pairs(self.pairs, reader, path)
-        return reader
-
-    def _is_labelled(self, path):
-        """Whether a test set can be scored; said once where its labels are placeholders."""
-        if path not in self._labelled:
-            self._labelled[path] = self.task.is_labelled(path, self.spec, self.args.tables.form())
-            if not self._labelled[path]:
-                log.info("%s: no labels or answers to score against: it is predicted alone", path)
-        return self._labelled[path]
-
-    def _check_tests(self):
-        """Every test set is read through before the first step."""
-        for path, _ in self._tests() if self.args.run.do_test else []:
-            if self._is_labelled(path):
-                self._reader(path)
-            self._reader(path, labelled=False)
-
-    def _evaluation(self, kind, path, number=0):
-        reader = self._reader(path)
-        facts = {"event": kind, "file": path, "stem": f"{kind}_{number + 1}" if number else kind}
-        folder = Path(self.args.run.checkpoints)
-
-        def finish(scores):
-            scores = self.task.finish_scores({**scores, **facts}, reader, self.found, folder)
-            self.found = with_found(self.found, scores)
-            return {name: value for name, value in scores.items() if name != "stem"}
-
-        return Evaluation(kind, path, lambda: PyReader(reader.batches, self.args.data.queue_size), finish)
-
-    def _evaluations(self):
-        paths = split(self.args.data.dev_set) if self.args.run.do_val else []
-        return [self._evaluation("dev", path, number) for number, path in enumerate(paths)]
-
-    def _tests(self):
-        """(file to predict, where to) pairs: test sets, then what else the task predicts."""
-        data = self.args.data
-        return [*zip(split(data.test_set), split(data.test_save)), *self.task.more_tests(self.spec.settings)]
-
-    def _test(self, path):
-        """The ``Evaluation`` of a labelled test set."""
-        paths = split(self.args.data.test_set)
-        return self._evaluation("test", path, paths.index(path) if path in paths else 0)
-
     def _log_reader(self, reader):
         stats = distribution.add_numbers(self.ranks.all_gather(reader.stats))
         if stats["rows"]:
@@ -346,7 +276,7 @@ class Finetuner:
 
     def _test_last_and_best(self, learner, saver, state, journal):
         """Predict and, where labelled, score the test sets once: with the last and with the best checkpoint."""
-        if not self.args.run.do_test or not self._tests():
+        if not self.args.run.do_test or not self.predicted_files():
             return
         lines = LegacyLogLines(self.task, self.spec, 0, False, journal)
         checkpoints = {"last": state.step}
@@ -362,10 +292,10 @@ class Finetuner:
                 learner.load(saver, step)
             if self.ranks.first:
                 self.found = with_stored(self.spec, read_record(Path(self.args.run.checkpoints) / f"step_{step}"))
-            for path, save in self._tests():
+            for path, save in self.predicted_files():
                 self._predict(learner, path, f"{save}.{epoch}.{step}")
-                if self._is_labelled(path):
-                    self._score(learner, self._test(path), lines, step, epoch, checkpoint=kind)
+                if self.is_labelled(path):
+                    self._score(learner, self.test_evaluation(path), lines, step, epoch, checkpoint=kind)
         if journal:
             journal.close()
 
@@ -380,7 +310,7 @@ class Finetuner:
     def _predict(self, learner, path, save):
         """Write the prediction file: one line per row, in the order of the rows."""
         log.info("testing %s, save to %s", path, save)
-        reader = self._reader(path, labelled=False)
+        reader = self.reader(path, labelled=False)
         with PyReader(reader.batches, self.args.data.queue_size) as batches:
             outputs = learner.predict(batches)
             written = self.task.write_predictions(outputs, reader, save, self.found) if self.ranks.first else None

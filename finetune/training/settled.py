@@ -12,7 +12,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ernie import packed
 from ernie.checkpoint import check_vocab
@@ -30,6 +30,9 @@ from propeller.errors import UserError
 from propeller.train.checkpoints import recorded_run
 from reader.row_encoder import MAP, MODEL, ROWS, load_label_map
 from tokenization import ADDED_TOKENS, load_vocab
+
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
 
 log = logging.getLogger("ernie.finetune")
 
@@ -49,14 +52,20 @@ REMEDIES = {
 
 
 class RunModel(NamedTuple):
-    """The model of a run. task: its class; spec: its record; config: the network, see
-    ``FinetuneTask.read_config``; vocab_path: the file of its vocabulary; run: name -> value
-    of the flags of how the run goes, as they were settled."""
+    """The model of a run.
+
+    Attributes:
+        task: its class.
+        spec: its record.
+        config: the network, see ``FinetuneTask.read_config``.
+        vocab_path: the file of its vocabulary.
+        run: name -> value of the flags of how the run goes, as they were settled.
+    """
 
     task: type[FinetuneTask]
     spec: ModelSpec
     config: Any
-    tokenizer: Any
+    tokenizer: BaseTokenizer
     vocab_path: str
     run: Mapping[str, Any]
 
@@ -98,18 +107,7 @@ def settle_run(task: type[FinetuneTask], args: Args, found: FoundLabels | None =
     check_tuning(settings, bool(run.do_val and args.data.dev_set))
     spec.check_limits(config)
     settled = _run_flags(args, task, spec, begun, config)
-    label_map, source = stored.get("label_map"), given.label_map_config or "label map"
-    origin = MODEL if stored.keys() & HEAD and not given.label_map_config else MAP
-    if given.label_map_config:  # a number has none, whatever is in the file: ``check`` says so
-        label_map = {} if task.label_kind == "float" else load_label_map(given.label_map_config)
-    elif run.do_train and "num_labels" not in stored:
-        if found is None:
-            found = find_labels(task, args.data.train_set, args.tables.form(), given.num_labels, settings)
-        log_labels(args.data.train_set, found)
-        label_map, source, origin = found.label_map, args.data.train_set, ROWS
-        stored = {**stored, **({} if found.num_labels is None else {"num_labels": found.num_labels})}
-    number = settled_labels(given, stored, task, label_map)
-    spec = spec.replace(label_map=label_map, num_labels=number, label_map_source=source, label_origin=origin)
+    spec = _with_labels(spec, task, args, stored, found)
     task.check(spec)
     check_model_options(args, task, spec, config)
     spec = spec.replace(dropout=settled["head_dropout"], loss=loss_options(args.loss))
@@ -117,6 +115,30 @@ def settle_run(task: type[FinetuneTask], args: Args, found: FoundLabels | None =
     check_vocab(max(tokenizer.vocab.values()) + 1, config, {})
     spec = task.with_vocabulary(spec.replace(tokenizer_fingerprint=tokenizer.fingerprint), tokenizer)
     return RunModel(task, spec, config, tokenizer, given.vocab_path, settled)
+
+
+def _with_labels(
+    spec: ModelSpec, task: type[FinetuneTask], args: Args, stored: Mapping[str, Any], found: FoundLabels | None
+) -> ModelSpec:
+    """The record with its labels: of the flags, else of the weights, else of the training file.
+
+    Args:
+        stored: what the weights say.
+        found: the labels of the training file, where they were looked for before.
+    """
+    given = args.model
+    label_map, source = stored.get("label_map"), given.label_map_config or "label map"
+    origin = MODEL if stored.keys() & HEAD and not given.label_map_config else MAP
+    if given.label_map_config:  # a number has none, whatever is in the file: ``check`` says so
+        label_map = {} if task.label_kind == "float" else load_label_map(given.label_map_config)
+    elif args.run.do_train and "num_labels" not in stored:
+        if found is None:
+            found = find_labels(task, args.data.train_set, args.tables.form(), given.num_labels, spec.settings)
+        log_labels(args.data.train_set, found)
+        label_map, source, origin = found.label_map, args.data.train_set, ROWS
+        stored = {**stored, **({} if found.num_labels is None else {"num_labels": found.num_labels})}
+    number = settled_labels(given, stored, task, label_map)
+    return spec.replace(label_map=label_map, num_labels=number, label_map_source=source, label_origin=origin)
 
 
 def _stored(given) -> dict[str, Any]:
@@ -188,7 +210,7 @@ def with_settled_flags(args: Args, model: RunModel) -> Args:
     )
 
 
-def text_files(vocab_path: str, tokenizer: Any) -> dict[str, str]:
+def text_files(vocab_path: str, tokenizer: BaseTokenizer) -> dict[str, str]:
     """name -> path of the files that a checkpoint keeps, so that text can be read with it alone."""
     files = {"vocab.txt": str(vocab_path)}
     sp_model = getattr(tokenizer, "sp_model", None)

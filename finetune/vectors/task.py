@@ -38,15 +38,15 @@ from finetune.vectors.teacher import TeacherVectors, is_model, stored_vectors, t
 from propeller.errors import UserError
 from propeller.metrics import Collected, Metric
 from propeller.train.model import Input, RunMode
+from reader.batch_reader import drawn
 from reader.several import COLUMNS, NEGATIVE, SeveralTextsReader
 from reader.tables.form import LINES, SKIP
 from reader.tables.opening import holds_lines, open_table
-from reader.task_reader import drawn
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
     from finetune.spec import ModelSpec, Reading
-    from reader.task_reader import BatchReader
+    from reader.batch_reader import BatchReader
     from reader.tokenizer import Tokenizer
 
 

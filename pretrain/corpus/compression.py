@@ -54,7 +54,8 @@ def unpacking(path: str | Path) -> str:
 def open_bytes(path: str | Path) -> IO[bytes]:
     """The file's content, decompressed, as a buffered binary stream.
 
-    Raises UserError: not there, an archive, or no zstandard.
+    Raises:
+        UserError: not there, an archive, or no zstandard.
     """
     try:
         kind = compression(path)

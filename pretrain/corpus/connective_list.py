@@ -12,9 +12,9 @@ A list is JSON:
     connective   the class's name, and how it is written; classes are numbered in the list's order
     sense        the relation it stands for most often, in the terms of the Penn Discourse Treebank (Prasad et al. 2008)
                  for English and the Chinese Discourse Treebank (Zhou and Xue 2015) for Chinese; nothing depends on it
-    place        "sentence": it opens a sentence and joins it to the one before; "clause": it stands behind a comma and
+    place        "sentence": it opens a sentence and joins it to the one before; "clause": it stands after a comma and
                  joins two parts of a sentence; "both"
-    comma        true: it counts only with a comma behind it, where it is ambiguous otherwise ("However hard ...");
+    comma        true: it counts only with a comma after it, where it is ambiguous otherwise ("However hard ...");
                  false (as without the field): with or without
     forms        other ways of writing it, the same class
     not_before   words that make it another one where they follow ("instead of", "so far")

@@ -19,9 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pretrain.corpus.builder import facts_of
 from pretrain.corpus.documents import Block, Source, blocks
 from pretrain.corpus.engines import Processes
+from pretrain.corpus.input_file import facts_of
 from pretrain.corpus.progress import Progress
 from pretrain.corpus.segment import build_segmenter
 from propeller.errors import UserError

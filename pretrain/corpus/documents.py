@@ -42,9 +42,14 @@ PASSED_BYTES = 1 << 16  # of such a line, read at once
 
 @dataclass(frozen=True)
 class Source:
-    """How files are read. format: one of FORMATS, auto goes by the first lines; title: "first" makes a document's title
-    its first paragraph, "ignore" leaves it out; line_break: "paragraph": a line is one; "wrap": lines are wrapped ones;
-    text_field: the field or column that holds the text, where a file has such."""
+    """How files are read.
+
+    Attributes:
+        format: one of FORMATS, auto goes by the first lines.
+        title: "first" makes a document's title its first paragraph, "ignore" leaves it out.
+        line_break: "paragraph": a line is one; "wrap": lines are wrapped ones.
+        text_field: the field or column that holds the text, where a file has such.
+    """
 
     format: str = "auto"
     title: str = "first"
@@ -54,8 +59,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Document:
-    """number: in its file, from 0; line: its first, from 1; paragraphs: not empty ones, without line ends; title: "" if
-    it has none, and among the paragraphs too where Source says so."""
+    """A document of a file.
+
+    Attributes:
+        number: in its file, from 0.
+        line: its first, from 1.
+        paragraphs: not empty ones, without line ends.
+        title: "" if it has none, and among the paragraphs too where Source says so.
+    """
 
     number: int
     line: int
@@ -65,9 +76,14 @@ class Document:
 
 @dataclass(frozen=True)
 class Block:
-    """number: in its file, from 0; documents: at least two wherever the file has two; problems: lines, with what is
-    wrong with them, as (line, text), if they are not to stop the build; end: bytes of the file that were read with it,
-    for a word on progress."""
+    """Documents that are worked on together.
+
+    Attributes:
+        number: in its file, from 0.
+        documents: at least two wherever the file has two.
+        problems: lines, with what is wrong with them, as (line, text), if they are not to stop the build.
+        end: bytes of the file that were read with it, for a word on progress.
+    """
 
     number: int
     documents: list
@@ -88,7 +104,8 @@ def lines(path: str | Path, problems: list | None = None, meter: Meter | None = 
     problems: a list that takes (line, text) of a line that is too long, which is passed over, and (0, text) of a file
     that is damaged or cut, which ends there, after its last whole line that can be read; None: it raises.
 
-    Raises UserError: file, line, remedy; whatever problems is, where the file cannot be opened.
+    Raises:
+        UserError: file, line, remedy; whatever problems is, where the file cannot be opened.
     """
     number, within = 0, False  # within: a line that is too long
     with metered(path, meter) as file:
@@ -152,7 +169,8 @@ def documents(
     """The documents of a file in order. problems: a list that takes (line, text) of what is left out; None: it raises;
     meter: is told of the open file.
 
-    Raises UserError: file, line, remedy; see `lines`.
+    Raises:
+        UserError: file, line, remedy; see `lines`.
     """
     try:
         kind = detect(path) if source.format == "auto" else source.format

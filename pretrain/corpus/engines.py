@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Callable
 
-from pretrain.corpus.builder import build_file
+from pretrain.corpus.input_file import build_file
 from propeller.cluster import cluster
 from propeller.errors import UserError
 
@@ -80,7 +80,8 @@ def over_ray(
 
     All machines must see the paths. address: of a running cluster; None starts one here, of num_workers processes.
 
-    Raises UserError: no ray, no such cluster, or as build_file does.
+    Raises:
+        UserError: no ray, no such cluster, or as build_file does.
     """
     with cluster("--ray_address", address, max(num_workers, 1), INSTALL_RAY) as ray:
         remote = ray.remote(max_retries=2)(_built)

@@ -118,7 +118,7 @@ def _next_name(kinds, place, end):
 
 
 def _goes_on(words, kinds, place):
-    """Behind the next word of the name whose words end before `place`, or 0: a blank and a capital word, over LINKS."""
+    """After the next word of the name whose words end before `place`, or 0: a blank and a capital word, over LINKS."""
     if place + 1 >= len(words) or not _blank(words[place]):
         return 0
     at = place + 1

@@ -26,8 +26,15 @@ PAIRS = ("mixed", "positive")
 
 
 class Pairs:
-    """max_seq_len: tokens with [CLS] and both [SEP]; short_seq_prob: how often an instance is made shorter, by a random
-    length, so that the model sees short ones too; cls, sep: ids."""
+    """Makes instances of two texts each. With ``pairs`` "mixed" half of the second ones are the next, else all are.
+
+    Args:
+        max_seq_len: tokens of the longest instance, with [CLS] and both [SEP].
+        pairs: one of ``PAIRS``.
+        cls, sep: ids of [CLS] and [SEP].
+        short_seq_prob: how often an instance is made shorter, by a random length, so that the model sees
+            short ones too.
+    """
 
     def __init__(self, max_seq_len: int, pairs: str, cls: int, sep: int, short_seq_prob: float = 0.1) -> None:
         self.most, self.pairs, self.short = max_seq_len - 3, pairs, short_seq_prob
@@ -38,8 +45,9 @@ class Pairs:
     ) -> tuple[list[bytes], Counter]:
         """Lines of the documents in their order, and a Counter.
 
-        Args: documents: of each the list of its Tokens, none without a token; rng_of: place in `documents` -> its own
-            random.Random, of which only random() is called.
+        Args:
+            documents: of each the list of its Tokens, none without a token.
+            rng_of: place in `documents` -> its own random.Random, of which only random() is called.
         """
         stats: Counter = Counter()
         lines = []
@@ -79,7 +87,7 @@ class Pairs:
                 place = end
 
     def _gather(self, sentences, place, draw):
-        """Behind the last sentence that fits; two wherever they fit at all."""
+        """After the last sentence that fits; two wherever they fit at all."""
         target = self.most
         if draw() < self.short:
             target = 2 + int(draw() * (self.most - 1))
@@ -130,13 +138,15 @@ _fields_of = functools.lru_cache(maxsize=1 << 14)(fields_of)
 def line_of(
     texts: Sequence[Sequence[Tokens]], label: float, cls: int, sep: int, token_labels: Sequence[bytes] | None = None
 ) -> bytes:
-    """A line of a shard, without its line end and without units: [CLS], and [SEP] behind each text.
-
-    Args: texts: one or more lists of Tokens, none without a token; label: the class, or the number of the instance;
-        cls, sep: ids; token_labels: where tokens have classes: of each text those of its tokens, bytes with blanks
-        between.
+    """A line of a shard, without its line end and without units: [CLS], and [SEP] after each text.
 
     The first text has sentence type 0, the others 1.
+
+    Args:
+        texts: one or more lists of Tokens, none without a token.
+        label: the class, or the number of the instance.
+        cls, sep: ids.
+        token_labels: where tokens have classes: of each text those of its tokens, bytes with blanks between.
     """
     ids, told, sizes = [], [], []
     for text in texts:
@@ -179,7 +189,7 @@ def _label(label):
 
 @functools.lru_cache(maxsize=64)
 def _specials(cls, sep):
-    """[CLS] before the first text, [SEP] between two and behind the last."""
+    """[CLS] before the first text, [SEP] between two and after the last."""
     return b"%d " % cls, b" %d " % sep, b" %d;" % sep
 
 
@@ -197,7 +207,9 @@ def count(stats: Counter, length: int, label: int | None = None) -> None:
 def count_tokens(stats: Counter, length: int, labels: bytes, uncounted: int) -> None:
     """Count an instance of so many tokens, and the tokens of classes 0 and 1.
 
-    Args: labels: what the fourth field has, bytes; uncounted: how many ones in it are those of a -1.
+    Args:
+        labels: what the fourth field has, bytes.
+        uncounted: how many ones in it are those of a -1.
     """
     _count(stats, length)
     stats["class_0"] += labels.count(b"0")

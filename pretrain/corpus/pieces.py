@@ -15,11 +15,14 @@ from __future__ import annotations
 import functools
 from bisect import bisect_right
 from itertools import accumulate, compress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pretrain.corpus.presegmented import Glue
 from pretrain.corpus.segment import Sentence
 from tokenization import FullTokenizer
+
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
 
 CACHED_WORDS = 1 << 18
 LONGEST_WORD = (
@@ -93,7 +96,7 @@ class _Words(dict):
 class PieceMaker:
     """tokenizer: one of tokenization.TOKENIZERS; longest_word: pieces a word has at most."""
 
-    def __init__(self, tokenizer: Any, longest_word: int = LONGEST_WORD) -> None:
+    def __init__(self, tokenizer: BaseTokenizer, longest_word: int = LONGEST_WORD) -> None:
         self.tokenizer, self.unk, self.glue = tokenizer, tokenizer.unk_id, Glue()
         self.longest = longest_word
         self.words = _Words(self._word)
@@ -149,7 +152,7 @@ class PieceMaker:
 
 
 @functools.lru_cache(maxsize=2)
-def maker_for(tokenizer: Any, max_seq_len: int) -> PieceMaker:
+def maker_for(tokenizer: BaseTokenizer, max_seq_len: int) -> PieceMaker:
     """The PieceMaker of this process for instances of that length; a task that asks shares its cache."""
     return PieceMaker(tokenizer, max(min(LONGEST_WORD, (max_seq_len - 3) // 2), 1))
 

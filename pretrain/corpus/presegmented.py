@@ -4,7 +4,7 @@
 
 A paragraph is words with blanks between. Three ways to mark what they are, mixed at will between paragraphs:
 
-    part of speech behind a slash, for every word of a paragraph, as in the People's Daily: nr, ns, nt, nz and t (and
+    part of speech after a slash, for every word of a paragraph, as in the People's Daily: nr, ns, nt, nz and t (and
     longer tags that begin so) are entities; 江/nr 泽民/nr is one name, neighbouring times are one time
     brackets around an entity: [中央/n 电视台/n]nt, or [北京 大学] or [北京 大学]ORG in text without tags; entities
     inside are part of it
@@ -40,7 +40,7 @@ HARD = ("space", "cjk", "punctuation")
 
 class Glue(dict):
     """word -> two characters: "<" if its first character would grow together with a letter before, ">" if its last one
-    with a letter behind, else "."; so "><" in "".join(marks of words) tells that two words would. Bounded."""
+    with a letter after it, else "."; so "><" in "".join(marks of words) tells that two words would. Bounded."""
 
     def __missing__(self, word: str) -> str:
         if len(self) >= 1 << 18:

@@ -115,7 +115,7 @@ class Lac(Segmenter):
 
     together = True
     ENTITIES = frozenset(("PER", "LOC", "ORG", "TIME"))
-    LONGEST = 256  # characters the model is given at once; what is longer is cut behind a comma
+    LONGEST = 256  # characters the model is given at once; what is longer is cut after a comma
     TOGETHER = 8192  # characters in one call
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ COMMAS = re.compile("[，、；：,;:。！？!?\\s]")
 
 
 def cut_long(text: str, longest: int) -> list:
-    """`text` in parts of at most `longest` characters, behind a mark where there is one in the second half."""
+    """`text` in parts of at most `longest` characters, after a mark where there is one in the second half."""
     parts = []
     while len(text) > longest:
         marks = [match.end() for match in COMMAS.finditer(text, longest // 2, longest)]
@@ -242,7 +242,8 @@ SEGMENTERS = {
 def build_segmenter(name: str) -> Segmenter:
     """The segmenter of this name in SEGMENTERS, or of a class given as module:class, its output then Checked.
 
-    Raises UserError: no such name, no class that is a segmenter, it cannot be made, or what it needs is not installed.
+    Raises:
+        UserError: no such name, no class that is a segmenter, it cannot be made, or what it needs is not installed.
     """
     module, colon, attribute = SEGMENTERS.get(name, name).partition(":")
     if not colon:
@@ -260,10 +261,13 @@ class Checked(Segmenter):
     A Segmenter that cuts sentences (by `segment` or `batch`) gives words that joined are the sentence; one with
     `paragraphs` of its own decides what the text is, as PreSegmented does. Units are as Sentence has it.
 
-    Args: name: as --segmenter has it; kind: the class.
+    Args:
+        name: as --segmenter has it.
+        kind: the class.
 
-    Raises UserError: no class, it cannot be made without arguments, or has no such method. Methods raise it where what
-        they get is something else, or the segmenter raises anything: the segmenter, what is wrong, the remedy.
+    Raises:
+        UserError: no class, it cannot be made without arguments, or has no such method. Methods raise it where what
+            they get is something else, or the segmenter raises anything: the segmenter, what is wrong, the remedy.
     """
 
     def __init__(self, name: str, kind: Any) -> None:

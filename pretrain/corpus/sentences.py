@@ -3,11 +3,11 @@
     split("他说：“好。”然后走了。It costs 3.5 dollars, says Dr. Li. Really?")
     # ["他说：“好。”", "然后走了。", "It costs 3.5 dollars, says Dr. Li. ", "Really?"]
 
-A sentence ends behind 。！？ and their half-width forms, with the closing quotes and brackets that follow; but not
-where the text visibly goes on: a comma or colon behind the quote (“好！”，他说), a lower-case letter behind an English
-mark or an ellipsis (“wait ... not yet”). An English full stop needs white space or a CJK character behind it, so 3.14,
-U.S.A and example.com stay whole; behind a title (Dr.), an initial (J. Smith) or a number sign (No. 5) it ends nothing;
-behind what may close a sentence (etc., Inc., p.m., U.S.) it does if the next word is one that often opens one (The,
+A sentence ends after 。！？ and their half-width forms, with the closing quotes and brackets that follow; but not
+where the text visibly goes on: a comma or colon after the quote (“好！”，他说), a lower-case letter after an English
+mark or an ellipsis (“wait ... not yet”). An English full stop needs white space or a CJK character after it, so 3.14,
+U.S.A and example.com stay whole; after a title (Dr.), an initial (J. Smith) or a number sign (No. 5) it ends nothing;
+after what may close a sentence (etc., Inc., p.m., U.S.) it does if the next word is one that often opens one (The,
 He, But), the heuristic of Kiss and Strunk (2006) with a fixed list. An ellipsis ends a sentence.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 
 CLOSING = "\"'”’」』）)》】〉〕］]｝}"
-GOES_ON = "，、；：,;:％%）)》】」』”’…—～~"  # behind an end mark and its quotes: the sentence is not over
+GOES_ON = "，、；：,;:％%）)》】」』”’…—～~"  # after an end mark and its quotes: the sentence is not over
 
 
 def words_of(text: str) -> frozenset:
@@ -41,7 +41,7 @@ CJK_OR_OPEN = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff“�
 
 
 def split(text: str) -> list[str]:
-    """The sentences of `text`, white space behind one belonging to it; "".join of them is `text`. No text: none."""
+    """The sentences of `text`, white space after one belonging to it; "".join of them is `text`. No text: none."""
     found, begin = [], 0
     for match in ENDS.finditer(text):
         end = match.end()

@@ -1,7 +1,7 @@
 """The folder of a build: shards, what is known of each input file, the list and the statistics.
 
     OUT/shards/NAME-00000.gz ...      gzip, see reader/pretraining/shards.py for their lines
-    OUT/shards/NAME.json              written behind the last shard of an input file: it is done, and need not be again
+    OUT/shards/NAME.json              written after the last shard of an input file: it is done, and need not be again
     OUT/build.json                    settings that decide the shards; other ones are an error here
     OUT/filelist                      path<TAB>mask_word_prob, written last: it never names a shard that is not whole
     OUT/stats.json                    of all files together
@@ -38,7 +38,7 @@ OURS = re.compile(r".+-\d{5}\.gz|\..+\.gz\.part|.+\.json")
 
 
 def compress(lines: Iterable[bytes]) -> bytes:
-    """A gzip member of the lines; members one behind the other are a gzip file. The same bytes in every run.
+    """A gzip member of the lines; members one after the other are a gzip file. The same bytes in every run.
 
     On processors of another kind ISA-L may pack otherwise; the lines are the same.
     """
@@ -62,7 +62,8 @@ def writing(path: str | Path) -> Iterator[None]:
 class ShardWriter:
     """Writes the blocks of one input file to shards of at least `per_shard` instances, but for the last.
 
-    Raises UserError where that cannot be done, as on a full disk; `abandon` is still to be called then.
+    Raises:
+        UserError: where that cannot be done, as on a full disk; `abandon` is still to be called then.
     """
 
     def __init__(self, folder: str | Path, name: str, per_shard: int) -> None:
@@ -151,7 +152,8 @@ class ShardWriter:
 class Folder:
     """OUT; tasks: those that have a folder of their own in it, {name: Folder}.
 
-    Raises UserError where it holds something else, or a build with other settings.
+    Raises:
+        UserError: where it holds something else, or a build with other settings.
     """
 
     def __init__(self, path: str | Path, tasks: Sequence[str] = ()) -> None:
@@ -222,7 +224,8 @@ class Folder:
     def finish(self, records: dict, mask_word_prob: float, counts: Counts, task: str | None = None) -> dict:
         """Write stats.json and the list, remove what no record names. Arguments and the rest as of `statistics`.
 
-        Raises UserError: as `statistics`, or they cannot be written.
+        Raises:
+            UserError: as `statistics`, or they cannot be written.
         """
         shards = [shard for name in sorted(records) for shard in records[name]["shards"]]
         stats = self.statistics(records, counts, task)
@@ -246,7 +249,8 @@ class Folder:
             counts: makes the task's own counts of their sums, see ``Declaration.statistics``.
             task: the task's name, to be named where it has no instance.
 
-        Raises UserError: not one instance.
+        Raises:
+            UserError: not one instance.
         """
         shards = [shard for name in sorted(records) for shard in records[name]["shards"]]
         stats = statistics([record["stats"] for record in records.values()], counts)
@@ -286,7 +290,8 @@ def write_record(
 ) -> dict[str, Any]:
     """The record of an input file that is done; returns it. classes: names of the task's classes, None: it has none.
 
-    Raises UserError: it cannot be written.
+    Raises:
+        UserError: it cannot be written.
     """
     lengths = {str(key): stats[key] for key in sorted(key for key in stats if isinstance(key, int))}
     counts: dict[str, Any] = {str(key): count for key, count in stats.items() if not isinstance(key, int)}

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pretrain.classes import ClassTask
 from pretrain.corpus.instances import count_tokens, fitting, line_of
@@ -31,6 +31,7 @@ from pretrain.declaration import Lines, RngOf
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 
 class Capitalization(ClassTask):
@@ -44,7 +45,7 @@ class Capitalization(ClassTask):
     def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return ("lower case", "capitalised")
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 2
         self.maker = maker_for(tokenizer, plan.max_seq_len)

@@ -9,11 +9,11 @@ order, so that a head has as many classes as the list has entries.
 
 **Pairs.** A sentence that opens with a connective and the sentence before it in its paragraph ("He was late. However,
 the train was later."); and, since most connectives of Chinese and many of English stand there, the two parts of a
-sentence around a comma with a connective behind it ("他病了，但是他来了。"). Connective and comma are taken out. What
+sentence around a comma with a connective after it ("他病了，但是他来了。"). Connective and comma are taken out. What
 belongs to it elsewhere (虽然 ... 但是) stays. Matching is on word pieces, by whole words; the longest connective wins.
 
 **Filters**, as in Sileo et al.: both texts have `words` of the list (3 to 32; marks count), neither is a question,
-brackets are balanced in each, and ambiguous words count only with a comma behind them, or not before some words
+brackets are balanced in each, and ambiguous words count only with a comma after them, or not before some words
 (`comma` and `not_before` of the list). Pairs longer than max_seq_len are left out.
 
 **Balance.** Of a block (--block_chars) no class keeps more instances than SPREAD times the (lower) median of the
@@ -29,7 +29,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pretrain.classes import ClassTask
 from pretrain.corpus.connective_list import fingerprint, path_for, read_connectives
@@ -39,6 +39,7 @@ from pretrain.declaration import Lines, RngOf
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 SPREAD, LEAST_KEPT = 2, 8
 COMMAS, QUESTIONS = ",，", "?？"
@@ -63,7 +64,7 @@ class DiscourseRelation(ClassTask):
     def fingerprints(cls, plan: Plan) -> dict[str, str]:
         return {"connectives": fingerprint(plan)}
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         (self.fewest, self.most), entries = read_connectives(path_for(plan))
         commas = b"|".join(self._single(COMMAS)) or b"(?!)"

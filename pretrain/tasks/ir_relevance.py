@@ -7,7 +7,7 @@ ERNIE 2.0 (arXiv 1907.12412, section 4.2.3): three classes of (query, title): 0,
 clicked; 1, weakly, it was shown and not clicked; 2, irrelevant, a random one. Query logs are not public; with one of
 your own see pretrain/click_log.py. Without, documents with titles (JSON lines with `title`) stand in for it:
 
-    query       the first sentence of the document, behind its title, that has QUERY_WORDS words
+    query       the first sentence of the document, after its title, that has QUERY_WORDS words
     0           its own title
     1           the near title: of all other titles of the block (--block_chars) the one with the best BM25 score for
                 the query (pretrain/corpus/bm25.py; terms are word pieces, since titles are not cut into words)
@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from pretrain.classes import ClassTask
 from pretrain.corpus.bm25 import Bm25
@@ -35,6 +35,7 @@ from propeller.errors import UserError
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 QUERY_WORDS = 5
 CLICKED, SHOWN, RANDOM = range(3)
@@ -53,7 +54,7 @@ class IrRelevance(ClassTask):
     def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return CLASSES
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 3
         self.unknown = b"%d" % tokenizer.unk_id
@@ -113,7 +114,7 @@ class IrRelevance(ClassTask):
 
 
 def lead(sentences: Sequence[Tokens], title: Tokens) -> Tokens | None:
-    """The first sentence of QUERY_WORDS words behind those that are the title; None: there is none."""
+    """The first sentence of QUERY_WORDS words after those that are the title; None: there is none."""
     rest = title.text
     for tokens in sentences:
         pieces = tokens.text.replace(b",", b" ")

@@ -19,6 +19,7 @@ from pretrain.declaration import Declaration, Lines, RngOf
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 
 class KnowledgeMasking(Declaration):
@@ -29,7 +30,7 @@ class KnowledgeMasking(Declaration):
     model = "pretrain.masking_model:MaskingModel"
     named_seeds = False
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         self.pairs = Pairs(plan.max_seq_len, plan.pairs, tokenizer.cls_id, tokenizer.sep_id, plan.short_seq_prob)
 

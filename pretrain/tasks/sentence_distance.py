@@ -9,7 +9,7 @@ An instance has two texts of sentences that follow each other, packed up to max_
 document from its beginning and takes a quarter to three quarters of the room, at random; the second fills the rest,
 from
 
-    0    the sentence behind the first text
+    0    the sentence after the first text
     1    a random sentence of the document; at least one sentence lies between the two texts, on either side
     2    a random sentence of another document of the block (--block_chars)
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pretrain.classes import ClassTask
 from pretrain.corpus.balance import Balance
@@ -32,6 +32,7 @@ from pretrain.declaration import Lines, RngOf
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 ADJACENT, SAME, OTHER = range(3)
 
@@ -47,7 +48,7 @@ class SentenceDistance(ClassTask):
     def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return ("adjacent", "same document", "other document")
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 3
 
@@ -74,7 +75,7 @@ class SentenceDistance(ClassTask):
 
     @staticmethod
     def _gather(sentences, place, room):
-        """Behind the last sentence that fits; one at least."""
+        """After the last sentence that fits; one at least."""
         end, count = place + 1, sentences[place].count
         while end < len(sentences) and count + sentences[end].count <= room:
             count += sentences[end].count

@@ -11,7 +11,7 @@ segments, then in the order of itertools.permutations; the name of a class, as "
 original stands first, second, ... in the instance: 0 is "1", 1 and 2 are "1 2" and "2 1", 3 to 8 are "1 2 3", "1 3
 2", "2 1 3", "2 3 1", "3 1 2", "3 2 1".
 
-Each segment has a [SEP] behind it, and sentence type 1 but for the first: run together, a paragraph in one segment
+Each segment has a [SEP] after it, and sentence type 1 but for the first: run together, a paragraph in one segment
 would be the same text as one in two or three that kept their order, and no model could tell these classes apart.
 
 Classes are drawn as pretrain/corpus/balance.py has it: equally often, as far as the number of sentences allows; a
@@ -23,7 +23,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from pretrain.classes import ClassTask
 from pretrain.corpus.balance import Balance
@@ -33,6 +33,7 @@ from pretrain.declaration import Lines, RngOf
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 
 def orders(most: int) -> list:
@@ -51,7 +52,7 @@ class SentenceReordering(ClassTask):
     def class_names(cls, plan: Plan) -> tuple[str, ...]:
         return tuple(" ".join([str(1 + place) for place in order]) for order in orders(plan.max_segments))
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         self.orders = orders(plan.max_segments)
         self.most = max(plan.max_seq_len - 1 - plan.max_segments, 1)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pretrain.classes import ClassTask
 from pretrain.corpus.instances import count_tokens, fitting, line_of
@@ -30,6 +30,7 @@ from pretrain.declaration import Lines, RngOf
 
 if TYPE_CHECKING:
     from pretrain.corpus.builder import Plan, Text
+    from tokenization_base import BaseTokenizer
 
 COMMON, DOCUMENTS = 0.5, 8
 CACHED_WORDS = 1 << 18
@@ -50,7 +51,7 @@ class TokenDocumentRelation(ClassTask):
     def fingerprints(cls, plan: Plan) -> dict[str, str]:
         return {"stop_words": fingerprint(plan)}
 
-    def __init__(self, plan: Plan, tokenizer: Any) -> None:
+    def __init__(self, plan: Plan, tokenizer: BaseTokenizer) -> None:
         super().__init__(plan, tokenizer)
         self.most = plan.max_seq_len - 2
         forms = {form for word in stop_words(plan) for form in (word, word.capitalize())}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ernie.checkpoint import params_digest
 from ernie.config import ErnieConfig
@@ -15,8 +15,11 @@ from pretrain.training.args import Args
 from pretrain.training.tasks_of_run import RunTask
 from reader.pretraining.reader import PretrainingReader
 
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
+
 # Flags that change where a run writes or what it prints, never the weights it ends with; and on_bad, which may be
-# changed to go on behind a bad line.
+# changed to go on after a bad line.
 NOT_IN_FINGERPRINT = {
     "verify_checkpoints", "save_strategy", "model",
     "checkpoints", "overwrite", "keep_checkpoints", "save_steps", "skip_steps", "verbose", "log_file", "use_cuda",
@@ -31,7 +34,7 @@ FORMER = {"flag": {"--eval_strategy": "steps", "--best_metric": "loss", "--fused
 def fingerprint(
     args: Args,
     config: ErnieConfig,
-    tokenizer: Any,
+    tokenizer: BaseTokenizer,
     tasks: Mapping[str, RunTask],
     readers: Mapping[str, PretrainingReader],
     validation: Mapping[str, PretrainingReader],

@@ -70,8 +70,12 @@ def check_growth(
 ) -> None:
     """Whether the tasks of a list can go on from a checkpoint.
 
-    Args: source: the checkpoint; stored: name -> ``task_id`` (and more) of its tasks; tasks: name -> id of the list's;
-        before: how many steps each has in the plan up to the checkpoint's step; listed: the list's path.
+    Args:
+        source: the checkpoint.
+        stored: name -> ``task_id`` (and more) of its tasks.
+        tasks: name -> id of the list's.
+        before: how many steps each has in the plan up to the checkpoint's step.
+        listed: the list's path.
 
     Raises:
         UserError: a task has another id than it had, or that of another one; or steps of a new task would be passed

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from propeller.files import write_file
 from tokenization import ADDED_TOKENS
 
 if TYPE_CHECKING:
     from ernie.config import ErnieConfig
+    from tokenization_base import BaseTokenizer
 
 CONFIG, VOCAB, PARAMS = "ernie_config.json", "vocab.txt", "params"
 FILES = (CONFIG, VOCAB, ADDED_TOKENS, PARAMS)
@@ -21,7 +22,7 @@ def is_model(folder: Path) -> bool:
     return all((folder / name).exists() for name in (CONFIG, VOCAB, PARAMS))
 
 
-def make_model(folder: Path, config: ErnieConfig, vocab_path: str | Path, tokenizer: Any) -> None:
+def make_model(folder: Path, config: ErnieConfig, vocab_path: str | Path, tokenizer: BaseTokenizer) -> None:
     """Add the network, the vocabulary, and the last checkpoint as ``params``."""
     config.save(folder / CONFIG)
     write_file(folder / VOCAB, Path(vocab_path).read_bytes())

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from propeller.errors import UserError
 
 if TYPE_CHECKING:
     from pretrain.training.runner import Pretrainer
+    from tokenization_base import BaseTokenizer
 
 MASK = "[MASK]"
 BEAM = 4  # beginnings kept, as many times as fillings are wanted
@@ -50,7 +51,7 @@ class MaskFiller:
     """
 
     def __init__(
-        self, predict: Callable[[dict], np.ndarray], tokenizer: Any, max_seq_len: int, task_id: int = 0
+        self, predict: Callable[[dict], np.ndarray], tokenizer: BaseTokenizer, max_seq_len: int, task_id: int = 0
     ) -> None:
         self.predict, self.tokenizer = predict, tokenizer
         self.max_seq_len, self.task_id = max_seq_len, task_id
@@ -133,7 +134,7 @@ class MaskFiller:
 
 
 def joined(text: str, piece: str) -> str:
-    """The text with one more piece behind it: ##s goes on with its word, words have a blank between, Chinese none."""
+    """The text with one more piece after it: ##s goes on with its word, words have a blank between, Chinese none."""
     if piece.startswith("##"):
         return text + piece[2:]
     word = bool(text) and bool(piece) and _is_letter(text[-1]) and _is_letter(piece[0])

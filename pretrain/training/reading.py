@@ -6,7 +6,7 @@ reader = open_reader(declared("sentence_distance"), "train/filelist", tokenizer,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ernie.config import ErnieConfig
 from pretrain.declaration import Declaration
@@ -17,13 +17,16 @@ from reader.pretraining.reader import PretrainingReader
 from reader.pretraining.reading import Masking, ShardReading
 from reader.pretraining.shards import Limits
 
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
+
 ENDLESS = 2**31 - 1  # epochs
 
 
 def open_reader(
     task: type[Declaration],
     filelist: str | Path,
-    tokenizer: Any,
+    tokenizer: BaseTokenizer,
     config: ErnieConfig,
     args: Args,
     *,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ernie import packed
-from ernie.checkpoint import check_vocab, read_variable, write_variable
+from ernie.checkpoint import check_vocab
 from ernie.config import ErnieConfig
 from ernie.foreign_folder import ready
 from ernie.memory import training_line
@@ -33,14 +33,12 @@ from propeller import runtime
 from propeller.errors import UserError
 from propeller.flags import changed, log_values
 from propeller.train import distribution
-from propeller.train.args import explain_difference, flag_names, log_path, run_config
+from propeller.train.args import explain_difference, flag_names, open_saver, run_config, set_up_log
 from propeller.train.checkpoints import recorded_run
 from propeller.train.faults import guarded
 from propeller.train.hooks import ProgressBar
 from propeller.train.journal import Journal, left_in
 from propeller.train.model import RunMode
-from propeller.train.saver import Saver
-from propeller.train.shared import SharedSaver
 from propeller.train.trainer import Learner
 from reader.pretraining.mixture import Mixture
 from reader.pyreader import PyReader
@@ -64,9 +62,7 @@ def run(args: Args) -> int:
     args = args._replace(ranks=ranks)
     fills = args.run.predict_mask is not None
     bar = runtime.on_terminal() and ranks.size == 1
-    file = log_path(args.run.log_file, args.run.checkpoints if args.train_mode else None)
-    hold = args.run.log_file == "auto"
-    log_setup.setup(file if ranks.first else None, bar=bar and not fills, everything=args.run.verbose, hold=hold)
+    set_up_log(args.run, ranks, args.run.checkpoints if args.train_mode else None, bar and not fills)
     with ready(args.model.model):
         _use(args, bar)
     return 0
@@ -122,18 +118,8 @@ class Pretrainer:
         half = train.use_fp16 or train.use_bf16
         fused = packed.wanted(train.fused_encoder, self.learning, on_gpu, half, train.use_recompute, begun)
         args = self.args = self.args._replace(train=dataclasses.replace(train, fused_encoder=str(fused).lower()))
-        folder = (run.checkpoints, write_variable, read_variable, run.keep_checkpoints)
-        saver = SharedSaver(
-            self.ranks,
-            lambda: Saver(
-                *folder,
-                meta=self._meta(),
-                also=model_folder.FILES,
-                links=model_folder.LINKS,
-                names=NAMES,
-                verify=run.verify_checkpoints,
-            ),
-        )
+        own = {"also": model_folder.FILES, "links": model_folder.LINKS}
+        saver = open_saver(self.ranks, run, meta=self._meta(), names=NAMES, **own)
         with contextlib.closing(saver):
             log.info("pretraining start")
             readers, evaluations, validation = self._open()
@@ -208,7 +194,7 @@ class Pretrainer:
         if not self.several:
             return readers[DEFAULT_TASK].batches(position)
         accumulated = self.args.train.gradient_accumulation_steps
-        # A step skipped for its loss scale is made up for behind the last one: max_steps ends the run.
+        # A step skipped for its loss scale is made up for after the last one: max_steps ends the run.
         order = lambda step: self.plan.task(min(step, self.steps - 1))  # noqa: E731
         return Mixture(readers, order, accumulated).batches(position)
 

@@ -28,7 +28,13 @@ SCHEDULES = ("continual", "multitask", "sequential")
 
 
 class Stage(NamedTuple):
-    """first: its first step, from 0; counts: task -> steps; enters: names of the tasks that no earlier stage has."""
+    """A stage of a plan.
+
+    Attributes:
+        first: its first step, from 0.
+        counts: task -> steps.
+        enters: names of the tasks that no earlier stage has.
+    """
 
     first: int
     counts: dict

@@ -10,7 +10,7 @@
 name: of pretrain.TASKS. task_id: the row of the task embedding. head: of knowledge masking {"next_sentence": whether
 pairs are told too}, of a task with classes {"classes": how many}. filelist: of its training shards, or a list with one
 filelist for each of its "steps": short instances first, say. weight: what its loss is multiplied by before the
-backward pass. start_stage: the stage in which it enters, from 1. steps: of that stage and of each behind it. Filelists
+backward pass. start_stage: the stage in which it enters, from 1. steps: of that stage and of each after it. Filelists
 (test_filelist too) count from the data folder if one is given, else from the working folder, else from the list's.
 """
 
@@ -56,7 +56,7 @@ KINDS = {
     "weight": (int, float), "start_stage": int, "steps": list,
 }  # fmt: skip
 SAID = {
-    "name": "a name in quotes", "task_id": "a whole number", "filelist": "a path in quotes, or a list of one a stage",
+    "name": "a name in quotes", "task_id": "a whole number", "filelist": "a path in quotes, or a list, one per stage",
     "valid_filelist": "a path in quotes", "test_filelist": "a path in quotes", "head": 'an object, as {"classes": 3}',
     "weight": "a number", "start_stage": "a whole number", "steps": "a list with the steps of each stage, as [1000]",
 }  # fmt: skip
@@ -87,9 +87,24 @@ def read_task_list(path: str | Path, data: str | Path | None = None, scale: floa
 
 
 def _entry(where, given):
+    """The ``Entry`` of an object of the list. Raises UserError."""
     if not isinstance(given, dict):
         raise UserError(f"{where}: is {given!r}; give an object with {', '.join(NEEDED)}")
     where += f" ({given.get('name')!r})"
+    _check_keys(where, given)
+    if given["name"] not in TASKS:
+        raise UserError(f"{where}: there is no such task; known are {', '.join(TASKS)}")
+    filelist, steps = given["filelist"], given["steps"]
+    _check_steps(where, steps)
+    _check_filelists(where, filelist, len(steps))
+    if given["task_id"] < 0 or given.get("start_stage", 1) < 1 or not 0 < given.get("weight", 1.0) < math.inf:
+        raise UserError(f"{where}: task_id counts from 0, start_stage from 1, and a weight is above 0; correct them")
+    filelist = tuple(filelist) if isinstance(filelist, list) else filelist
+    return Entry(**{**given, "filelist": filelist, "steps": tuple(steps), "weight": float(given.get("weight", 1.0))})
+
+
+def _check_keys(where, given):
+    """Raise UserError for a key that is missing or unknown, or a value of another kind."""
     for name in NEEDED:
         if name not in given:
             raise UserError(f'{where}: has no "{name}"; add it')
@@ -99,25 +114,22 @@ def _entry(where, given):
             raise UserError(f'{where}: "{name}" is unknown; known are {known}')
         if not isinstance(value, KINDS[name]) or isinstance(value, bool):
             raise UserError(f'{where}: "{name}" is {value!r}; give {SAID[name]}')
-    if given["name"] not in TASKS:
-        raise UserError(f"{where}: there is no such task; known are {', '.join(TASKS)}")
-    steps = given["steps"]
+
+
+def _check_steps(where, steps):
     if any(not isinstance(count, int) or isinstance(count, bool) or count < 0 for count in steps):
         raise UserError(f'{where}: "steps" is {steps}; give a whole number, 0 or more, for each stage')
     if not sum(steps):
         raise UserError(f'{where}: its "steps" sum to zero; give it some, or take it out of the list')
-    filelist = given["filelist"]
+
+
+def _check_filelists(where, filelist, stages):
     if not filelist or not all(filelist):
         raise UserError(f'{where}: its "filelist" is empty; give the path of the list of its shards')
     if not all(isinstance(name, str) for name in filelist):
         raise UserError(f'{where}: "filelist" is {filelist!r}; give paths of lists of its shards')
-    if isinstance(filelist, list):
-        if len(filelist) != len(steps):
-            raise UserError(f'{where}: has {len(filelist)} filelists for {len(steps)} stages; give as many as "steps"')
-        given = {**given, "filelist": tuple(filelist)}
-    if given["task_id"] < 0 or given.get("start_stage", 1) < 1 or not 0 < given.get("weight", 1.0) < math.inf:
-        raise UserError(f"{where}: task_id counts from 0, start_stage from 1, and a weight is above 0; correct them")
-    return Entry(**{**given, "steps": tuple(steps), "weight": float(given.get("weight", 1.0))})
+    if isinstance(filelist, list) and len(filelist) != stages:
+        raise UserError(f'{where}: has {len(filelist)} filelists for {stages} stages; give as many as "steps"')
 
 
 def _place(path, data, name):

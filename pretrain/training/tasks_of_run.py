@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ernie.config import ErnieConfig
 from pretrain import DEFAULT_TASK, TASKS, declared, task_class
@@ -25,10 +25,15 @@ from reader.pretraining.shard_check import check_shards, of_other_tokens
 from reader.pretraining.stages import Staged
 from reader.pyreader import PyReader
 
+if TYPE_CHECKING:
+    from tokenization_base import BaseTokenizer
+
 log = logging.getLogger("ernie.pretrain")
 
 
-def tasks_of(args: Args, config: ErnieConfig, tokenizer: Any, stored: dict | None = None) -> dict[str, RunTask]:
+def tasks_of(
+    args: Args, config: ErnieConfig, tokenizer: BaseTokenizer, stored: dict | None = None
+) -> dict[str, RunTask]:
     """name -> ``RunTask``, in the order of the list.
 
     Args:
@@ -79,7 +84,7 @@ class RunTask:
         head: its ``HeadConfig``.
     """
 
-    def __init__(self, entry: Entry, args: Args, config: ErnieConfig, tokenizer: Any, several: bool) -> None:
+    def __init__(self, entry: Entry, args: Args, config: ErnieConfig, tokenizer: BaseTokenizer, several: bool) -> None:
         self.entry, self.args, self.config, self.tokenizer, self.several = entry, args, config, tokenizer, several
         self.name = entry.name
         self.task: type[PretrainTask] = task_class(entry.name)

@@ -55,10 +55,16 @@ class Ticket:
 class Instance:
     """One row for the model.
 
-    arrays: name -> 1-D array; length: of those whose length varies; place: its number in the ticket; wanted: names of
-    the outputs to give, None for all; since: when it came; alone: whether it must not share a batch again; attempts:
-    workers that had it and died; taken: when a worker took it; unpadded: whether only rows of its own length, that are
-    unpadded too, may share a batch with it.
+    Attributes:
+        arrays: name -> 1-D array.
+        length: of those whose length varies.
+        place: its number in the ticket.
+        wanted: names of the outputs to give, None for all.
+        since: when it came.
+        alone: whether it must not share a batch again.
+        attempts: workers that had it and died.
+        taken: when a worker took it.
+        unpadded: whether only rows of its own length, that are unpadded too, may share a batch with it.
     """
 
     arrays: dict

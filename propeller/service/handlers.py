@@ -7,7 +7,7 @@
 A handler module has ``open_handler(bundle folder, **options)``. What it returns has ``parse``, ``answer``, and may have
 
 - ``describe()``: facts for GET /info;
-- ``pad``: input name -> what is put behind shorter rows (0);
+- ``pad``: input name -> what is put after shorter rows (0);
 - ``bounds``: input name -> (least, greatest) value the model can take, which /arrays is checked with;
 - ``max_length``: the longest row, in tokens;
 - ``outputs``: names of the outputs that ``answer`` needs (all);

@@ -24,7 +24,7 @@ class InputSpec:
 
     Args:
         inputs: list of dict ``name``, ``shape``, ``dtype``, as a bundle has them.
-        pad: name -> what is put behind shorter rows; 0 where it is not named.
+        pad: name -> what is put after shorter rows; 0 where it is not named.
         bounds: name -> (least, greatest) value that the model can take; unchecked where it is not named.
         max_length: the longest row, or None.
 

@@ -15,7 +15,7 @@ from dataclasses import fields
 from propeller import log as log_setup
 from propeller import runtime
 from propeller.errors import UserError, exit_on_user_error
-from propeller.flags import DEVICE, FlagParser, read_flags
+from propeller.flags import DEVICE, FlagParser, check_least, read_flags
 from propeller.service.engines import AUTO, ENGINE_HELP, ENGINES, PRECISIONS, check_engine, seems_on_gpu
 from propeller.service.limits import Limits
 
@@ -127,10 +127,7 @@ def parse(argv: list[str], parser: FlagParser | None = None) -> argparse.Namespa
         UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
     """
     args = argparse.Namespace(**read_flags(parser or build_parser(), argv))
-    for name in ("workers", "threads"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} must be at least 1, not {value}")
+    check_least(args, workers=1, threads=1)
     check_engine(args.engine, args.precision)
     if not 0 <= args.port <= 65535:
         raise UserError(f"-p {args.port}: a port is a number from 0 to 65535")

@@ -29,6 +29,7 @@ from propeller.train.rates import Rates
 from propeller.train.run_hooks import RunHook, RunState, tensors_of
 
 if TYPE_CHECKING:
+    from propeller.train.distribution import Ranks
     from propeller.train.state import TrainState
     from propeller.train.trainer import Learner
 
@@ -88,7 +89,7 @@ class TrainBatches:
     Each process reads its own shard; where one ends first it has None until all have ended.
     """
 
-    def __init__(self, dataset: Dataset, ranks: Any) -> None:
+    def __init__(self, dataset: Dataset, ranks: Ranks) -> None:
         self.dataset, self.ranks = dataset, ranks
 
     @contextlib.contextmanager
@@ -120,7 +121,7 @@ class TrainBatches:
             batch = following
 
 
-def dealt(dataset: Dataset, ranks: Any, steps: int | None = None, stop: Callable = bool) -> Iterator[tuple]:
+def dealt(dataset: Dataset, ranks: Ranks, steps: int | None = None, stop: Callable = bool) -> Iterator[tuple]:
     """(batch, None) of this process's share of a data set that every process has whole: every n-th batch."""
     for number, batch in enumerate(itertools.islice(batches_of(dataset), steps)):
         if stop():
@@ -135,7 +136,7 @@ def dealt(dataset: Dataset, ranks: Any, steps: int | None = None, stop: Callable
 class Maker:
     """Makes the loop's model of a ``model_fn`` for each mode; ``models`` keeps them."""
 
-    def __init__(self, model_fn: Callable, params: Any, run_config: Any, datasets: dict, ranks: Any) -> None:
+    def __init__(self, model_fn: Callable, params: Any, run_config: Any, datasets: dict, ranks: Ranks) -> None:
         self.model_fn, self.params, self.run_config, self.ranks = model_fn, params, run_config, ranks
         self.inputs = {mode: inputs_of(dataset) for mode, dataset in datasets.items()}
         self.models: dict = {}

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from propeller import log
 from propeller.flags import flag
 from propeller.train.names import SettingNames
 
 if TYPE_CHECKING:  # parsing flags needs no Paddle
     from propeller.train.amp import Precision
     from propeller.train.differences import Difference
+    from propeller.train.distribution import Ranks
+    from propeller.train.shared import SharedSaver
     from propeller.train.state import RunConfig
 
 LOG = "train.log"  # in the directory of a run
@@ -131,6 +134,41 @@ def log_path(log_file: str | None, folder: str | None) -> Path | None:
     if log_file == "auto":
         return Path(folder) / LOG if folder else None
     return None if log_file in (None, "off") else Path(str(log_file))
+
+
+def set_up_log(run: Any, ranks: Ranks, folder: str | None, bar: bool) -> None:
+    """Begin the log of a program; what it writes to the file of ``--log_file auto`` waits for ``log.write_held``.
+
+    Args:
+        run: a script's flags ``log_file`` and ``verbose``.
+        ranks: the processes that train together; the first one alone writes a file.
+        folder: see ``log_path``.
+        bar: whether a progress bar is shown.
+    """
+    file = log_path(run.log_file, folder) if ranks.first else None
+    log.setup(file, bar=bar, everything=run.verbose, hold=run.log_file == "auto")
+
+
+def open_saver(ranks: Ranks, run: Any, **settings: Any) -> SharedSaver:
+    """The saver of a run's folder.
+
+    Args:
+        ranks: the processes that train together.
+        run: a script's flags ``checkpoints, keep_checkpoints, verify_checkpoints``.
+        settings: the other arguments of ``Saver``.
+
+    Raises:
+        FolderBusy: another process trains into the folder.
+    """
+    from propeller.train.saver import Saver
+    from propeller.train.shared import SharedSaver
+    from propeller.variables import read_variable, write_variable
+
+    def make() -> Saver:
+        verify = run.verify_checkpoints
+        return Saver(run.checkpoints, write_variable, read_variable, run.keep_checkpoints, verify=verify, **settings)
+
+    return SharedSaver(ranks, make)
 
 
 def flag_names(warmup: str = "the warm-up") -> SettingNames:

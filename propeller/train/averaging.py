@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from propeller.train.trainer import Learner
 
 MEAN = "@MEAN"  # ends the names of the means in a scope
-TRAINED = "@TRAINED"  # ends the names, in a checkpoint's optimiser state, of the weights behind its means
+TRAINED = "@TRAINED"  # ends the names, in a checkpoint's optimiser state, of the weights that are averaged
 
 
 def ema_rate(decay: float) -> Callable[[int], float]:

@@ -40,7 +40,7 @@ class Stopped(Exception):
 
     Attributes:
         reason: what ``ask_to_stop`` was given.
-        state: the ``TrainState``, None behind the training.
+        state: the ``TrainState``, None after the training.
     """
 
     def __init__(self, reason: str, state: TrainState | None = None) -> None:
@@ -50,7 +50,7 @@ class Stopped(Exception):
 
 @contextlib.contextmanager
 def guarded(learner: Learner, hang_timeout: float | None = None) -> Iterator[None]:
-    """Stop behind a checkpoint at SIGTERM or Ctrl-C; end a run in which nothing goes on.
+    """Stop after a checkpoint at SIGTERM or Ctrl-C; end a run in which nothing goes on.
 
     Args:
         learner: a ``Learner``.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,6 +23,7 @@ from propeller.errors import UserError
 from propeller.train import amp, averaging, program
 from propeller.train.batches import Outcome, blank, ends_epoch, groups_of, metric_arrays, size_of
 from propeller.train.checkpointing import Checkpointer
+from propeller.train.clock import StepClock
 from propeller.train.distribution import Ranks
 from propeller.train.evaluating import Evaluator
 from propeller.train.faults import Stopped
@@ -109,8 +109,7 @@ class Learner:
             evaluator.run(state, self._reaches(self.config.save_steps, self.config.save_epochs, state))
         with open_batches(state.position) as batches:
             self.queue_size = batches.queue_size
-            self._waited = batches.waited if self.config.tell_waiting else None
-            self._begin_window(state)
+            self._clock = StepClock(state, batches.waited if self.config.tell_waiting else None)
             if not self._is_over(state):  # else the checkpoint is that of the last step
                 self._loop(batches, epoch_size, state, checkpoints, evaluator, hooks)
         # at the end: evaluation and checkpoint of the last step
@@ -154,13 +153,12 @@ class Learner:
             # every eval_steps, every epoch: all evaluation sets; a better score makes a checkpoint
             saves = self._is_due(config.save_steps, state, config.save_epochs)
             if self._is_due(config.eval_steps, state, config.eval_epochs):
-                begun = time.monotonic()
-                evaluator.run(state, saves)
-                self._reported += time.monotonic() - begun  # no time of the steps
+                with self._clock.stopped():
+                    evaluator.run(state, saves)
             # every save_steps, every epoch: a checkpoint
             if saves:
                 checkpoints.save(state)
-            # every step: what hooks have hung in; one of them, or max_steps, may end the run
+            # every step: what hooks do; one of them, or max_steps, may end the run
             self.notify(hooks, "after_step", state)
             if self._is_over(state):
                 break
@@ -362,30 +360,20 @@ class Learner:
         return float(program.read(self.scope, amp.SCALE)[0])
 
     def _report(self, state, hooks):
-        means = state.means()
-        now = time.monotonic()
+        figures = self._clock.read(state)
         record = {
             "event": "train",
             "step": state.step,
             "epoch": state.epoch,
             "learning_rate": self.graphs.train().optimizer.learning_rate(state.step - 1),
             "queue_size": self.queue_size(),
-            **means,
+            **state.means(),
         }
         if self.config.precision.scaling:
             record.update(loss_scale=self._loss_scale(), skipped_steps=state.skipped)
-        elapsed = max(now - self._reported, 1e-9)
-        clock = {"speed": (state.window_steps - self._steps_before) / elapsed}
-        if self._waited:
-            clock["waiting"] = min((self._waited() - self._waited_before) / elapsed, 1.0)
         state.clear_window()
-        self.notify(hooks, "on_record", state, {**record, **clock})
-        self._begin_window(state)
-
-    def _begin_window(self, state):
-        """From here on time and steps are counted for the speed in the next report."""
-        self._reported, self._waited_before = time.monotonic(), self._waited() if self._waited else 0.0
-        self._steps_before = state.window_steps  # a run that is continued may have some
+        self.notify(hooks, "on_record", state, {**record, **figures})
+        self._clock.begin(state)
 
     def notify(self, hooks: Sequence[RunHook], event: str, state: TrainState, *facts: Any) -> None:
         """Call one of the methods of every hook."""

@@ -33,12 +33,18 @@ CLASS_KINDS = ("sentence", "token")  # whose heads predict one of a number of cl
 class PretrainingPosition:
     """Where to continue, the same for all ranks and for any number of them.
 
-    epoch: from 0; rows, batches: given out in it by all ranks together; steps: batches of all ranks in the whole run;
-    groups: of those, the groups of a batch per rank, of which the last one of an epoch may lack some;
-    file, line: where the block begins, in the epoch's order of files, from 0; block: its number in the epoch;
-    done: instances of it given out; ended: whether the epoch is. For the log: progress, the file, in the epoch's order,
-    that a reader without a shuffle buffer would be in, and its path: a block may have instances of many files; and
-    mask_type, that of the last instance, or the kind where nothing is masked.
+    Attributes:
+        epoch: from 0.
+        rows, batches: given out in it by all ranks together.
+        steps: batches of all ranks in the whole run.
+        groups: of those, the groups of a batch per rank, of which the last one of an epoch may lack some.
+        file, line: where the block begins, in the epoch's order of files, from 0.
+        block: its number in the epoch.
+        done: instances of it given out.
+        ended: whether the epoch is.
+        progress, path: for the log, the file, in the epoch's order, that a reader without a shuffle buffer would be in:
+            a block may have instances of many files.
+        mask_type: for the log, that of the last instance, or the kind where nothing is masked.
     """
 
     epoch: int = 0

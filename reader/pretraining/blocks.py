@@ -23,8 +23,11 @@ PIECE = 512  # rows: numpy's calls cost little beside the work in them, and the 
 class Block:
     """Instances in the order they are given out.
 
-    Args: rows: they, in any order; order: int [rows], theirs, None: as they stand; mask: called with PIECE of them, or
-        what is left at the end, the number of the piece from 0 and a level; gives what `masking.mask_tokens` does.
+    Args:
+        rows: the instances, in any order.
+        order: int [rows], the order they are given out in; None: as they stand.
+        mask: called with PIECE of them, or what is left at the end, the number of the piece from 0 and a level; gives
+            what `masking.mask_tokens` does.
     """
 
     def __init__(self, rows: Instances, order: np.ndarray | None, mask: Callable) -> None:
@@ -62,9 +65,10 @@ class Block:
 
 
 class Stretch:
-    """Instances that lie in one block, or in several one behind the other.
+    """Instances that lie in one block, or in several one after the other.
 
-    Args: parts: (block, first row, row behind the last) of each block.
+    Args:
+        parts: (block, first row, row after the last) of each block.
     """
 
     def __init__(self, parts: Sequence[tuple[Block, int, int]]) -> None:

@@ -79,7 +79,12 @@ def bits_at(seed: int, *place: int) -> np.random.Philox:
 class Draws:
     """The random numbers for one call of `mask_tokens`, drawn as they are needed.
 
-    Args: bits: of `bits_at`; vocab_size: of ids. Attributes: chosen: the highest number of a unit that is chosen.
+    Args:
+        bits: of `bits_at`.
+        vocab_size: of ids.
+
+    Attributes:
+        chosen: the highest number of a unit that is chosen.
     """
 
     chosen = np.uint32(CHOSEN * 2**32)
@@ -98,7 +103,10 @@ class Draws:
     def actions(self, tokens: np.ndarray, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """A number in [0, 1) for each token of the chosen units, which says what becomes of it, float64 [tokens].
 
-        Args: tokens: int64 [tokens]; numbers: [units], those of `units`; sizes: int64 [units], tokens of each.
+        Args:
+            tokens: int64 [tokens].
+            numbers: [units], those of `units`.
+            sizes: int64 [units], tokens of each.
         """
         return self._numbers(len(tokens)) * 2.0**-32
 
@@ -141,7 +149,7 @@ class DrawsOf2019:
 def mark_special(rows: Instances, special: SpecialIds) -> None:
     """Sees to it that [CLS], [SEP] and [PAD] are special whatever their seg_labels say, in place.
 
-    A word that goes on behind one has no beginning then, and is let alone, as in 2019.
+    A word that goes on after one has no beginning then, and is let alone, as in 2019.
     """
     ids = rows.ids
     few = np.flatnonzero((ids == special.cls) | (ids == special.sep) | (ids == special.pad))  # faster than the booleans
@@ -168,10 +176,14 @@ def mask_tokens(
     [MASK] where its own number is above 0.2, another piece where it is above 0.1, else it stays; with mask_draw "unit"
     all pieces of a unit share the number of the first.
 
-    Args: rows: after `mark_special`; where `knowledge` is False, pieces are masked whatever the level; draws: Draws or
-        DrawsOf2019; at_least_one: choose the unit with the lowest number where none is chosen, since a loss over
-        nothing is not a number; 2019 did not.
-    Returns: (int32 [tokens], int64 [masked]: the tokens to tell, counted through all rows).
+    Args:
+        rows: after `mark_special`; where `knowledge` is False, pieces are masked whatever the level.
+        draws: Draws or DrawsOf2019.
+        at_least_one: choose the unit with the lowest number where none is chosen, since a loss over nothing is not a
+            number; 2019 did not.
+
+    Returns:
+        (int32 [tokens], int64 [masked]: the tokens to tell, counted through all rows).
     """
     starts = np.empty(len(rows.ids) + 1, bool)
     starts[:-1], starts[-1] = unit_starts(rows.units, level), True
@@ -206,6 +218,8 @@ def _ordinary(rows, borders, units):
 def mask_positions(tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """int64 [masked, 1]: where tokens, counted through all rows, stand in the padded batch as one array.
 
-    Args: tokens: int64 [masked]; mask: bool [batch, seq], True where a token is.
+    Args:
+        tokens: int64 [masked].
+        mask: bool [batch, seq], True where a token is.
     """
     return mask.reshape(-1).nonzero()[0][tokens].reshape(-1, 1)

@@ -25,10 +25,14 @@ from propeller.errors import UserError
 class MixturePosition:
     """Where to continue, the same for all ranks.
 
-    task: whose batch came last. step: whole steps given out since the run began; turn: batches of the next one given
-    out. positions: task -> its reader's own position, as a dict; a task is in it from its first batch on. Of `task`'s
-    reader, for the loop and the log: epoch, rows, file, path, mask_type. steps: batches of all tasks and ranks. ended
-    is always False: the ends of the readers' epochs end no step.
+    Attributes:
+        task: whose batch came last.
+        step: whole steps given out since the run began.
+        turn: batches of the next one given out.
+        positions: task -> its reader's own position, as a dict; a task is in it from its first batch on.
+        epoch, rows, file, path, mask_type: those of `task`'s reader, for the loop and the log.
+        steps: batches of all tasks and ranks.
+        ended: always False: the ends of the readers' epochs end no step.
     """
 
     task: str = ""
@@ -59,7 +63,7 @@ class Mixture:
             run may take.
         order: step, from 0 -> the task whose batches make it; it must say the same whenever it is asked.
         batches_per_step: batches of every rank that make one step.
-        total_steps: the batches end behind so many; None: never.
+        total_steps: the batches end after so many; None: never.
         first_step: the step that a run begins with which continues no mixture's position, but another run's steps.
 
     Attributes:

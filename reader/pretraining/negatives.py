@@ -13,13 +13,19 @@ from reader.pretraining.shards import SPECIAL, Instances
 
 
 def negative_pairs(rows: Instances, max_seq_len: int, cls_id: int, sep_id: int) -> tuple[Instances, int]:
-    """A pair with label 0 of a sentence of each row and one of the row behind it, the first behind the last.
+    """A pair with label 0 of a sentence of each row and one of the row after it, the first after the last.
 
     Which sentence of a row, is the rule of 2019: the first, unless that is longer than half a row, or for the second
     half longer than the room left; then the second. A pair that is still too long is left out.
 
-    Args: rows: at least two, each `[CLS] a [SEP] b [SEP]`, in random order.
-    Returns: (Instances, how many were left out). Raises UserError: a row without [SEP].
+    Args:
+        rows: at least two, each `[CLS] a [SEP] b [SEP]`, in random order.
+
+    Returns:
+        (Instances, how many were left out).
+
+    Raises:
+        UserError: a row without [SEP].
     """
     cut = _first_separator(rows, sep_id)
     first, second = cut - 1, np.maximum(rows.lengths - cut - 2, 0)  # lengths of the two sentences

@@ -62,7 +62,8 @@ def _same_lengths(found, lengths, name):
 def digits_of(column: Sequence[bytes], name: str, lengths: np.ndarray) -> np.ndarray:
     """int: as `numbers_of`, faster where every number has one digit. -1 is read as 9, in seg_labels only.
 
-    Raises ValueError: not of these lengths.
+    Raises:
+        ValueError: not of these lengths.
     """
     text = b";".join(column)
     short = np.frombuffer(text if name != "seg_labels" else _nine_for_minus_one(text), np.uint8)

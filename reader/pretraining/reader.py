@@ -7,7 +7,7 @@
     reader.batches(start=position)                      # the batches that follow
     PretrainingReader("filelist", tokenizer, reading, kind="token", classes=2)  # nothing masked; tokens have classes
 
-An epoch is the files of the list in an order of its own, read one behind the other; as many instances as the shuffle
+An epoch is the files of the list in an order of its own, read one after the other; as many instances as the shuffle
 buffer holds are a block, and a block's instances come in random order. What is drawn depends on the place alone: on
 (seed, epoch) for the files, (seed, epoch, number of the block) for a block and its masks. So a position is a few
 numbers, however large the buffer: where the block begins, and how many of it were given out.
@@ -66,7 +66,8 @@ class PretrainingReader:
         limits: of positions and sentence types; the rest of it is replaced by the other arguments.
         task_id: of every token, for the task embedding.
 
-    Raises UserError: for a bad list or argument here, for bad shards when they are read.
+    Raises:
+        UserError: for a bad list or argument here, for bad shards when they are read.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class PretrainingReader:
         return (pair for pair in again if pair[1].steps > place.steps)
 
     def _share(self, batches, steps, groups):
-        """Of each group of world_size batches this rank's own, masked, with the place behind the group.
+        """Of each group of world_size batches this rank's own, masked, with the place after the group.
 
         A last group of an epoch that is not full gives its batches to the first ranks and none to the others, so that
         every instance is read once; with `even` the others get None, since all must take the same number of steps.
@@ -188,7 +189,7 @@ class PretrainingReader:
             group = []
 
     def _all_batches(self, place):
-        """(stretch, place behind it) of all ranks' batches."""
+        """(stretch, place after it) of all ranks' batches."""
         held = Stretch([])
         for epoch in range(place.epoch + place.ended, self.reading.epochs):
             at = place if epoch == place.epoch else PretrainingPosition(epoch)
@@ -218,7 +219,7 @@ class PretrainingReader:
             yield held, dataclasses.replace(at, rows=at.rows + len(held), batches=at.batches + 1, ended=True)
 
     def _cut(self, lengths, last):
-        """Borders of the batches. In 2019 a batch was known to be full only by the instance behind it."""
+        """Borders of the batches. In 2019 a batch was known to be full only by the instance after it."""
         borders = all_cuts(
             lengths, self.reading.batch_size, self.reading.in_tokens, last and not self.masking.draws_of_2019
         )

@@ -2,7 +2,7 @@
 
     check_shards("train/sentence_distance/filelist", "sentence", 3, task="sentence_distance", max_seq_len=512)
 
-`python -m pretrain.build_data` wrote a record behind the shards of an input file, `shards/NAME.json`: how many
+`python -m pretrain.build_data` wrote a record after the shards of an input file, `shards/NAME.json`: how many
 instances have each length, how often each class occurs, of which task they are. Shards without one are read, and so are
 those whose record does not go with what the list names.
 """
@@ -145,7 +145,8 @@ def _found(filelist, kind, count, task, on_bad):
 def _recorded(shards, task):
     """What the record of shards of one input file says; None: there is none, or not of just these.
 
-    Raises UserError: they are of another task.
+    Raises:
+        UserError: they are of another task.
     """
     path, record = record_of(shards[0])
     try:

@@ -28,7 +28,7 @@ def _inflate(path) -> Iterator[bytes]:
         while raw := file.read(1 << 18):
             while raw:
                 if member.eof:
-                    raw = raw.lstrip(b"\0")  # padding behind a member
+                    raw = raw.lstrip(b"\0")  # padding after a member
                     if not raw:
                         break
                     member = isal_zlib.decompressobj(wbits=31)
@@ -46,8 +46,9 @@ def _inflate(path) -> Iterator[bytes]:
 def read_blocks(path: str | Path, skip: int = 0) -> Iterator[tuple[int, bytes]]:
     """(number of the first line, lines parted by line ends) of a shard, a quarter of a MiB at a time, from line `skip`.
 
-    Raises UserError: no such file, no gzip file, damaged or cut, a line of over LONGEST_LINE bytes; all whole lines
-    before that place have come then.
+    Raises:
+        UserError: no such file, no gzip file, damaged or cut, a line of over LONGEST_LINE bytes; all whole lines before
+            that place have come then.
     """
     number, problem = 0, None
     parts: list[bytes] = []  # of text, together no whole line
@@ -99,7 +100,8 @@ def read_filelist(path: str | Path) -> list[Shard]:
     have a file of that name it must be the same.
     mask_word_prob: 0 masks pieces, 1 or more whole units, between them each epoch draws for each file.
 
-    Raises UserError: file, line, remedy.
+    Raises:
+        UserError: file, line, remedy.
     """
     try:
         text = read_text(path)

@@ -45,10 +45,15 @@ TYPES = 1 << 15
 
 @dataclass(frozen=True)
 class Limits:
-    """What numbers may reach, None: anything. vocab_size: token ids; positions: position ids; sentence_types: types.
+    """What numbers may reach, None: anything.
 
-    classes: classes of an instance, two for the next sentence. token_classes: classes of a token, at most
-    TOKEN_CLASSES_MOST; None: the fourth field is seg_labels. numbers: the fifth field is a number, not a class.
+    Attributes:
+        vocab_size: token ids.
+        positions: position ids.
+        sentence_types: types.
+        classes: classes of an instance, two for the next sentence.
+        token_classes: classes of a token, at most TOKEN_CLASSES_MOST; None: the fourth field is seg_labels.
+        numbers: whether the fifth field is a number, not a class.
     """
 
     vocab_size: int | None = None
@@ -73,11 +78,17 @@ def of_kind(kind: str, classes: int | None = None) -> dict[str, Any]:
 class Instances:
     """Instances end to end.
 
-    ids, positions: int32 [tokens]; sents: int16 [tokens]; units: uint8 [tokens], bits SPECIAL, WORD, PHRASE, ENTITY,
-    or where tokens have classes SPECIAL or class << 1; lengths: int32 [rows]; labels: int64 [rows], the class, that of
-    a pair 1 if the second sentence follows the first, or float64 [rows], the number of the instance; lines: int64
-    [rows], the number of the line in its file, from 0; files: int32 [rows], the number of the file, and knowledge: bool
-    [rows], whether whole units are masked, both for the reader to set. offsets: int64 [rows + 1].
+    Attributes:
+        ids, positions: int32 [tokens].
+        sents: int16 [tokens].
+        units: uint8 [tokens], bits SPECIAL, WORD, PHRASE, ENTITY, or where tokens have classes SPECIAL or class << 1.
+        lengths: int32 [rows].
+        labels: int64 [rows], the class, that of a pair 1 if the second sentence follows the first, or float64 [rows],
+            the number of the instance.
+        lines: int64 [rows], the number of the line in its file, from 0.
+        files: int32 [rows], the number of the file; the reader sets it.
+        knowledge: bool [rows], whether whole units are masked; the reader sets it.
+        offsets: int64 [rows + 1], where rows begin.
     """
 
     ids: np.ndarray
@@ -138,8 +149,9 @@ class Instances:
 def parse_lines(lines: Sequence[bytes], limits: Limits = Limits()) -> tuple[Instances, list[tuple[int, str]]]:  # noqa: B008  (frozen)
     """Lines of a shard, with or without their line ends.
 
-    Returns: (Instances of the good lines, `lines` numbered as in the list; list of (number in the list, what is wrong
-    with the line and what to do) of the others).
+    Returns:
+        (Instances of the good lines, `lines` numbered as in the list; list of (number in the list, what is wrong with
+        the line and what to do) of the others).
     """
     if not lines:
         return Instances.none(), []

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 import numpy as np
 
 from propeller.errors import UserError
+from reader.batch_reader import BatchReader, drawn
 from reader.batching import EncodedRows, make_batch, offsets_of
 from reader.sources import chunks_of_places
 from reader.squad.file import Question, SquadFile
 from reader.survey import BadRow, Survey, count_pieces, spread_rows
-from reader.task_reader import BatchReader, drawn
 from reader.tsv import shorten
 from tokenization import tokenize_chinese_chars
 
@@ -55,8 +55,15 @@ class Document(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A row: unique_id; question: its number in the file; first: tokens of `[CLS] question [SEP]`, where the context's
-    begin; start: token of the context that the window begins with; length: tokens of the context in it."""
+    """A row: a question and a part of its context.
+
+    Attributes:
+        unique_id: which row it is, whatever the batch.
+        question: its number in the file, from 0.
+        first: tokens of `[CLS] question [SEP]`, after which those of the context begin.
+        start: token of the context that the window begins with.
+        length: tokens of the context in it.
+    """
 
     unique_id: int
     question: int
@@ -79,7 +86,7 @@ class SquadReader(BatchReader):
     """Named batches of windows, each window once an epoch.
 
     As in 2019 (recorded cases), a context is cut into parts that are tokenised one by one: for training before, at and
-    behind the answer, so that the answer begins and ends with a token; else at CJK characters and blanks. A window that
+    after the answer, so that the answer begins and ends with a token; else at CJK characters and blanks. A window that
     does not hold the whole answer is labelled (0, 0), the place of [CLS], as are all of a question without an answer.
 
     Args:
@@ -143,7 +150,7 @@ class SquadReader(BatchReader):
             "rows": self.num_examples,
         }
 
-    def open_source(self) -> AbstractContextManager[Any]:
+    def open_source(self) -> AbstractContextManager[SquadReader]:
         """The windows, made as they are due."""
         return contextlib.nullcontext(self)
 

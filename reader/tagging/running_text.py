@@ -3,8 +3,8 @@
     reader = RunningTextReader("new.tsv", tokenizer, tags=tags, labelled=False, max_seq_len=256, batch_size=32)
     for sentence in reader.sentences(): sentence.tokens     # words, punctuation marks and CJK characters
 
-The tokens are those that a tokenizer of words sees (see ``Sentence.of_words``): where the training data was parted
-otherwise, part new text in the same way and use ``TaggingReader``.
+The tokens are those that a tokenizer of words sees (see ``Sentence.of_words``): where the training data was split
+otherwise, split new text in the same way and use ``TaggingReader``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 
 from reader.batching import EncodedRows, encode_rows
 from reader.row_encoder import LabelRule
-from reader.tagging.reader import Sentence, TaggingEncoder, TaggingReader
+from reader.tagging.reader import TaggingEncoder, TaggingReader
+from reader.tagging.sentence import Sentence
 
 
 class RunningTextEncoder(TaggingEncoder):

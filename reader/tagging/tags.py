@@ -16,7 +16,7 @@ beginning begins one. Fluid's chunk_eval of 2019 finds the same entities (it kne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -40,7 +40,8 @@ class TagSet:
         num_labels: number of classes, or None: as many as the map has.
         source: what messages name.
 
-    Raises UserError: a tag that is not of the scheme, o_label or padding_label missing, classes that do not count up.
+    Raises:
+        UserError: a tag that is not of the scheme, o_label or padding_label missing, classes that do not count up.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class TagSet:
         return f"I-{kind}" if self.scheme == "IO" else f"{prefix}-{kind}"
 
     def _follows(self, one, other):
-        """Whether a tag (prefix, type) may stand behind another one in the scheme."""
+        """Whether a tag (prefix, type) may stand after another one in the scheme."""
         same = one[1] == other[1]
         if self.scheme == "IOB":
             return other[0] != "I" or (same and one[0] in "BI")
@@ -118,8 +119,15 @@ class TagSet:
         return True
 
     def spread(self, number: int, count: int) -> list[int]:
-        """The classes of a token's `count` (2 or more) word pieces, as in 2019: B- becomes B- I- I-, E- I- I- E-, S- B-
-        I- E-, I- and O stay. Raises ValueError: the map lacks a tag that this needs."""
+        """The classes of a token's `count` (1 or more) word pieces, as in 2019.
+
+        Of three pieces B- becomes B- I- I-, E- becomes I- I- E-, S- becomes B- I- E-; I-, O and one piece stay.
+
+        Raises:
+            ValueError: the map lacks a tag that this needs.
+        """
+        if count == 1:
+            return [number]
         prefix, kind = self.parts[number]
         if prefix in "OI":
             return [number] * count
@@ -134,6 +142,21 @@ class TagSet:
                 f"give a --label_map_config that has it beside the tags of {self.source}"
             ) from None
 
+    def classes_of_pieces(self, classes: Iterable[int], counts: Iterable[int]) -> list[int]:
+        """The class of each word piece of a sentence.
+
+        Args:
+            classes: of its tokens.
+            counts: word pieces of each token, 0 or more.
+
+        Raises:
+            ValueError: as ``spread``.
+        """
+        spread: list[int] = []
+        for number, count in zip(classes, counts):
+            spread += self.spread(number, count) if count else []
+        return spread
+
     def gather(self, classes: Sequence[int]) -> int:
         """The class of a token from those of its word pieces (one or more): what `spread` would have made them from."""
         first = int(classes[0])
@@ -147,7 +170,7 @@ class TagSet:
         return next((self._numbers[part] for part in parts if part in self._numbers), first)
 
     def fill(self, classes: Sequence[int | None]) -> list[int]:
-        """`classes` with a class for every None: I- of the entity that goes on from before to behind it, else O."""
+        """`classes` with a class for every None: I- of the entity that goes on from before to after it, else O."""
         filled = [self.outside if number is None else number for number in classes]
         known = [place for place, number in enumerate(classes) if number is not None]
         for before, behind in zip([-1, *known], [*known, len(filled)]):

@@ -90,7 +90,7 @@ class TokenLogits:
             rows = []
             for number in range(self.tags.num_labels):
                 try:
-                    rows.append([number] if count == 1 else self.tags.spread(number, count))
+                    rows.append(self.tags.spread(number, count))
                 except ValueError:
                     rows.append([-1] * count)
             self._tables[count] = np.array(rows, np.int64)

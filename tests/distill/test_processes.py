@@ -16,6 +16,7 @@ from ernie.checkpoint import read_params
 from finetune.spec import ModelSpec, Reading
 from propeller.errors import UserError
 from tests.helpers.common import ROOT
+from tests.helpers.launch import launcher
 from tests.helpers.served import make_bundle
 from tests.helpers.students import student_flags, write_shape, write_unlabelled
 
@@ -24,9 +25,7 @@ ASKED = re.compile(r"u\.tsv: the teacher was asked (?:for (\d+) rows|nothing)")
 
 
 def run(folder, processes, words):
-    launcher = [str(ROOT / "finetune_launch.py"), "--print_config", "false", "--backend", "gloo", "--nproc_per_node",
-                str(processes), "--split_log_path", str(folder / "log")]  # fmt: skip
-    command = [sys.executable, *(launcher if processes > 1 else []), RUN, "student", *words]
+    command = [sys.executable, *launcher(folder, processes), RUN, "student", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stderr

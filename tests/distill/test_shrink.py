@@ -52,7 +52,7 @@ def test_the_strongest_neurons_stay(teacher, tmp_path):
 
 
 def test_a_checkpoint_is_a_teacher_too(teacher, data, tmp_path):
-    """Its head stays behind, and how its text is read comes along."""
+    """Its head is left out, and how its text is read comes along."""
     last = train_student(teacher / "ernie_config.json", teacher, data, tmp_path / "run", epoch=1, do_test="false",
                          tokenizer=None, init_pretraining_params=teacher / "params")  # fmt: skip
     shrink.main([str(last), str(tmp_path / "s"), "--layers", "3"])

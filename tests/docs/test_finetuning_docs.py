@@ -202,7 +202,8 @@ def test_the_page_shows_the_task(clone, recipe_run):
 @pytest.mark.slow
 def test_the_tests_of_every_task_and_recipe_pass_with_it(clone):
     scripts = ["tests/script/test_recipes.py", "tests/script/test_published_recipes.py"]
-    tests = [*scripts, "tests/finetune/test_serving.py", "tests/finetune/test_page.py"]
+    names = ("test_serving.py", "test_serving_requests.py", "test_page.py")
+    tests = [*scripts, *(f"tests/finetune/{name}" for name in names)]
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests]
     done = run(clone, *command, "-v", "-k", "recipe or every_task or multi_label or named", "-m", "not slow")
     assert re.search(r"\d+ passed", done.stdout)

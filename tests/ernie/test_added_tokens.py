@@ -19,7 +19,7 @@ from pretrain.corpus.segment import Sentence as Segmented
 from propeller.errors import UserError
 from propeller.service.limits import Limits
 from reader.squad.reader import Questions, SquadReader
-from reader.tagging.reader import Sentence
+from reader.tagging.sentence import Sentence
 from tests.helpers.common import FIXTURES
 from tests.helpers.predicting import words
 from tests.helpers.tiny import write_tsv

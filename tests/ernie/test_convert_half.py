@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from ernie.checkpoint import read_params, write_variable
+from ernie.checkpoint import read_params
 from ernie.convert import main
 from propeller.errors import UserError
+from propeller.variables import write_variable
 from tests.helpers.common import files_that_others_cannot_read
 from tests.helpers.tiny import make_model
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernie.checkpoint import read_params, to_float32
+from ernie.checkpoint import read_params
 from ernie.config import ErnieConfig
 from ernie.convert import to_params
 from propeller.errors import UserError
 from propeller.pdparams import read_pdparams
+from propeller.variables import to_float32
 from tests.helpers.pdparams import PEERS, paddlenlp_state
 
 ARRAYS = {

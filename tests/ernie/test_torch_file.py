@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from ernie.checkpoint import read_params, to_float32
+from ernie.checkpoint import read_params
 from ernie.convert import to_params
 from ernie.torch_file import TorchFile
 from propeller.errors import UserError
+from propeller.variables import to_float32
 from tests.helpers.common import FIXTURES, ROOT
 from tests.helpers.torch_files import state_pickle, write_torch, write_zip
 

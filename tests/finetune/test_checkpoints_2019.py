@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import finetune
-from ernie.checkpoint import list_params, read_params, write_variable
+from ernie.checkpoint import list_params, read_params
 from ernie.config import ErnieConfig
 from ernie.foreign import encoder_shapes
 from ernie.optimization import AdamW, OptimizationConfig
@@ -23,6 +23,7 @@ from finetune.training.main import main
 from propeller.errors import UserError
 from propeller.train.model import RunMode
 from propeller.train.trainer import Learner, RunConfig
+from propeller.variables import write_variable
 from tests.helpers.common import FIXTURES
 from tests.helpers.embedding import embed
 from tests.helpers.predicting import train, words

@@ -379,5 +379,5 @@ def test_its_report_says_what_is_wrong_by_label(run, task, tmp_path):
     assert found["wrong"] == len(wrong)
     lines = (folder / "wrong.tsv").read_text(encoding="utf8").splitlines()[1:]
     assert sorted(int(line.split("\t")[0]) - 1 for line in lines) == wrong
-    assert sorted(int(line.split("\t")[1]) - 2 for line in lines) == wrong  # behind the header
+    assert sorted(int(line.split("\t")[1]) - 2 for line in lines) == wrong  # after the header
     assert found["micro_f1"] == pytest.approx(sk.f1_score(truth, guess, average="micro"))

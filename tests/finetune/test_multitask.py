@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import finetune
-from ernie.checkpoint import read_params, write_variable
+from ernie.checkpoint import read_params
 from finetune.multitask import runner as multitask
 from finetune.multitask.args import parse, read_list
 from finetune.multitask.main import main
@@ -23,6 +23,7 @@ from finetune.prediction import main as prediction
 from finetune.spec import stored_task
 from propeller import log as log_setup
 from propeller.errors import UserError
+from propeller.variables import write_variable
 from reader.pretraining.mixture import Mixture
 from reader.task_reader import TaskReader
 from tests.helpers.common import ROOT

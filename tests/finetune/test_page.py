@@ -255,7 +255,7 @@ def test_a_template_says_how_many_texts_there_are(browser, serve):
 @needs_chromium
 @pytest.mark.slow
 def test_entities_highlighted_where_they_stand(browser, serve):
-    """Also behind characters beyond U+FFFF; a text that looks like markup stays text."""
+    """Also after characters beyond U+FFFF; a text that looks like markup stays text."""
     with serve("sequence_label") as server:
         open_page(browser, server.url)
         for text in ("😀😀 the good films\nwere 中国 dull 𠮷 casts", MARKUP):
@@ -274,7 +274,7 @@ def test_entities_highlighted_where_they_stand(browser, serve):
 @needs_chromium
 @pytest.mark.slow
 def test_the_answer_marked_in_its_passage(browser, serve):
-    """Also behind characters beyond U+FFFF; choosing another answer moves the mark."""
+    """Also after characters beyond U+FFFF; choosing another answer moves the mark."""
     with serve("mrc") as server:
         open_page(browser, server.url)
         for context in ("😀😀 the good films\nwere 中国 dull 𠮷 casts", MARKUP):

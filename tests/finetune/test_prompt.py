@@ -12,7 +12,6 @@ import paddle
 import pytest
 
 import finetune
-from ernie.checkpoint import write_variable
 from ernie.config import ErnieConfig
 from finetune.prediction import main as prediction
 from finetune.prompt.task import PromptClassifier
@@ -26,6 +25,7 @@ from propeller.errors import UserError
 from propeller.service.errors import BadRequest
 from propeller.service.limits import Limits
 from propeller.train.model import RunMode
+from propeller.variables import write_variable
 from reader.prompts import Prompt, PromptReader, check_template
 from tests.helpers.predicting import table, words
 from tests.helpers.runs import in_processes, read_records

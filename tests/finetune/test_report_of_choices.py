@@ -9,11 +9,11 @@ import json
 import numpy as np
 import pytest
 
-from ernie.checkpoint import write_variable
 from finetune.report import main as report
 from finetune.reporting.options import by_count, by_length, place_names
 from finetune.reporting.parts import count_texts
 from finetune.training.main import main
+from propeller.variables import write_variable
 from reader.choices import ChoiceReader, Choices
 from reader.prompts import Prompt, PromptReader
 from tests.helpers.questions import make_task, questions, write_lines

@@ -27,7 +27,7 @@ from propeller.train.averaging import Averaged
 from propeller.train.faults import Stopped
 from propeller.train.hooks import RunHook
 from propeller.train.trainer import Learner
-from reader.task_reader import drawn
+from reader.batch_reader import drawn
 from tests.helpers.runs import log_of
 from tests.helpers.tiny import CONFIG, flags, write_tsv
 

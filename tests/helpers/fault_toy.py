@@ -22,13 +22,13 @@ def main(folder, hang_timeout, hanging_rank):
 
     ranks = distribution.start()
     log.setup()
-    from ernie.checkpoint import read_variable, write_variable
     from propeller.train import faults
     from propeller.train.args import flag_names
     from propeller.train.hooks import RunHook
     from propeller.train.saver import Saver
     from propeller.train.shared import SharedSaver
     from propeller.train.trainer import Learner, RunConfig
+    from propeller.variables import read_variable, write_variable
     from tests.helpers.trainer import Batches, Queue, Toy
 
     folder = Path(folder)

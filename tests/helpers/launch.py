@@ -1,4 +1,4 @@
-"""Shared with tests/propeller/test_launch.py: toy processes under the launcher."""
+"""Programs under the launcher: the words that start several processes, and toy processes."""
 
 import os
 import subprocess
@@ -9,6 +9,14 @@ from pathlib import Path
 from tests.helpers.common import ROOT
 
 TOY = str(ROOT / "tests" / "helpers" / "rank_toy.py")
+
+
+def launcher(folder, processes):
+    """The words before a program that start it in so many processes, their logs in ``folder/log``; none for one."""
+    if processes == 1:
+        return []
+    words = [str(ROOT / "finetune_launch.py"), "--print_config", "false", "--backend", "gloo"]
+    return [*words, "--nproc_per_node", str(processes), "--split_log_path", str(folder / "log")]
 
 
 def start(folder, *words, **environment):

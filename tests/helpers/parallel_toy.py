@@ -19,7 +19,7 @@ from propeller import runtime
 
 
 def shares(batches, ranks):
-    """This rank's of each group of batches, with the position behind the group; None where there is none."""
+    """This rank's of each group of batches, with the position after the group; None where there is none."""
     group = []
     for batch, position in batches:
         group.append((batch, position))
@@ -29,7 +29,7 @@ def shares(batches, ranks):
 
 
 def spoiled(batches, bad):
-    """Infinities in the batches behind which a reader stands at one of the places [epoch, rows]."""
+    """Infinities in the batches after which a reader stands at one of the places [epoch, rows]."""
     for batch, position in batches:
         if [position.epoch, position.rows] in bad:
             batch["x"][:] = np.inf
@@ -41,7 +41,6 @@ def main(folder, given):
     from propeller.train import distribution
 
     ranks = distribution.start()
-    from ernie.checkpoint import read_variable, write_variable
     from propeller.train import amp
     from propeller.train.faults import Stopped
     from propeller.train.hooks import RunHook
@@ -49,6 +48,7 @@ def main(folder, given):
     from propeller.train.saver import Saver
     from propeller.train.shared import SharedSaver
     from propeller.train.trainer import Evaluation, Learner, RunConfig
+    from propeller.variables import read_variable, write_variable
     from tests.helpers.trainer import Batches, Queue, Toy
 
     folder, given = Path(folder), json.loads(given)

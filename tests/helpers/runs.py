@@ -37,6 +37,12 @@ def run_as_process(command, **options):
     return done
 
 
+def timeless_records(folder):
+    """The records of a run without what differs from one start to the next: times and names of files."""
+    lines = read_records(folder)
+    return [{k: v for k, v in line.items() if k not in ("speed", "elapsed", "queue_size", "file")} for line in lines]
+
+
 def in_processes(count, program, **options):
     """Run a program, a list of words, in so many processes that train together."""
     launcher = [ROOT / "finetune_launch.py", "--nproc_per_node", str(count)] if count > 1 else []

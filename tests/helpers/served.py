@@ -1,18 +1,25 @@
 """Bundles with random weights, a task each, and requests run through a handler without a server."""
 
+import functools
+
 import numpy as np
 
 from ernie.config import ErnieConfig
 from ernie.export import export_bundle
 from finetune import task_class
+from finetune.prediction.model import InferenceModel
+from finetune.serving.handler import open_handler
 from finetune.spec import ModelSpec
 from finetune.tagging.flags import SequenceLabelArgs
+from propeller.service.limits import Limits
 from propeller.train.model import RunMode
 from propeller.train.trainer import Learner, RunConfig
 from tests.helpers.tagged import IOB
 from tests.helpers.tiny import CONFIG
 from tokenization import build_tokenizer
 
+LIMITS = Limits(max_texts=8, max_chars=400)
+LONG = "the good story was very dull and a bright film is poor . " * 4  # more than a window
 LABELS = {"no": 0, "yes": 1, "maybe": 2}
 FACTS = {
     "classify": {"label_map": LABELS, "num_labels": 3},
@@ -67,6 +74,17 @@ def make_bundle(folder, model, task, onnx=False, edit=None, **changes):
         edit(arrays)
     learner.write(arrays)
     return export_bundle(learner, folder, facts, config, vocab, onnx=onnx)
+
+
+def opener(model, folder):
+    """A function task -> (handler, InferenceModel) of a bundle that is made in ``folder`` when first asked for."""
+
+    @functools.cache
+    def get(task):
+        bundle = make_bundle(folder / task, model, task)
+        return open_handler(bundle), InferenceModel.open(bundle, use_cuda="false")
+
+    return get
 
 
 def batched(handler, instances):

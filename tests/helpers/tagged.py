@@ -17,7 +17,7 @@ def tag_map(prefixes, kinds):
 
 
 def tagged(count, seed, longest=9):
-    """Rows of (tokens, tags): a good word is a person, maybe with `films` behind it, a bad one a place with `casts`."""
+    """Rows of (tokens, tags): a good word is a person, maybe with `films` after it, a bad one a place with `casts`."""
     random, rows = np.random.RandomState(seed), []
     for _ in range(count):
         tokens, names = [], []

@@ -1,4 +1,4 @@
-"""Shared with tests/reader/test_tokenization.py: texts and a vocabulary."""
+"""Shared with tests/reader/test_tokenization*.py: texts and a vocabulary."""
 
 from hypothesis import strategies as st
 

@@ -6,13 +6,13 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ernie.checkpoint import read_variable, write_variable
 from ernie.optimization import AdamW, OptimizationConfig
 from propeller.metrics import Collected
 from propeller.train.journal import Journal
 from propeller.train.model import Input, Model, RunMode
 from propeller.train.saver import Saver
 from propeller.train.trainer import Evaluation, Learner, RunConfig
+from propeller.variables import read_variable, write_variable
 from tests.helpers.runs import read_records
 
 ROWS = 20

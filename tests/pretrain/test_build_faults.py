@@ -26,10 +26,10 @@ import pytest
 from pretrain import build_data, inspect
 from pretrain.corpus import documents as reading
 from pretrain.corpus import shard_folder as shards
-from pretrain.corpus.builder import names_of
 from pretrain.corpus.documents import blocks, documents
 from pretrain.corpus.engines import over_ray
 from pretrain.corpus.english import English
+from pretrain.corpus.input_file import names_of
 from propeller.errors import UserError
 from reader.pretraining.shard_files import read_filelist
 from tests.helpers.build_data import build, command, digest, flags

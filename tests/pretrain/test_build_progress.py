@@ -5,13 +5,16 @@ import gzip
 import json
 import logging
 import lzma
+from collections import Counter
 
 import pytest
 
 from pretrain import build_data, build_vocab
-from pretrain.corpus import builder, counting, milestone, progress
+from pretrain.corpus import counting, input_file, milestone, progress
+from pretrain.corpus.builder import Plan
 from pretrain.corpus.documents import Source, blocks, lines
 from pretrain.corpus.progress import Meter, Progress
+from pretrain.corpus.shard_folder import Folder
 from propeller.errors import UserError
 from tests.helpers.build_data import build, digest, flags
 from tests.helpers.pretrain_text import DOCUMENTS, write_text, write_vocab
@@ -85,7 +88,7 @@ MANY = {"block_chars": 60, "instances_per_shard": 40}
 
 def plan_of(vocab, tasks=(), **changes):
     args = vars(build_data.arguments().parse_args(flags("a", "out", vocab, **MANY, **changes)))
-    return builder.Plan(**{**{name: args[name] for name in builder.Plan.__dataclass_fields__}, "tasks": tasks})
+    return Plan(**{**{name: args[name] for name in Plan.__dataclass_fields__}, "tasks": tasks})
 
 
 @pytest.fixture
@@ -100,10 +103,10 @@ def test_a_build_goes_on_within_a_file_and_makes_the_same_bytes(tmp_path, vocab,
     more = {"tasks": ",".join(tasks)} if tasks else {}
     build_data.main(flags(path, tmp_path / "whole", vocab, **MANY, **more))
     out, plan, done = tmp_path / "out", plan_of(vocab, tasks), []
-    with builder.Folder(out, tasks).claimed(plan.settings()):
+    with Folder(out, tasks).claimed(plan.settings()):
         for after in (3, 5, 0, 4):
             with pytest.raises(Stopped):
-                builder.build_file(path, "a", plan, out, stopping(after), lambda end, _: done.append(end))
+                input_file.build_file(path, "a", plan, out, stopping(after), lambda end, _: done.append(end))
     assert done == sorted(done), "no block was built twice"
     parts = [out / task for task in tasks] or [out]
     assert list(out.rglob(".a.milestone.json"))
@@ -118,8 +121,8 @@ def test_a_build_goes_on_within_a_file_and_makes_the_same_bytes(tmp_path, vocab,
 @pytest.mark.parametrize("spoil", ["the input", "the part", "the milestone", "--on_bad"])
 def test_what_does_not_fit_a_milestone_is_built_anew(tmp_path, vocab, soon, spoil):
     path, out, plan = write_text(tmp_path / "a.txt", DOCUMENTS * 12), tmp_path / "out", plan_of(vocab)
-    with builder.Folder(out).claimed(plan.settings()), pytest.raises(Stopped):
-        builder.build_file(path, "a", plan, out, stopping(6))
+    with Folder(out).claimed(plan.settings()), pytest.raises(Stopped):
+        input_file.build_file(path, "a", plan, out, stopping(6))
     (part,) = (out / "shards").glob(".*.part")
     if spoil == "the input":
         write_text(tmp_path / "a.txt", DOCUMENTS * 11)
@@ -135,8 +138,8 @@ def test_what_does_not_fit_a_milestone_is_built_anew(tmp_path, vocab, soon, spoi
 
 def test_a_stop_without_a_milestone_leaves_no_part(tmp_path, vocab):
     path, out, plan = write_text(tmp_path / "a.txt", DOCUMENTS * 12), tmp_path / "out", plan_of(vocab)
-    with builder.Folder(out).claimed(plan.settings()), pytest.raises(Stopped):
-        builder.build_file(path, "a", plan, out, stopping(6))
+    with Folder(out).claimed(plan.settings()), pytest.raises(Stopped):
+        input_file.build_file(path, "a", plan, out, stopping(6))
     assert not [entry for entry in (out / "shards").iterdir() if entry.name.startswith(".")]
 
 
@@ -209,7 +212,7 @@ def test_large_text_is_counted_by_all_cores_and_what_is_wrong_is_told(tmp_path, 
 
 def test_a_milestone_is_read_as_it_was_written(tmp_path):
     whole = milestone.Milestone(
-        3, builder.Counter({"documents": 2, 17: 4}), [builder.Counter({"instances": 1})], [{"shards": [], "open": None}]
+        3, Counter({"documents": 2, 17: 4}), [Counter({"instances": 1})], [{"shards": [], "open": None}]
     )
     milestone.write(tmp_path / "m", {"path": "a"}, whole)
     assert json.loads((tmp_path / "m").read_text())["blocks"] == 3

@@ -62,7 +62,7 @@ def test_chinese(tmp_path):
         ("他 病 了 。", "他 来 了 。", "但是"),
         ("他 虽 然 病 了", "他 来 了 。", "但是"),
         ("天 气 很 好", "我 们 很 高 兴 。", "因此"),
-    ]  # 并 不 is no 并; no questions, before or behind
+    ]  # 并 不 is no 并; no questions, before or after
 
 
 def test_without_words_the_longest_connective_wins(tmp_path):

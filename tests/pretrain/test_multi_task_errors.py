@@ -95,7 +95,7 @@ def changed(**changes):
         (changed(name="capitalization", head={"classes": 12}), 'task capitalization: its head is {'),
         (changed(name="capitalization", head={"classes": 12}), '; give "classes": a whole number from 2 to 9'),
         (changed(head={"labels": 3}), 'give "classes": a whole number from 2 on, nothing else'),
-        (changed(task_id=4), "its id 4 is outside the 4 task embeddings"),
+        (changed(task_id=4), "its task_id 4 is outside the 4 task embeddings"),
         (changed(filelist="nowhere"), "nowhere: cannot be read as a list of shards (No such file or directory); name"),
         (changed(steps=8), '"steps" is 8; give a list with the steps of each stage, as [1000]'),
         (changed(weight="2"), "\"weight\" is '2'; give a number"),

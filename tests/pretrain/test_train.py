@@ -142,7 +142,7 @@ def test_a_run_begun_before_there_were_strategies_is_known(model, shards, tmp_pa
 
 @pytest.mark.slow
 def test_killed_and_continued_ends_with_the_same_weights(whole, model, shards, tmp_path):
-    """Killed somewhere behind its first checkpoint, twice; other log and save intervals do not matter."""
+    """Killed somewhere after its first checkpoint, twice; other log and save intervals do not matter."""
     arguments = pretrain_flags(model, shards, tmp_path / "run", save_steps=1)
     for after in (2, 5):
         process = start(arguments)

@@ -12,7 +12,6 @@ import paddle
 import pytest
 
 import propeller.train.precision
-from ernie.checkpoint import read_variable, write_variable
 from ernie.optimization import learning_rate_at
 from finetune.classification.classifier import Classifier
 from finetune.training.main import main
@@ -26,6 +25,7 @@ from propeller.train.journal import Journal
 from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.trainer import Learner, RunConfig
+from propeller.variables import read_variable, write_variable
 from tests.helpers.amp import classifier, losses
 from tests.helpers.runs import read_records
 from tests.helpers.tiny import CONFIG, flags

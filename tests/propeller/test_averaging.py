@@ -8,11 +8,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import tests.helpers.trainer as toy
-from ernie.checkpoint import read_variable
 from propeller.train import amp
 from propeller.train.averaging import MEAN, TRAINED, Averaged, ema_rate, swa_rate
 from propeller.train.hooks import EarlyStopping, RunHook
 from propeller.train.model import RunMode
+from propeller.variables import read_variable
 from tests.helpers.trainer import assert_same, train
 
 RATES = {"ema": ema_rate(0.6), "swa": swa_rate(4, 2)}

@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from ernie.checkpoint import load_params, read_variable, write_variable
+from ernie.checkpoint import load_params
 from propeller.errors import UserError
 from propeller.train.saver import Saver, verify_checkpoint
+from propeller.variables import read_variable, write_variable
 
 WEIGHT = np.arange(6, dtype="float32").reshape(2, 3)
 

@@ -13,7 +13,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from ernie.checkpoint import read_variable, write_variable
 from propeller.errors import UserError
 from propeller.files import is_full
 from propeller.log import setup
@@ -25,6 +24,7 @@ from propeller.train.journal import Journal
 from propeller.train.model import RunMode
 from propeller.train.saver import DiskFull, Saver
 from propeller.train.trainer import Evaluation, Learner, RunConfig
+from propeller.variables import read_variable, write_variable
 from reader.task_reader import TaskReader
 from tests.helpers.tiny import sentences, write_tsv
 from tests.helpers.trainer import ROWS, Batches, Toy, assert_same, records, train

@@ -16,27 +16,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ernie.checkpoint import read_params, read_variable, write_variable
+from ernie.checkpoint import read_params
 from propeller.train.faults import ALONE_TIMEOUT, HUNG
 from propeller.train.saver import Saver
+from propeller.variables import read_variable, write_variable
 from tests.helpers.common import ROOT
+from tests.helpers.launch import launcher
 from tests.helpers.pretraining import make_shards, pretrain_flags
-from tests.helpers.runs import read_records
+from tests.helpers.runs import timeless_records
 from tests.helpers.tiny import flags
 
 pytestmark = pytest.mark.slow
 EPOCHS, STEPS = 24, 72  # 40 rows: two batches of 8 a step, and one more at the end of an epoch
 
 
-def launcher(folder, processes):
-    words = [str(ROOT / "finetune_launch.py"), "--print_config", "false", "--backend", "gloo"]
-    return [*words, "--nproc_per_node", str(processes), "--split_log_path", str(folder / "log")]
-
-
 def start(folder, processes, words, script="run_classifier.py", **options):
     folder.mkdir(parents=True, exist_ok=True)
     script = str(ROOT / script)
-    command = [*launcher(folder, processes), script] if processes > 1 else [script]
+    command = [*launcher(folder, processes), script]
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
     return subprocess.Popen(
         [sys.executable, *command, *words],
@@ -93,11 +90,6 @@ def assert_weights(one, other, exactly=True):
             np.testing.assert_allclose(one[name], other[name], atol=1e-4, err_msg=name)
 
 
-def journal(folder):
-    lines = read_records(folder / "run")
-    return [{k: v for k, v in line.items() if k not in ("speed", "elapsed", "queue_size", "file")} for line in lines]
-
-
 def stored(folder):
     return json.loads((folder / "run" / "last" / "training_state" / "state.json").read_text())
 
@@ -123,7 +115,7 @@ def test_preempted_and_run_again_a_run_ends_with_the_same_bits(model, data, tmp_
     again = train(model, data, tmp_path, processes)
     assert f"continue from step {step}," in again
     assert_weights(tmp_path, whole[processes])
-    assert journal(tmp_path) == journal(whole[processes])
+    assert timeless_records(tmp_path / "run") == timeless_records(whole[processes] / "run")
 
 
 def second_rank(process):
@@ -170,7 +162,7 @@ def test_pre_training_is_preempted_too(model, tmp_path, processes):
         output = end(process)
     assert f"continue from step {step}," in output
     assert_weights(tmp_path / "whole", tmp_path / "cut")
-    assert journal(tmp_path / "whole") == journal(tmp_path / "cut")
+    assert timeless_records(tmp_path / "whole" / "run") == timeless_records(tmp_path / "cut" / "run")
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
@@ -187,7 +179,10 @@ def test_a_run_goes_on_in_another_number_of_processes(model, data, tmp_path, who
     assert_weights(tmp_path, whole[after], exactly=False)
     keys = ("step", "batches", "epoch", "rows", "position")
     assert [stored(tmp_path)[key] for key in keys] == [stored(whole[after])[key] for key in keys]
-    losses = [[line["loss"] for line in journal(folder) if line["event"] == "train"] for folder in (tmp_path, whole[1])]
+    losses = [
+        [line["loss"] for line in timeless_records(folder / "run") if line["event"] == "train"]
+        for folder in (tmp_path, whole[1])
+    ]
     np.testing.assert_allclose(*losses, atol=1e-4)
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ernie.checkpoint import read_variable, write_variable
 from propeller.errors import UserError
 from propeller.train.differences import Difference
 from propeller.train.hooks import RunHook
 from propeller.train.saver import Saver
 from propeller.train.state import Evaluation
+from propeller.variables import read_variable, write_variable
 from tests.helpers.said import Said
 from tests.helpers.trainer import Batches, assert_same, train
 

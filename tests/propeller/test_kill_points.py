@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ernie.checkpoint import read_variable, write_variable
 from propeller.errors import UserError
 from propeller.files import atomic_directory, atomic_text, remove_directory, write_file
 from propeller.train.checkpointing import Checkpointer
 from propeller.train.distribution import Ranks
 from propeller.train.saver import Saver
 from propeller.train.state import TrainState
+from propeller.variables import read_variable, write_variable
 from tests.helpers.killing import fork, killed_before
 
 

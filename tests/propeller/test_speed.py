@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from propeller.train import trainer
+from propeller.train import clock as step_clock
 from propeller.train.hooks import RunHook
 from propeller.train.state import Evaluation
 from tests.helpers.trainer import Batches, train
@@ -16,7 +16,7 @@ STEP, EVALUATION = 2.0, 100.0  # seconds
 def clock(monkeypatch):
     """A clock that the batches move; the time of everything else is none."""
     now = types.SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(trainer, "time", types.SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr(step_clock, "time", types.SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 
 

@@ -7,7 +7,6 @@ import struct
 import numpy as np
 import pytest
 
-from ernie.checkpoint import read_variable, write_variable
 from propeller.errors import UserError
 from propeller.train import program
 from propeller.train.differences import first_difference
@@ -17,6 +16,7 @@ from propeller.train.hooks import EarlyStopping, RunHook
 from propeller.train.model import RunMode
 from propeller.train.saver import Saver
 from propeller.train.shared import SharedSaver
+from propeller.variables import read_variable, write_variable
 from tests.helpers.trainer import ROWS, Batches, assert_same, records, train
 
 

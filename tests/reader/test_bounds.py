@@ -10,11 +10,11 @@ import pytest
 
 import tokenization_basic
 from ernie import config as ernie_config
-from ernie.checkpoint import read_header
 from ernie.config import ErnieConfig
 from propeller import pdparams
 from propeller.errors import UserError
 from propeller.pdparams import read_pdparams
+from propeller.variables import read_header
 from reader import row_file, tsv
 from reader.pretraining import shard_files
 from reader.pretraining.shard_files import read_blocks

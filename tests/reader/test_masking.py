@@ -163,7 +163,7 @@ words_of_rows = st.lists(
 def row_of(words, row):
     """(ids, seg_labels, units) of words of some pieces, in phrases and entities as their marks say.
 
-    A word with a mark is joined with the one behind it to a unit of each kind marked, where that overlaps no other.
+    A word with a mark is joined with the one after it to a unit of each kind marked, where that overlaps no other.
     """
     ids, segs, begins = [1], [-1], []
     for count, _ in words:

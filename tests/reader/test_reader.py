@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from propeller.errors import UserError
+from reader.batch_reader import ReaderPosition
 from reader.row_encoder import load_label_map
-from reader.task_reader import ReaderPosition
 from tests.helpers.batches import KINDS, TEXT, assert_same_batches, labels_of, reader_of, rows_file, write
 from tests.helpers.common import GOLDEN
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from propeller.errors import UserError
 from reader.batching import encode_rows
-from reader.tagging.reader import Parts, TaggingReader
+from reader.tagging.parts import Parts
+from reader.tagging.reader import TaggingReader
 from reader.tagging.tags import SCHEMES, TagSet
 from tests.helpers.batches import assert_same_batches
 from tests.helpers.common import GOLDEN

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from propeller.errors import UserError
-from reader.batching import encode_rows
+from reader.batching import NO_LIMIT, encode_rows
 from reader.task_reader import TaskReader
-from reader.windows import WHOLE, WindowReader, Windows, in_windows, plan, pool, weights_of
+from reader.windows import WindowReader, Windows, in_windows, plan, pool, weights_of
 from tests.helpers.tiny import write_tsv
 from tokenization import build_tokenizer
 
@@ -46,7 +46,7 @@ def test_equal_to_a_second_way(seed):
     windows = Windows(stride=random.randint(0, max_seq_len - 2), most=random.randint(1, 6))
     firsts = [list(random.randint(10, 99, random.randint(1, 30))) for _ in range(5)]
     seconds = [list(random.randint(100, 199, random.randint(30) * random.randint(2))) for _ in range(5)]
-    rows = encode_rows(firsts, seconds, WHOLE, CLS, SEP)
+    rows = encode_rows(firsts, seconds, NO_LIMIT, CLS, SEP)
     found = plan(rows, max_seq_len, windows)
     parted, counts = in_windows(rows, max_seq_len, found), found.counts
     wanted = [second_way(*texts, max_seq_len, windows) for texts in zip(firsts, seconds)]

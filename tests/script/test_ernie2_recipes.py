@@ -108,7 +108,7 @@ def test_the_schedule_of_the_paper():
 
 
 def test_the_lists_of_both_languages_follow_its_rule():
-    """50,000 for each task, 10,000 of them in each stage behind its first."""
+    """50,000 for each task, 10,000 of them in each stage after its first."""
     for language in LANGUAGES:
         rows = list(table(f"task_list_{language}.json").values())
         assert rows == [[10] * 5, [0, 20, 10, 10, 10], [0, 0, 30, 10, 10], [0, 0, 0, 40, 10], [0, 0, 0, 0, 50]]

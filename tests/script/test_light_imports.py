@@ -13,7 +13,7 @@ HEAVY = {"matplotlib", "paddle", "scipy", "sklearn"}
 PACKAGES = ("ernie", "finetune", "pretrain", "propeller", "reader", "tokenization")
 FLAGS = ("finetune.training.args", "finetune.embedding.args", "finetune.prediction.args", "pretrain.training.args")
 ENGINE = ("data", "hparams", "metrics", "paddle", "train.distribution", "utils.data", "variables")
-OTHERS = ("ernie.convert", "ernie.facts", "finetune.client", "finetune.metrics",
+OTHERS = ("ernie.convert", "ernie.facts", "finetune.api", "finetune.client", "finetune.metrics",
           "finetune.embedding.client", "finetune.embedding.server")  # fmt: skip
 COMMANDS = (
     "distill.augment",

@@ -20,7 +20,7 @@ from finetune.prediction.formats import table_rows
 from propeller.errors import UserError, exit_on_user_error
 from propeller.files import atomic_text, write_file
 from reader.row_encoder import load_label_map
-from reader.tagging.reader import BLANK, find_separator, split_tokens
+from reader.tagging.sentence import BLANK, find_separator, split_tokens
 from reader.tsv import TsvFile, where
 
 FILES = ("train.tsv", "dev.tsv", "test.tsv")
