@@ -9,7 +9,6 @@ Every flag of the 2019 scripts is taken, with its meaning and default.
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -22,6 +21,7 @@ from finetune.tables import LabelledTableFlags
 from finetune.training.effects import check_best_metric, check_evaluations
 from finetune.training.options import SEVERAL, AveragingArgs, LossArgs, OptimizerArgs, check_options
 from propeller.errors import UserError
+from propeller.flag_names import meant
 from propeller.flags import DEVICE, Derived, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
 from propeller.train.args import HANG_HELP, LOG_HELP, STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
@@ -274,8 +274,8 @@ def from_keywords(values: Mapping[str, Any], task_flags: type | None = None, alo
     entries = {entry.name: entry for group in groups.values() if group for entry in fields(group)}
     for name in values:
         if name not in entries:
-            near = difflib.get_close_matches(name, entries, 1)
-            raise UserError(f"unknown argument {name}: {f'did you mean {near[0]}?' if near else 'no such flag'}")
+            near = meant(name, entries)
+            raise UserError(f"unknown argument {name}: {f'did you mean {near}?' if near else 'no such flag'}")
     checked = {name: _checked(entries[name], value) for name, value in values.items() if value is not None}
     checked = with_test_save(with_model({"do_train": True, **checked}))
     for name, what in NEEDED:
