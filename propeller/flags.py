@@ -84,9 +84,16 @@ class FlagParser(argparse.ArgumentParser):
         return " ".join([*words, "[flags]"])
 
     def error(self, message: str) -> NoReturn:
+        alone = re.fullmatch(r"argument (--\w+).*: expected one argument", message)
+        if alone:
+            action = self._option_string_actions[alone.group(1)]
+            shown = action.metavar or "|".join(map(str, action.choices or ["VALUE"]))
+            message = f"{alone.group(1)} stands without a value: give one, as {alone.group(1)} {shown}"
         raise UserError(f"{message}; see {self.prog} --help")
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         return _known_alone(self, args, namespace)
 
 

@@ -236,6 +236,14 @@ stopped() {
     say "$NAME: seed $2 stopped with exit status $1; the seeds after it were not run"
     [ "$1" != 1 ] || "$PYTHON_FOUND" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("paddle") is None)' ||
         say "paddle is not installed for $PYTHON_FOUND: run sh script/quickstart.sh once, or set PYTHON"
+    case $DEVICES in
+    auto | cpu*) ;;
+    *)
+        # CUDA_VISIBLE_DEVICES is DEVICES by now.
+        [ "$1" != 2 ] || [ "$(unset CUDA_VISIBLE_DEVICES && visible_gpus)" != 0 ] ||
+            say "DEVICES=$DEVICES asks for GPUs, and nvidia-smi shows none: set DEVICES=auto, or DEVICES=cpu:2 for two processes"
+        ;;
+    esac
     exit "$1"
 }
 

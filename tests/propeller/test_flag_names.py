@@ -62,6 +62,14 @@ def test_the_table_leads_to_flags_that_are_there(capsys):
     assert meant("colour", there) is None
 
 
+def test_a_flag_without_its_value_says_which_it_takes():
+    for words, shown in ((["--in_tokens", "--epoch", "3"], "true|false"), (["--use_cuda"], "auto|true|false")):
+        with pytest.raises(UserError) as refused:
+            PARSE["run_classifier.py"](words)
+        flag = words[0]
+        assert str(refused.value) == f"{flag} stands without a value: give one, as {flag} {shown}; see x --help"
+
+
 def test_from_python_too():
     with pytest.raises(UserError, match="unknown argument lr: did you mean learning_rate?"):
         train_args.from_keywords({"lr": 1e-5})

@@ -273,6 +273,16 @@ def test_the_first_failure_stops_the_recipe_with_its_status(fake_python):
     assert "next" not in done.stdout
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_gpus_that_are_not_there_have_a_remedy(fake_python, tmp_path, there):
+    executable(tmp_path / "bin" / "nvidia-smi", 'echo "GPU 0: A (UUID: 1)"\n' if there else "exit 1\n")
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    given = {**fake_python, "DEVICES": "0", "FAKE_SEED": 1, "FAKE_STATUS": 2, "PATH": path}
+    done = run_recipe(CHNSENTICORP, **given)
+    assert done.returncode == 2
+    assert ("DEVICES=0 asks for GPUs, and nvidia-smi shows none: set DEVICES=auto" in done.stderr) != there
+
+
 def test_help_needs_no_paths_and_reaches_the_program(fake_python):
     done = run_recipe(SST2, "--help", **{**fake_python, "MODEL_PATH": "", "TASK_DATA_PATH": ""})
     assert done.returncode == 0
