@@ -81,12 +81,23 @@ def list_params(directory: str | os.PathLike[str]) -> tuple[list[str], list[str]
         if name in ours:
             continue
         if is_folder:
-            inner = directory / name
-            raise UserError(f"{directory}: holds a directory {name!r}, so is no params directory: give {inner}?")
+            raise UserError(f"{directory}: no params directory, since it holds {name!r}: {_weights_below(directory)}")
         (leftovers if is_training_leftover(name) else names).append(name)
     if not names:
         raise UserError(f"{directory}: holds no parameter: give the params directory of a model or checkpoint")
     return names, leftovers
+
+
+def _weights_below(directory):
+    """What to give where weights are looked for and folders are found: the one below that has them."""
+    found = [path for depth in ("*", "*/*") for path in sorted(directory.glob(f"{depth}/word_embedding"))]
+    places = list(dict.fromkeys(path.parent for path in found))
+    best = [place for place in places if place.name in ("params", "best")]
+    if len(best) == 1 or len(places) == 1:
+        return f"did you mean {(best or places)[0]}?"
+    if places:
+        return f"give one of those below it, such as {(best or places)[0]}"
+    return "give the params directory of a model, or a checkpoint"
 
 
 def has_pooler(directory: str | os.PathLike[str]) -> bool:

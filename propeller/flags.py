@@ -15,7 +15,6 @@ What a user gets wrong is a UserError; a misspelt flag is one that names the nea
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from dataclasses import MISSING, field, fields
 from typing import Any, Callable, NoReturn, TypeVar, cast
 
 from propeller.errors import UserError
+from propeller.flag_names import meant
 from propeller.log import IN_FILE
 
 Group = TypeVar("Group")
@@ -84,7 +84,27 @@ class FlagParser(argparse.ArgumentParser):
         return " ".join([*words, "[flags]"])
 
     def error(self, message: str) -> NoReturn:
+        alone = re.fullmatch(r"argument (--\w+).*: expected one argument", message)
+        if alone:
+            action = self._option_string_actions[alone.group(1)]
+            shown = action.metavar or "|".join(map(str, action.choices or ["VALUE"]))
+            message = f"{alone.group(1)} stands without a value: give one, as {alone.group(1)} {shown}"
         raise UserError(f"{message}; see {self.prog} --help")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        return _known_alone(self, args, namespace)
+
+
+def _known_alone(parser, args=None, namespace=None):
+    """The namespace of a command line. Raises UserError: an argument is unknown."""
+    namespace, unknown = parser.parse_known_args(args, namespace)
+    if unknown:
+        near = meant(unknown[0], [option for action in parser._actions for option in action.option_strings])
+        hint = f"did you mean {near}? " if near else ""
+        raise UserError(f"unknown argument {unknown[0]}: {hint}see {parser.prog} --help")
+    return namespace
 
 
 def shell_lines(command: str) -> str:
@@ -179,15 +199,9 @@ def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str
     """name -> value of a command line; of an ignored flag that was not given MISSING.
 
     Raises:
-        UserError: an unknown flag (the nearest known one is named), a value of the wrong kind, a missing flag.
+        UserError: an unknown flag (the one that seems to be meant is named), a value of the wrong kind, a missing flag.
     """
-    namespace, unknown = parser.parse_known_args(argv)
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], options, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"unknown argument {unknown[0]}: {hint}see {parser.prog} --help")
-    return vars(namespace)
+    return vars(_known_alone(parser, argv))
 
 
 def from_values(group: type[Group], values: Mapping[str, Any]) -> Group:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from propeller import runtime
 from propeller.errors import UserError
-from propeller.flags import FALSE, FlagParser, boolean
+from propeller.flags import FALSE, TRUE, FlagParser, boolean
 
 PORT = 6170  # of the first node, where nodes meet unless --master says else; as in 2019
 MOST_CORES = 8  # with `auto`: more processes of one core spend their time on exchanging gradients
@@ -172,7 +172,13 @@ def make_plan(args: argparse.Namespace, visible: int, threads: str | None = None
 
 def _gpus(args, visible):
     """Numbers of the GPUs to use; none for CPU cores."""
-    if args.backend == "gloo" or (args.backend == "auto" and (not visible or _on_cpu(args.training_script_args))):
+    wanted = _use_cuda(args.training_script_args)
+    if wanted in TRUE and not visible:  # here, once, and not in each process
+        raise UserError(
+            "--use_cuda true needs a GPU, and this Paddle or this machine has none: give --use_cuda auto, or run "
+            f"{runtime.INSTALL_GPU}"
+        )
+    if args.backend == "gloo" or (args.backend == "auto" and (not visible or wanted in FALSE)):
         if args.selected_gpus and args.backend != "gloo":
             why = "its flags say --use_cuda false" if visible else "this Paddle and machine have no GPU"
             print(f"--selected_gpus {args.selected_gpus} is not used: {why}", file=sys.stderr)
@@ -193,15 +199,15 @@ def _gpus(args, visible):
     return gpus
 
 
-def _on_cpu(words):
-    """Whether the script's flags say --use_cuda false; the last one counts."""
+def _use_cuda(words):
+    """The value of --use_cuda among the script's flags, "" without one; the last one counts."""
     value = ""
     for word, following in zip(words, [*words[1:], ""]):
         if word == "--use_cuda":
             value = following
         elif word.startswith("--use_cuda="):
             value = word.split("=", 1)[1]
-    return value.lower() in FALSE
+    return value.lower()
 
 
 def _processes(text, gpus):

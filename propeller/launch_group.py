@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 LAST_LINES = 20
 LOOK = 0.2  # seconds between looks at rank 0's log and at signals
 LOOK_AT_PEERS = 1.0
+SAME_WITHIN = 1.0  # seconds in which rank 0 says the same as another rank that fails
 FAILED_GRACE = 3.0  # for the ranks beside one that failed: their collectives cannot end any more
 PEERS_GRACE = 5.0  # for the other nodes to learn of a failure from the node where they meet
 # A mistake in the flags, Ctrl-C, preempted: the same would happen again, or it was meant.
@@ -172,8 +173,8 @@ class NodeController(CollectiveController):
         if rank.status not in NOT_AGAIN:
             group.ask_for_stacks()
         group.show_new_lines()
-        if not rank.shown:
-            lines = rank.last_lines()
+        lines = [] if rank.shown else rank.last_lines()
+        if lines and not (rank.status == 2 and group.showed(lines[-1])):
             print(f"---- the last lines of {rank.path}:", *lines, "----", sep="\n", file=sys.stderr, flush=True)
         if rank.status == HUNG:
             said += ": no step for too long (--hang_timeout); the logs say what each rank was doing"
@@ -334,6 +335,17 @@ class NodeRanks:
     def show_new_lines(self) -> None:
         for rank in self.ranks:
             rank.show_new_lines()
+
+    def showed(self, line: str) -> bool:
+        """Whether the rank that is shown says the same within a second, as all do about a mistake of the user."""
+        end = time.monotonic() + SAME_WITHIN
+        for rank in self.ranks:
+            while rank.shown and rank.status is None and time.monotonic() < end:
+                self.wait(LOOK)
+            if rank.shown and line in rank.last_lines():
+                self.show_new_lines()
+                return True
+        return False
 
     def stop(self, number: int, grace: float, hurry: Callable[[], bool] = lambda: False) -> None:
         """Send a signal to all and wait for them; kill them after ``grace`` seconds or when ``hurry`` says so."""

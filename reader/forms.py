@@ -26,6 +26,8 @@ NAME = re.compile(r"[A-Za-z_#][\w#.-]*(?: [\w#.-]+){0,3}")  # a column's name in
 QUOTES = "\"'"
 SEPARATORS = {",": "commas", ";": "semicolons", "|": "|"}
 TABLE_COMMAND = "python script/convert_table.py {path} OUT.tsv"
+CLASS = re.compile(r"-?\d{1,3}(?:\.\d+)?")
+SENTENCE = re.compile(r"[。，！；]|.{15}[.!?？]$|.{60}")
 MOST = 0.8  # of the lines have to agree
 
 
@@ -145,6 +147,30 @@ def header_hint(path: str, data: bytes, known: Collection[str]) -> str | None:
             f"{command}"
         )
     return None
+
+
+def headless_hint(path: str, names: Sequence[str], separator: str) -> str | None:
+    """What to do where the first line of a table is a row and not the names of its columns; None: it need not be one.
+
+    Args:
+        path: the file, for the command.
+        names: the fields of its first line, none of which is a known column.
+        separator: between them.
+    """
+    numbers = [place for place, name in enumerate(names) if CLASS.fullmatch(name.strip())]
+    texts = any(SENTENCE.search(name) for name in names)
+    if len(names) == 1 and (texts or not NAME.fullmatch(names[0])):
+        return "add a first line that names it, or read a file of texts, one a line, with --format txt"
+    if not texts and not (numbers and len(numbers) < len(names)):
+        return None
+    columns = ["text_a", "text_b"][: len(names) - len(numbers)] if numbers else ["text_a", "label"][: len(names)]
+    if len(numbers) == 1:
+        columns.insert(numbers[0], "label")
+    said = "it seems to be a row: the file needs a header, a first line that names its columns"
+    if len(columns) < len(names):
+        return f"{said}, all {len(names)} of them"
+    header = separator.join(columns).replace("\t", r"\t")
+    return f"{said}. Write a file with one: {{ printf '{header}\\n'; cat {shlex.quote(path)}; }} >NEW"
 
 
 def _renamed(names, known):

@@ -18,7 +18,7 @@ import numpy as np
 
 from propeller.encoding import not_utf8, remedy
 from propeller.errors import UserError
-from reader.forms import HEAD, header_hint
+from reader.forms import HEAD, header_hint, headless_hint
 from reader.row_file import BLANK_LINE, BOM, LONE_CR, LONGEST_LINE, Layout, Places, RowFile, shorten
 from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 
@@ -111,7 +111,8 @@ class TsvFile(RowFile):
         names = text.split("\t")
 
         def hint():
-            return header_hint(self.path, os.pread(fd, HEAD, 0), KNOWN_COLUMNS)
+            said = header_hint(self.path, os.pread(fd, HEAD, 0), KNOWN_COLUMNS)
+            return said or (None if {*names} & {*known} else headless_hint(self.path, names, "\t"))
 
         found = form.choose(place, names, required, known, hint)
         self.columns = [ours for ours, _ in found]

@@ -16,6 +16,7 @@ set -eu
 HERE=$(cd -- "$(dirname -- "$0")" && pwd -P)
 ROOT=${HERE%/script/*}
 . "$ROOT/script/env.sh"
+. "$ROOT/script/inputs.sh"
 
 : "${MODEL_PATH:=}" "${TASK_DATA_PATH:=}" "${OUTPUT:=$ROOT/output}"
 : "${DEVICES:=auto}" "${KEEP_BATCH:=1}" "${DRY_RUN:=0}"
@@ -43,21 +44,6 @@ recipe_name() (
     folder=${HERE#"$ROOT"/script/}
     file=$(basename -- "$0" .sh)
     if [ "$file" = task ]; then printf '%s\n' "$folder"; else printf '%s\n' "$folder/${file#run_}"; fi
-)
-
-# last_value --FLAG ARGUMENTS...: the value that wins, as argparse will see it; nothing when the flag is not there.
-last_value() (
-    flag=$1
-    shift
-    value=
-    while [ $# -gt 0 ]; do
-        case $1 in
-        "$flag") value=${2:-} ;;
-        "$flag="*) value=${1#*=} ;;
-        esac
-        shift
-    done
-    printf '%s\n' "$value"
 )
 
 # quoted WORDS...: one line that a shell reads back as the same words.
@@ -106,9 +92,8 @@ check_paths() {
     *,*) die 2 "OUTPUT=$OUTPUT: a comma separates files here; give a folder without one" ;;
     esac
     [ "$DRY_RUN" = 1 ] && return
-    [ -d "$MODEL_PATH" ] || die 2 "MODEL_PATH=$MODEL_PATH is not a folder: name the one that holds params/, or a Hugging Face model"
-    [ -d "$TASK_DATA_PATH" ] ||
-        die 2 "TASK_DATA_PATH=$TASK_DATA_PATH is not a folder: name the one that holds the data of the tasks"
+    check_model "$@"
+    check_data "$NAME" "$@"
 }
 
 # check_facts: a recipe that forgot one, or a variable set to something else than it takes, stops here.
@@ -251,6 +236,14 @@ stopped() {
     say "$NAME: seed $2 stopped with exit status $1; the seeds after it were not run"
     [ "$1" != 1 ] || "$PYTHON_FOUND" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("paddle") is None)' ||
         say "paddle is not installed for $PYTHON_FOUND: run sh script/quickstart.sh once, or set PYTHON"
+    case $DEVICES in
+    auto | cpu*) ;;
+    *)
+        # CUDA_VISIBLE_DEVICES is DEVICES by now.
+        [ "$1" != 2 ] || [ "$(unset CUDA_VISIBLE_DEVICES && visible_gpus)" != 0 ] ||
+            say "DEVICES=$DEVICES asks for GPUs, and nvidia-smi shows none: set DEVICES=auto, or DEVICES=cpu:2 for two processes"
+        ;;
+    esac
     exit "$1"
 }
 
@@ -305,6 +298,10 @@ recipe() {
         esac
     done
     check_paths "$@"
+    if [ "${CHECK_ALONE:-0}" = 1 ]; then # by script/continue_common.sh, before hours of pre-training
+        [ "$TASK" = multitask ] || check_flags "${TASK:-$PROGRAM}" "$@"
+        exit
+    fi
     case "$(seeds):$(last_value --checkpoints "$@")" in
     *' '*:?*) die 2 "--checkpoints would be one folder for several seeds: set SEEDS=1, or use OUTPUT=DIR" ;;
     esac

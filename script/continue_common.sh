@@ -88,7 +88,11 @@ continued() {
     done
     [ -f "$ROOT/$RECIPE" ] || die 2 "RECIPE=$RECIPE: not in $ROOT; name one as script/en_glue/ernie_base/SST-2/task.sh"
     PYTHON_FOUND=$(project_python) || exit $?
-    [ "$DRY_RUN" = 1 ] || check_flags "$PROGRAM" "$@"
+    if [ "$DRY_RUN" != 1 ]; then
+        check_flags "$PROGRAM" "$@"
+        # shellcheck disable=SC2086  # FINETUNE is several words
+        CHECK_ALONE=1 sh "$ROOT/$RECIPE" $FINETUNE || exit $?
+    fi
     PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} && export PYTHONPATH
     [ "$DRY_RUN" = 1 ] || mkdir -p "$WORK"
     convert_model

@@ -10,6 +10,7 @@ set -eu
 HERE=$(cd -- "$(dirname -- "$0")" && pwd -P)
 ROOT=${HERE%/distill/script}
 . "$ROOT/script/env.sh"
+. "$ROOT/script/inputs.sh"
 
 : "${MODEL_PATH:=}" "${TASK_DATA_PATH:=}" "${OUTPUT:=$ROOT/output}" "${DRY_RUN:=0}"
 : "${STUDENT:=bow}" "${USE_CUDA:=auto}" "${SEED:=1}" "${SEGMENTER:=jieba}"
@@ -57,6 +58,10 @@ begin() {
     [ -n "$TASK_DATA_PATH" ] ||
         die 2 "TASK_DATA_PATH is not set: name the folder that holds distill/chnsenticorp/, or chnsenticorp/{train,dev}.tsv"
     case $STUDENT in bow | cnn | bilstm) ;; *) die 2 "STUDENT=$STUDENT: it is bow, cnn or bilstm" ;; esac
+    if [ "$DRY_RUN" != 1 ]; then # what is wrong is said before the hours of the teacher
+        is_model "$MODEL_PATH" || no_model "params/, ernie_config.json and vocab.txt"
+        PYTHON_FOUND=$python check_flags student "$@"
+    fi
     data=$TASK_DATA_PATH/distill/chnsenticorp
     [ -d "$data" ] || data=$TASK_DATA_PATH/chnsenticorp
     work=$OUTPUT/distill/chnsenticorp # both recipes share data and teacher

@@ -15,7 +15,6 @@ from the working directory, else from the list's. ``from_python`` takes the same
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -32,6 +31,7 @@ from finetune.training.effects import check_evaluations, evaluates
 from finetune.training.keywords import joined
 from finetune.training.options import LossArgs
 from propeller.errors import UserError
+from propeller.flag_names import meant
 from propeller.flags import flag, read_flags, split
 from propeller.json_file import beside, read_tasks
 
@@ -99,8 +99,8 @@ def from_python(given: Mapping[str, Any]) -> ManyArgs:
         raise UserError("tasks is missing: give the tasks as dicts, or the path of a JSON file that lists them")
     for name in shared:
         if name not in _known():
-            near = difflib.get_close_matches(name, _known(), 1)
-            raise UserError(f"unknown argument {name}: {f'did you mean {near[0]}?' if near else 'no such flag'}")
+            near = meant(name, _known())
+            raise UserError(f"unknown argument {name}: {f'did you mean {near}?' if near else 'no such flag'}")
     shared = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in shared.items()}
     shared = _for_all("tasks", {"checkpoints": RunArgs.checkpoints, "do_train": True, **shared})
     if isinstance(tasks, (str, os.PathLike)):

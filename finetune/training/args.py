@@ -8,7 +8,6 @@ Every flag of the 2019 scripts is taken, with its meaning and default.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -23,6 +22,7 @@ from finetune.training.effects import check_evaluations
 from finetune.training.keywords import keyword_value
 from finetune.training.options import SEVERAL, AveragingArgs, LossArgs, OptimizerArgs
 from propeller.errors import UserError
+from propeller.flag_names import meant
 from propeller.flags import DEVICE, Derived, FlagParser, add_flags, add_ignored, flag, from_values, read_flags, split
 from propeller.train.args import HANG_HELP, LOG_HELP, STRATEGIES, EngineArgs
 from propeller.train.distribution import Ranks
@@ -274,8 +274,8 @@ def from_keywords(values: Mapping[str, Any], task_flags: type | None = None, alo
     entries = {entry.name: entry for group in groups.values() if group for entry in fields(group)}
     for name in values:
         if name not in entries:
-            near = difflib.get_close_matches(name, entries, 1)
-            raise UserError(f"unknown argument {name}: {f'did you mean {near[0]}?' if near else 'no such flag'}")
+            near = meant(name, entries)
+            raise UserError(f"unknown argument {name}: {f'did you mean {near}?' if near else 'no such flag'}")
     checked = {name: keyword_value(entries[name], value) for name, value in values.items() if value is not None}
     checked = with_test_save(with_model({"do_train": True, **checked}))
     for name, what in NEEDED:

@@ -14,10 +14,17 @@ from isal import isal_zlib
 
 from propeller.encoding import read_text, remedy
 from propeller.errors import UserError
+from reader.row_file import shorten
 
 CHUNK = 1 << 18  # bytes of text parsed at once: numbers in it stay in the processor's cache
 LONGEST_LINE = 1 << 24  # bytes; an instance of 512 tokens has some 6,000
 REMAKE = "make the shard again, or take it out of the list"
+GZIP = b"\x1f\x8b"
+FIELDS = 5  # of a line of a shard, with ; between
+IS_SHARD = (
+    "a shard, not a list of shards; give a file with a line for each shard: its path, a tab, and 1.0 (the filelist of "
+    "a build, python -m pretrain.build_data, is one)"
+)
 
 
 def _inflate(path) -> Iterator[bytes]:
@@ -106,6 +113,8 @@ def read_filelist(path: str | Path) -> list[Shard]:
     try:
         text = read_text(path)
     except UnicodeDecodeError as error:
+        if error.object.startswith(GZIP):
+            raise UserError(f"{path}: {IS_SHARD}") from None
         raise UserError(f"{path}: the list of shards is not UTF-8; {remedy(path, error.object)}") from error
     except OSError as error:
         raise UserError(
@@ -121,9 +130,12 @@ def read_filelist(path: str | Path) -> list[Shard]:
             prob = float(number_text)
         except ValueError:
             prob = -1.0
+        if not number_text and line.count(";") >= FIELDS - 1:
+            raise UserError(f"{path}: {IS_SHARD}")
         if not 0 <= prob < float("inf"):
             raise UserError(
-                f"{path}, line {number}: {line.strip()!r} is no path<TAB>mask_word_prob; give path, tab and number"
+                f"{path}, line {number}: {shorten(line.strip())} is no path<TAB>mask_word_prob; "
+                "give path, tab and number"
             )
         shards.append(Shard(_place(path, number, name), prob, number))
     if not shards:

@@ -19,6 +19,7 @@ import numpy as np
 
 from propeller.encoding import not_utf8
 from propeller.errors import UserError
+from reader.forms import headless_hint
 from reader.row_file import BLANK_LINE, BOM, LONE_CR, LONGEST_LINE, Layout, Places, RowFile
 from reader.tables.form import KNOWN_COLUMNS, PLAIN, TableForm
 
@@ -98,7 +99,14 @@ class CsvFile(RowFile):
         super().__init__(path)
         with self._open_first() as fd, os.fdopen(os.dup(fd), "rb") as file:
             names = self._read_header(file, {*known, *form.chosen.values()})
-            found = form.choose(f"{self.path}, line 1", names, required, known)
+            strange = not {*names} & {*known}
+            found = form.choose(
+                f"{self.path}, line 1",
+                names,
+                required,
+                known,
+                lambda: headless_hint(self.path, names, self.separator) if strange else None,
+            )
             self.facts.update(form.facts(names, found), separator=self.separator)
             self.columns = [ours for ours, _ in found]
             picks = [number for _, number in found]

@@ -40,12 +40,12 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def parser_of(shown: str, program: str):
-    """The parser of a program's flags; its messages name ``shown``."""
+    """The parser of the flags of a program, or of a task of ``python -m finetune``; its messages name ``shown``."""
     if program == "benchmark/distillation.py":
         return importlib.import_module("benchmark.distillation").build_parser(shown)
     if program == "train.py":
         return importlib.import_module("pretrain.training.args").build_parser(shown, "")
-    flags = importlib.import_module("finetune").flags_of(TASK_OF[program])
+    flags = importlib.import_module("finetune").flags_of(TASK_OF.get(program, program))
     return importlib.import_module("finetune.training.args").build_parser(shown, "", flags.task)
 
 

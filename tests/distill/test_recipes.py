@@ -90,6 +90,20 @@ def test_settings_that_are_missing_are_told(settings, told):
     assert told in done.stderr
 
 
+def test_a_wrong_model_or_flag_is_told_before_the_teacher_is_trained(tmp_path):
+    model = make_model(tmp_path / "models" / "zh")
+    data = tmp_path / "data" / "chnsenticorp"
+    data.mkdir(parents=True)
+    given = {"TASK_DATA_PATH": data.parent, "PYTHON": sys.executable, "OUTPUT": tmp_path / "out"}
+    done = shell(["sh", str(SCRIPTS / OFFLINE)], env=environment(MODEL_PATH=model / "params", **given))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.endswith(f"did you mean MODEL_PATH={model}?\n")
+    done = shell(["sh", str(SCRIPTS / OFFLINE), "--lr", "1"], env=environment(MODEL_PATH=model, **given))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith("error: unknown argument --lr: did you mean --learning_rate?")
+    assert not (tmp_path / "out").exists()
+
+
 def lay_2019(folder):
     """The folders of 2019: no headers; the student's words with blanks."""
     rows = [("酒店 很 好", "1"), ("房间 太 差", "0"), ("服务 很 好", "1"), ("电池 坏 了", "0")] * 3

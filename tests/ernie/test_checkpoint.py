@@ -109,8 +109,18 @@ def test_directories_that_are_no_params(tmp_path, arrays):
     with pytest.raises(UserError, match="holds no parameter"):
         read_params(tmp_path / "empty")
     write_params(tmp_path / "model" / "params", arrays)
-    with pytest.raises(UserError, match="holds a directory 'params'.*model/params"):
+    with pytest.raises(
+        UserError, match="model: no params directory, since it holds 'params': did you mean .*model/params"
+    ):
         read_params(tmp_path / "model")
+    with pytest.raises(UserError, match="since it holds .*: did you mean .*model/params"):
+        read_params(tmp_path)
+    write_params(tmp_path / "other" / "params", arrays)
+    with pytest.raises(UserError, match="give one of those below it, such as .*model/params"):
+        read_params(tmp_path)
+    (tmp_path / "folders" / "empty").mkdir(parents=True)
+    with pytest.raises(UserError, match="since it holds 'empty': give the params directory of a model"):
+        read_params(tmp_path / "folders")
     (tmp_path / "model" / "params" / "vocab.txt").write_text("[PAD]\n[CLS]\n[SEP]\n[MASK]\n[UNK]\n")
     with pytest.raises(UserError, match="vocab.txt: not a Paddle variable file"):
         read_params(tmp_path / "model" / "params")

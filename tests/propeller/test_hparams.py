@@ -109,7 +109,7 @@ def test_a_wrong_run_config_is_an_error(text, message):
 
 
 def test_a_misspelt_flag_is_a_user_error():
-    with pytest.raises(UserError, match="unrecognized arguments: --hparms"):
+    with pytest.raises(UserError, match="unknown argument --hparms: did you mean --hparam?"):
         parsed("--hparms", "{}")
 
 

@@ -55,7 +55,8 @@ def test_auto_is_a_process_a_gpu_or_a_core():
         (["--node_ips", "a,b", TOY], 0, "--node_id None of 2 machines"),
         (["--node_ips", "a,b", "--nnodes", "3", TOY], 0, "--nnodes 3 but --node_ips has 2"),
         (["nowhere.py"], 0, "nowhere.py: no such script"),
-        (["--max_restart", "1", TOY], 0, "--help"),
+        (["--max_restart", "1", TOY], 0, "did you mean --max_restarts. see .* --help"),
+        ([TOY, "--use_cuda", "True"], 0, "--use_cuda true needs a GPU, .* has none: give --use_cuda auto"),
         (["--max_restarts", "-1", TOY], 0, "--max_restarts must be 0 or more"),
     ],
 )
@@ -113,6 +114,26 @@ def test_a_rank_that_dies_ends_the_group_with_its_status(tmp_path, what, status)
     assert time.monotonic() - begin < 60, "of 600 that the others would have slept"
     assert f"rank 1 ended with exit status {status}" in output
     assert what != "die" or "last words" in output, "the last lines of that rank"
+
+
+@pytest.mark.parametrize(("who", "apart"), [("0, 1", False), ("1,", True)], ids=["both", "one"])
+def test_what_all_ranks_say_of_a_mistake_is_shown_once(tmp_path, who, apart):
+    script = tmp_path / "mistaken.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "rank = int(os.environ['PADDLE_TRAINER_ID'])\n"
+        f"if rank in ({who}):\n"
+        "    time.sleep(0.3 * (1 - rank))\n"
+        "    print('error: the same', file=sys.stderr)\n"
+        "    sys.exit(2)\n"
+        "print('rank 0 waits', file=sys.stderr)\n"
+        "time.sleep(60)\n"
+    )
+    process = start(tmp_path, "--nproc_per_node", "2", "--backend", "gloo", str(script))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert output.count("error: the same") == 1
+    assert ("the last lines of" in output) == apart
 
 
 @pytest.mark.parametrize(

@@ -180,10 +180,13 @@ def test_lists_of_shards(tmp_path, monkeypatch):
         "a.gz\t-1\n": "line 1",
         "a.gz\tnan\n": "line 1",
         "": "names no shard",
+        "1 5 2;0 0 0;0 1 2;-1 0 -1;0\n": "a shard, not a list of shards; give a file with a line for each shard",
     }.items():
         path.write_text(text)
         with pytest.raises(UserError, match=problem):
             read_filelist(path)
+    with pytest.raises(UserError, match="a.gz: a shard, not a list of shards"):
+        read_filelist("a.gz")
     with pytest.raises(UserError, match="cannot be read as a list"):
         read_filelist(tmp_path / "nothing")
 

@@ -164,6 +164,7 @@ def test_what_was_a_tsv_by_the_name_of_a_csv_still_is_one(tmp_path):
         ("a.csv", "label,text_a\n", "there is a header but no row"),
         ("a.csv", "label,text_a\r1,x\r", "line 1: there is a carriage return"),
         ("a.csv", "id,text_a\n1,x\n", "line 1: unknown column 'id'"),
+        ("a.csv", "1,x\n0,y\n", r"it seems to be a row: .* printf 'label,text_a\\n'; cat "),
         ("a.jsonl", "\n", "line 1: there is no row"),
         ("a.jsonl", "[1]\n", r"line 1: '\[1\]' is not an object"),
         ("a.jsonl", '{"text_a": "x"\n', r"line 1: not JSON \(Expecting ',' delimiter at column 15\)"),

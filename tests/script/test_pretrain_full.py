@@ -210,6 +210,23 @@ def test_what_continued_pre_training_lacks_is_named(name):
     assert done.returncode == 2
 
 
+def test_the_fine_tuning_is_checked_before_the_pre_training(tmp_path):
+    """Its data and its flags: what is wrong with them must not show after hours."""
+    make_data(tmp_path / "data" / "SST-2")
+    (tmp_path / "own.txt").write_text("A text.\n")
+    given = {
+        "MODEL_PATH": make_model(tmp_path / "model"), "TEXT": tmp_path / "own.txt", "PYTHON": sys.executable,
+        "OUTPUT": tmp_path / "out",
+    }  # fmt: skip
+    done = run(CONTINUE[0], **given, TASK_DATA_PATH=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.endswith(f": set TASK_DATA_PATH={tmp_path / 'data'}\n")
+    done = run(CONTINUE[0], **given, TASK_DATA_PATH=tmp_path / "data", FINETUNE="--lr 1e-4")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith("error: unknown argument --lr: did you mean --learning_rate?")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_text_file_becomes_a_fine_tuned_score(tmp_path):
     model = make_model(tmp_path / "model", use_task_id=False)

@@ -18,6 +18,14 @@ from tests.helpers.recipes import ALONE, CHNSENTICORP, RECIPES, SST2, dry_run, f
 from tests.helpers.shell import SCRIPT, executable, shell
 
 
+def empty_model(folder):
+    """The parts of a model that a recipe looks for; returns the folder."""
+    (folder / "params").mkdir(parents=True)
+    for name in ("ernie_config.json", "vocab.txt"):
+        (folder / name).touch()
+    return folder
+
+
 @pytest.fixture
 def fake_python(tmp_path):
     """A stand-in for Python that writes its arguments down and exits as FAKE_STATUS says when the seed is FAKE_SEED."""
@@ -27,8 +35,12 @@ def fake_python(tmp_path):
         'case "$*" in *"--random_seed $FAKE_SEED "*) exit "$FAKE_STATUS" ;; esac\n',
     )
     model, data = tmp_path / "model", tmp_path / "data"
-    model.mkdir()
-    data.mkdir()
+    empty_model(model)
+    for task in ("SST-2", "chnsenticorp"):
+        for split in ("train", "dev", "test"):
+            table = data / task / f"{split}.tsv"
+            table.parent.mkdir(parents=True, exist_ok=True)
+            table.write_text("label\ttext_a\n")
     return {
         "PYTHON": path,
         "FAKE_RECORD": tmp_path / "record",
@@ -261,6 +273,16 @@ def test_the_first_failure_stops_the_recipe_with_its_status(fake_python):
     assert "next" not in done.stdout
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_gpus_that_are_not_there_have_a_remedy(fake_python, tmp_path, there):
+    executable(tmp_path / "bin" / "nvidia-smi", 'echo "GPU 0: A (UUID: 1)"\n' if there else "exit 1\n")
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    given = {**fake_python, "DEVICES": "0", "FAKE_SEED": 1, "FAKE_STATUS": 2, "PATH": path}
+    done = run_recipe(CHNSENTICORP, **given)
+    assert done.returncode == 2
+    assert ("DEVICES=0 asks for GPUs, and nvidia-smi shows none: set DEVICES=auto" in done.stderr) != there
+
+
 def test_help_needs_no_paths_and_reaches_the_program(fake_python):
     done = run_recipe(SST2, "--help", **{**fake_python, "MODEL_PATH": "", "TASK_DATA_PATH": ""})
     assert done.returncode == 0
@@ -281,6 +303,67 @@ def test_a_repository_in_a_folder_with_a_blank_and_the_word_script(fake_python, 
     done = run_recipe(copy / "script" / name_of(CHNSENTICORP), **fake_python)
     assert done.returncode == 0, done.stderr
     assert recorded(fake_python)[0].startswith(f"{copy}/run_classifier.py ")
+
+
+def renamed(fake, **changes):
+    """Settings where files of the data or of the model have moved: old -> new, below the folder of both."""
+    base = Path(fake["MODEL_PATH"]).parent
+    for old, new in changes.items():
+        (base / new).parent.mkdir(parents=True, exist_ok=True)
+        (base / old.replace("__", "/")).rename(base / new)
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("moved", "settings", "said"),
+    [
+        ({"data__chnsenticorp": "data/Chn-SentiCorp"}, {}, "there is {base}/data/Chn-SentiCorp: rename it"),
+        ({"data__chnsenticorp": "data/chnsentiCor"}, {}, "there is {base}/data/chnsentiCor: rename it to chnsenticorp"),
+        ({"data__chnsenticorp": "data/zh/chnsenticorp"}, {}, "/train.tsv is: set TASK_DATA_PATH={base}/data/zh"),
+        ({}, {"TASK_DATA_PATH": "data/chnsenticorp"}, "set TASK_DATA_PATH to the folder above, {base}/data"),
+        ({"data__chnsenticorp": "gone"}, {}, "has no folder chnsenticorp (there: SST-2); docs/recipes.md"),
+        ({"data__chnsenticorp/dev.tsv": "gone"}, {}, "({base}/data/chnsenticorp has test.tsv, train.tsv): add it"),
+        ({}, {"MODEL_PATH": "model/params"}, "ernie_config.json, vocab.txt: did you mean MODEL_PATH={base}/model?"),
+        ({"model": "models/zh"}, {"MODEL_PATH": "models"}, "did you mean MODEL_PATH={base}/models/zh?"),
+        ({"model__vocab.txt": "gone"}, {}, "has no vocab.txt: give --ernie_config_path FILE and --vocab_path FILE"),
+        ({"model__params": "gone"}, {}, "no params (there: ernie_config.json, vocab.txt): name a model's folder"),
+        (
+            {"model__params": "gone", "model__vocab.txt": "model/checkpoint.json"},
+            {},
+            "give --init_checkpoint {base}/model behind",
+        ),
+    ],
+    ids=[
+        *("dash", "letter", "above", "below", "no-folder", "no-file"),
+        *("params", "several", "weights", "no-weights", "checkpoint"),
+    ],
+)
+def test_a_model_or_data_elsewhere_are_found(fake_python, tmp_path, moved, settings, said):
+    renamed(fake_python, **moved)
+    given = {name: tmp_path / value for name, value in settings.items()}
+    done = run_recipe(CHNSENTICORP, **{**fake_python, **given})
+    assert done.returncode == 2
+    assert said.format(base=tmp_path) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not recorded(fake_python)
+
+
+def test_flags_may_stand_for_what_the_model_and_the_data_lack(fake_python):
+    renamed(fake_python, **{"model__vocab.txt": "gone", "data__chnsenticorp/test.tsv": "away"})
+    done = run_recipe(CHNSENTICORP, "--vocab_path", "/v", "--do_test=false", **fake_python)
+    assert done.returncode == 0, done.stderr
+    assert "--vocab_path /v" in recorded(fake_python)[0]
+
+
+def test_data_that_are_not_converted_are_told(fake_python):
+    table = Path(fake_python["TASK_DATA_PATH"]) / "SST-2" / "train.tsv"
+    table.write_text("sentence\tlabel\nfine\t1\n")
+    done = run_recipe(SST2, **fake_python)
+    assert done.returncode == 2
+    assert f"{table}, line 1: no column text_a" in done.stderr
+    assert f"(sh {ROOT}/script/en_glue/preprocess/cvt.sh {fake_python['TASK_DATA_PATH']} OUT_DIR)" in done.stderr
+    done = run_recipe(SST2, "--text_column", "sentence", SEEDS=1, **fake_python)
+    assert done.returncode == 0, done.stderr
 
 
 def test_several_test_sets_get_a_prediction_file_each():
