@@ -76,12 +76,6 @@ def flags(**values):
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
-def last_accuracy(folder):
-    """Of the last evaluation of a run."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf8").splitlines()]
-    return [line["acc"] for line in lines if line["event"] == "dev"][-1]
-
-
 class Part:
     """One data set with its teacher.
 
@@ -116,7 +110,8 @@ class Part:
         ))  # fmt: skip
         if not (self.folder / "bundle").is_dir():
             self._export(self.teacher / "last", self.folder / "bundle")
-        return {"accuracy": last_accuracy(self.teacher), **self._size(self.folder / "bundle")}
+        accuracy = self._accuracy(self.folder, model=self.teacher / "last")
+        return {"accuracy": accuracy, **self._size(self.folder / "bundle")}
 
     def label(self):
         """The unlabelled rows, what the teacher says of them, and the students' words. How many rows there are."""
@@ -174,6 +169,13 @@ class Part:
         rest = [row.split("\t")[column] for row in rows[self.args.labelled + 1 :]]
         write(self.folder / "remainder.tsv", ["text_a", *rest])
         shutil.copyfile(source / "dev.tsv", self.folder / "dev.tsv")
+        known = {row.split("\t")[column].strip() for row in rows[1:]}
+        head, *dev = (source / "dev.tsv").read_text(encoding="utf8").splitlines()
+        column = head.split("\t").index("text_a")
+        fresh = [row for row in dev if row.split("\t")[column].strip() not in known]
+        if len(fresh) < len(dev):
+            say(f"{self.name}: {len(dev) - len(fresh)} of {len(dev)} dev texts are in train.tsv too and not scored")
+        write(self.folder / "scored.tsv", [head, *fresh])
 
     def _export(self, checkpoint, folder, precision="fp32"):
         """Write the inference model. 8-bit products may change what they will: the student is scored with them."""
@@ -208,17 +210,17 @@ class Part:
         begun = time.monotonic()
         words = flags(checkpoints=folder, epoch=kind.epochs[not distilled], **taught)
         run(*self._command(name, kind, seed, distilled), *words)
-        accuracy = last_accuracy(folder)
+        model = {"model": folder / "last"}
         if kind.precision != "fp32":
-            accuracy = self._accuracy(self.bundle(name, seed, distilled)["bundle"], kind.precision)
-        return {"accuracy": accuracy, "seconds": round(time.monotonic() - begun, 1)}
+            bundle = Path(self.bundle(name, seed, distilled)["bundle"])
+            model = {"inference_model": next(bundle.glob("*_inference_model")), "precision": kind.precision}
+        return {"accuracy": self._accuracy(folder, **model), "seconds": round(time.monotonic() - begun, 1)}
 
-    def _accuracy(self, folder, precision):
-        """Of an inference model on the dev set."""
-        output = Path(folder) / "dev_out.tsv"
-        run("finetune.prediction", *flags(inference_model=next(Path(folder).glob("*_inference_model")),
-                                          predict_set=self.folder / "dev.tsv", output=output, precision=precision,
-                                          use_cuda="false"))  # fmt: skip
+    def _accuracy(self, folder, **model):
+        """Of a model on the dev rows that are in no training file."""
+        output = folder / "scored_out.tsv"
+        run("finetune.prediction", *flags(predict_set=self.folder / "scored.tsv", output=output, use_cuda="false"),
+            *flags(**model))  # fmt: skip
         head, *rows = (line.split("\t") for line in output.read_text(encoding="utf8").splitlines())
         gold, label = head.index("gold_label"), head.index("label")
         return sum(row[gold] == row[label] for row in rows) / len(rows)

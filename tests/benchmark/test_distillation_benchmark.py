@@ -179,7 +179,7 @@ def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
         pytest.importorskip(package)
     rows = [(1, "酒店的位置很好"), (0, "房间实在太差"), (1, "服务非常热情"), (0, "电池很快坏了")] * 5
     for name in ("train", "dev"):
-        held = [(label, text + ("！" if name == "dev" else "")) for label, text in rows]
+        held = rows if name == "train" else [*((label, f"{text}！") for label, text in rows), rows[0]]
         (tmp_path / "data/chnsenticorp").mkdir(parents=True, exist_ok=True)
         write_tsv(tmp_path / "data/chnsenticorp" / f"{name}.tsv", held)
     model = make_model(tmp_path / "model", characters(tmp_path / "data"), max_position_embeddings=128)
@@ -198,12 +198,16 @@ def test_a_live_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
     small = Kind({}, layers="1", inner=16, epochs=(1, 1), ratio=2, precision="int8")
     monkeypatch.setitem(distillation_part.KINDS, "transformer_2", small)
     assert distillation.main(args) in (0, 1)
-    first = capsys.readouterr().out
+    first, progress = capsys.readouterr()
     assert "transformer_2" in first
     assert list(tmp_path.glob("work/*/transformer_2-1-*/bundle/*/model.int8.onnx"))
     assert "not better" in first or "reached" in first
     assert "chnsenticorp, a teacher that is asked while the student learns" in first
     assert "for 30 rows" in first
+    assert "1 of 21 dev texts are in train.tsv too and not scored" in progress
+    for scored in tmp_path.glob("work/*/*-1-*/scored_out.tsv"):
+        assert len(scored.read_text(encoding="utf8").splitlines()) == 1 + 20
+    assert len(list(tmp_path.glob("work/*/*-1-*/scored_out.tsv"))) == 4, "two students, alone and distilled"
     monkeypatch.setattr(distillation_part, "run", None)
     distillation.main(args)
     assert capsys.readouterr().out == first
