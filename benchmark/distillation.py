@@ -9,10 +9,10 @@ other rows and --copies augmented copies of all. chnsenticorp: --model fine-tune
 jieba. Students of one kind alone and distilled have the same network, rows with labels and learning rate; alone, they
 begin with what the model knew before it was fine-tuned, and pass over the rows until they know them by heart. A seed
 sets weights, order and dropout. Accuracy is that of the last checkpoint on the dev rows whose texts train.tsv does not
-have; nothing is chosen by it.
-Speed is batch prediction of a file, read and written, by the time it takes of one core. The students of two and of five
-Transformer layers are scored and timed with 8-bit products, the teacher and the others with 32-bit ones. At the end the
-first kind of student learns from a server of the teacher, and what it waits for it is told.
+have; nothing is chosen by it. Speed is batch prediction of a file, read and written, by the time it takes of one core.
+The students of two and of five Transformer layers are scored and timed with 8-bit products, the teacher and the others
+with 32-bit ones. At the end the first kind of student learns from a server of the teacher, and what it waits for it is
+told.
 
 Teacher, labels, word vectors and every student are made once and kept in --work; a student takes from ten seconds to
 some minutes of a core. Run it again after --minutes, and it goes on.

@@ -21,12 +21,10 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar
 
 from propeller.errors import UserError
 
-if TYPE_CHECKING:
-    from tokenization_base import BaseTokenizer
-
 if TYPE_CHECKING:  # builder.py imports this file, and pretrain.task imports Paddle
     from pretrain.corpus.builder import Plan, Text
     from pretrain.task import PretrainTask
+    from tokenization_base import BaseTokenizer
 
 Lines = list[bytes]
 RngOf = Callable[[int], random.Random]

@@ -28,14 +28,13 @@ from propeller.errors import UserError, exit_on_user_error
 from propeller.flags import FlagParser, boolean
 from reader.pretraining.masking import LEVELS, MASK_DRAWS, Draws, SpecialIds, bits_at, mark_special, mask_tokens
 from reader.pretraining.shard_check import record_of
-from reader.pretraining.shard_files import read_filelist, read_shard
+from reader.pretraining.shard_files import GZIP, read_filelist, read_shard
 from reader.pretraining.shards import TOKEN_CLASSES_MOST, Instances, Limits, of_kind, parse_lines
 from tokenization import TOKENIZERS, build_tokenizer
 
 if TYPE_CHECKING:
     from tokenization_base import BaseTokenizer
 
-GZIP = b"\x1f\x8b"  # what a file of this form begins with
 CLASSES_MOST = 1 << 15  # shown whatever the number of classes
 
 

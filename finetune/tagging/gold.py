@@ -7,7 +7,6 @@ gold.add(outputs, sentence, {"text_a": "Paris is far", "label": "B-LOC O O"})
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +17,6 @@ from reader.row_encoder import MODEL, LabelRule
 from reader.survey import is_placeholder
 from reader.tagging.reader import TaggingReader
 from reader.tagging.sentence import BLANK, Sentence, split_tokens
-
-if TYPE_CHECKING:
-    pass
 
 
 class TagGold(Gold):
