@@ -15,6 +15,8 @@ import re
 import shlex
 from collections.abc import Collection, Sequence
 
+from reader.tables.usual_names import OURS, proposal
+
 HEAD = 1 << 16  # bytes that are looked at
 LINES = 50
 DOCSTART = "-DOCSTART-"
@@ -174,15 +176,19 @@ def headless_hint(path: str, names: Sequence[str], separator: str) -> str | None
 
 
 def _renamed(names, known):
-    """The flags of readers and of the converter that name the columns, where none has a known name.
+    """The flags of readers and of the converter that name the columns, where the text has another name than ours.
 
     The longer text is for the user to choose.
     """
-    if any(name in known for name in names):
-        return "", ""
-    first, last = shlex.quote(names[0]), shlex.quote(names[-1])
-    columns = f" --columns text_a={first} label={last} (name the columns that they are)"
-    return f" --text_column {first} --label_column {last}", columns
+    flags = None if "text_a" in names else proposal(names, ("text_a",), known)
+    if flags is None:
+        if any(name in known for name in names):
+            return "", ""
+        flags = f"--text_column {shlex.quote(names[0])} --label_column {shlex.quote(names[-1])}"
+    words = shlex.split(flags)
+    pairs = [*zip(words[1::2], map(OURS.__getitem__, words[::2])), *((name, name) for name in names if name in known)]
+    columns = " ".join(f"{ours}={shlex.quote(name)}" for name, ours in pairs)
+    return f" {flags}", f" --columns {columns} (name the columns that they are)"
 
 
 def _json_hint(lines, form, command):

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 NONE: Mapping[str, str] = {}
 FLAGS = {"text_a": "--text_column", "text_b": "--text_pair_column", "label": "--label_column"}
+OURS = {flag: ours for ours, flag in FLAGS.items()}
 PAIRS = (  # those of GLUE, CLUE, SuperGLUE and of question and passage
     ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2"),
     ("text_1", "text_2"), ("sentence_a", "sentence_b"), ("sent1", "sent2"), ("query", "passage"), ("query", "document"),

@@ -8,10 +8,9 @@ import pytest
 from propeller.errors import UserError
 from reader.tables.form import COPY, KNOWN_COLUMNS, TableForm
 from reader.tables.opening import open_table
-from reader.tables.usual_names import FLAGS, proposal
+from reader.tables.usual_names import OURS, proposal
 
 TASK, PREDICTION = ("text_a", "label"), ("text_a",)
-FIELDS = {flag: ours for ours, flag in FLAGS.items()}
 FOUND = {
     "text,label": ("--text_column text", ["text_a", "label"]),
     "id,text,label": ("--text_column text", ["text_a", "label"]),
@@ -33,7 +32,7 @@ FOUND = {
 
 def form_of(flags, **more):
     words = shlex.split(flags)
-    return TableForm(**{FIELDS[flag]: name for flag, name in zip(words[::2], words[1::2])}, **more)
+    return TableForm(**{OURS[flag]: name for flag, name in zip(words[::2], words[1::2])}, **more)
 
 
 def write(path, names):
