@@ -125,7 +125,7 @@ def input_files(patterns: Iterable[str]) -> list:
 def main(argv: Sequence[str] | None = None) -> None:
     """Build."""
     args = vars(arguments().parse_args(argv))
-    plan = Plan(**{name: args[name] for name in Plan.__dataclass_fields__})
+    plan = Plan(**{name: args[name] for name in Plan.__dataclass_fields__ if name in args})
     if not 0 <= args["mask_word_prob"] < float("inf"):
         raise UserError(f"--mask_word_prob {args['mask_word_prob']}: give 0 (pieces) to 1 (whole units)")
     if args["num_workers"] < 0:
@@ -133,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args["add"] and (args["overwrite"] or not plan.tasks):
         raise UserError("--add adds --tasks to a folder: give both, without --overwrite")
     paths, folder, begin = input_files(args["input"]), Folder(args["output"], plan.tasks), time.monotonic()
+    plan = plan.for_folder(folder.begun_with(args["overwrite"]))
     parts = dict(zip(plan.built, folder.parts))
     names = names_of(paths)
     beside = {name: facts_of(path) for path, name in names.items()} if args["add"] else None

@@ -152,9 +152,11 @@ def main(argv: Sequence[str] | None = None) -> dict:
     """Build; returns the statistics."""
     args = vars(arguments().parse_args(argv))
     plan = Plan(segmenter="char", **{name: args[name] for name in Plan.__dataclass_fields__ if name in args})
+    folder = Folder(args["output"])
+    plan = plan.for_folder(folder.begun_with(args["overwrite"]))
     tokenizer = build_tokenizer(plan.tokenizer, plan.vocab_path, plan.do_lower_case, False, plan.sp_model)
     task = IrRelevance(plan, tokenizer)
-    paths, folder = input_files(args["input"]), Folder(args["output"])
+    paths = input_files(args["input"])
     names, records = names_of(paths), {}
     with folder.claimed({"rows": ROWS, **plan.settings()}, args["overwrite"]):
         for path in paths:

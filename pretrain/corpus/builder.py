@@ -12,8 +12,9 @@ from __future__ import annotations
 import functools
 import random
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 from pretrain import DEFAULT_TASK, TASKS, declared
 from pretrain.corpus.documents import Block, Source
@@ -25,7 +26,8 @@ from pretrain.declaration import Declaration
 from propeller.errors import UserError
 from tokenization import build_tokenizer
 
-VERSION = 1  # of what a build makes of the same input; raised when that changes
+VERSION = 2  # of what a build makes of the same input; raised when that changes
+ONE_VARIANT = 2  # the version from which on one variant of Chinese is kept of a wiki's
 OF_TASKS = ("tasks", "max_segments", "connectives", "stop_words")  # fields of Plan that a build without --tasks lacks
 FILES = ("vocab_path", "sp_model", "connectives", "stop_words")  # those that are paths
 
@@ -73,6 +75,21 @@ class Plan:
     max_segments: int = 3
     connectives: str | None = None
     stop_words: str | None = None
+    version: int = VERSION
+
+    def for_folder(self, settings: Mapping[str, Any]) -> Plan:
+        """The plan with which a folder goes on: by the version that began it, so that all its shards are made alike.
+
+        Args:
+            settings: those that the folder was begun with, {} for a new one.
+        """
+        begun: Any = settings.get("version")
+        return replace(self, version=begun) if begun in range(1, VERSION) else self
+
+    @property
+    def source(self) -> Source:
+        """How the input files are read."""
+        return Source(self.format, self.title, self.line_break, self.text_field, self.version >= ONE_VARIANT)
 
     def check(self) -> None:
         """Raises UserError for a value out of its range."""
@@ -94,7 +111,7 @@ class Plan:
     def settings(self) -> dict:
         """JSON-able; the vocabulary by its content, not its place."""
         builder = build(self)
-        settings = {**asdict(self), "version": VERSION, "tokenizer_sha256": builder.maker.tokenizer.fingerprint}
+        settings = {**asdict(self), "tokenizer_sha256": builder.maker.tokenizer.fingerprint}
         for name in ("vocab_path", "sp_model", "on_bad", "allow_unk", *(() if self.tasks else OF_TASKS)):
             del settings[name]
         if self.text_field == Source.text_field:  # builds of before have no such setting

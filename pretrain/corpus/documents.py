@@ -29,6 +29,7 @@ from pretrain.corpus import records
 from pretrain.corpus.compression import SUFFIXES, check_archive, open_bytes, unpacking
 from pretrain.corpus.forms import FORMATS, form_of
 from pretrain.corpus.progress import Meter
+from pretrain.corpus.variants import one_variant
 from propeller.encoding import not_utf8, remedy
 from propeller.errors import UserError
 from reader.forms import HEAD
@@ -49,12 +50,14 @@ class Source:
         title: "first" makes a document's title its first paragraph, "ignore" leaves it out.
         line_break: "paragraph": a line is one; "wrap": lines are wrapped ones.
         text_field: the field or column that holds the text, where a file has such.
+        one_variant: of the variants of Chinese that an article of a wiki gives, one stays (variants.py).
     """
 
     format: str = "auto"
     title: str = "first"
     line_break: str = "paragraph"
     text_field: str = "text"
+    one_variant: bool = True
 
 
 @dataclass(frozen=True)
@@ -261,10 +264,11 @@ def _from_records(path, kind, source, problems, meter):
     decoded = ((number, _decode(path, problems, number, line)) for number, line in lines(path, problems, meter))
     texts = ((number, text) for number, text in decoded if text is not None)
     bad, field_name = functools.partial(_bad, path, problems), source.text_field
+    clean = one_variant if source.one_variant else str
     found = {
-        "jsonl": lambda: records.of_json_lines(texts, field_name, bad),
-        "json": lambda: records.of_json_array(_parts(path, problems, meter), field_name, bad),
-        "doc": lambda: records.of_docs(texts, bad),
+        "jsonl": lambda: records.of_json_lines(texts, field_name, bad, clean),
+        "json": lambda: records.of_json_array(_parts(path, problems, meter), field_name, bad, clean),
+        "doc": lambda: records.of_docs(texts, bad, clean),
         "csv": lambda: records.of_table(texts, ",", field_name, bad),
         "tsv": lambda: records.of_table(texts, "\t", field_name, bad),
     }[kind]()

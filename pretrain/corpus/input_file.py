@@ -18,7 +18,7 @@ from typing import Callable
 from pretrain import declared
 from pretrain.corpus import milestone
 from pretrain.corpus.builder import Built, Plan, build_block
-from pretrain.corpus.documents import Source, blocks, stem
+from pretrain.corpus.documents import blocks, stem
 from pretrain.corpus.shard_folder import Folder, ShardWriter, write_record, writing
 from propeller.errors import UserError
 from reader.survey import MOST_UNKNOWN
@@ -60,8 +60,7 @@ def build_file(
             milestone.
     """
     facts, parts = facts_of(path), Folder(folder, plan.tasks).parts
-    source = Source(plan.format, plan.title, plan.line_break, plan.text_field)
-    found: Iterable = blocks(path, source, plan.block_chars, plan.on_bad == "skip")
+    found: Iterable = blocks(path, plan.source, plan.block_chars, plan.on_bad == "skip")
     writers = [ShardWriter(part.shards, name, plan.instances_per_shard) for part in parts]
     mark = milestone.place(parts[0].shards, name)
     known = {**facts, "on_bad": plan.on_bad}

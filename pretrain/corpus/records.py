@@ -18,6 +18,7 @@ from pretrain.corpus.variants import one_variant
 Lines = Iterable[tuple[int, str]]
 Bad = Callable[[int, str], None]
 Found = Iterator[tuple[int, str, str]]
+Clean = Callable[[str], str]  # what is made of the text of an article of a wiki
 
 DOC = re.compile(r"<doc\b[^>]*>")
 WIKI_URL = re.compile(r"[?&]curid=|\.wiki[a-z]+\.org/")  # of an article, by WikiExtractor or Wikimedia
@@ -26,7 +27,7 @@ ITEM_CHARS = 1 << 22  # characters of an item of an array; as LINE_BYTES of a li
 SHOWN = 8
 
 
-def of_json_lines(lines: Lines, text_field: str, bad: Bad) -> Found:
+def of_json_lines(lines: Lines, text_field: str, bad: Bad, clean: Clean = one_variant) -> Found:
     """An object a line."""
     for number, line in lines:
         if not line.strip():
@@ -37,14 +38,14 @@ def of_json_lines(lines: Lines, text_field: str, bad: Bad) -> Found:
             what = getattr(error, "msg", type(error).__name__)
             bad(number, f"not JSON ({what}); give an object with `{text_field}` a line")
             continue
-        yield from _of_object(number, row, text_field, bad)
+        yield from _of_object(number, row, text_field, bad, clean)
 
 
-def _of_object(number, row, text_field, bad):
+def _of_object(number, row, text_field, bad, clean):
     """(line, title, text) of an object, if it has them."""
     text, title = (row.get(text_field), row.get("title") or "") if isinstance(row, dict) else (None, "")
     if isinstance(text, str) and isinstance(title, str):
-        yield number, title, one_variant(text) if WIKI_URL.search(str(row.get("url"))) else text
+        yield number, title, clean(text) if WIKI_URL.search(str(row.get("url"))) else text
         return
     others = [name for name, value in row.items() if isinstance(value, str) and value] if isinstance(row, dict) else []
     if others and text_field not in row:
@@ -55,7 +56,7 @@ def _of_object(number, row, text_field, bad):
     bad(number, f"no object with a string `{text_field}` (and `title`); give one a line")
 
 
-def of_json_array(texts: Iterable[str], text_field: str, bad: Bad) -> Found:
+def of_json_array(texts: Iterable[str], text_field: str, bad: Bad, clean: Clean = one_variant) -> Found:
     """The objects of an array over one line or many; what follows a fault in it cannot be told apart.
 
     Args:
@@ -80,7 +81,7 @@ def of_json_array(texts: Iterable[str], text_field: str, bad: Bad) -> Found:
                 continue
             bad(number, f"not JSON ({getattr(error, 'msg', 'too deep')}); give an array of objects, or one a line")
             return
-        yield from _of_object(number, row, text_field, bad)
+        yield from _of_object(number, row, text_field, bad, clean)
         before = held[:end]
 
 
@@ -92,7 +93,7 @@ def _more(parts, least):
     return "".join(found)
 
 
-def of_docs(lines: Lines, bad: Bad) -> Found:
+def of_docs(lines: Lines, bad: Bad, clean: Clean = one_variant) -> Found:
     """WikiExtractor's text: <doc ... title="..."> and </doc> around each article, whose first line is its title."""
     first, title = 0, ""
     held: list[str] | None = None
@@ -104,7 +105,7 @@ def of_docs(lines: Lines, bad: Bad) -> Found:
             found = DOC_TITLE.search(text)
             first, title, held = number, html.unescape(found.group(1)) if found else "", []
         elif text == "</doc>" and held is not None:
-            yield first, title, one_variant(_without_title(held, title))
+            yield first, title, clean(_without_title(held, title))
             held = None
         elif held is not None:
             held.append(html.unescape(text))

@@ -207,6 +207,10 @@ class Folder:
             raise UserError(f"{self.path}: holds something else; choose another --output")
         write_file(mark, (json.dumps(settings, indent=1) + "\n").encode())
 
+    def begun_with(self, overwrite: bool = False) -> dict:
+        """The settings of the build that the folder holds; {}: none, or it is to be overwritten. Raises UserError."""
+        return {} if overwrite else _settings(self.path / "build.json", False)
+
     def unlist(self) -> None:
         """Remove the list: it is not that of the shards any more."""
         with writing(self.path / "filelist"):

@@ -88,7 +88,7 @@ MANY = {"block_chars": 60, "instances_per_shard": 40}
 
 def plan_of(vocab, tasks=(), **changes):
     args = vars(build_data.arguments().parse_args(flags("a", "out", vocab, **MANY, **changes)))
-    return Plan(**{**{name: args[name] for name in Plan.__dataclass_fields__}, "tasks": tasks})
+    return Plan(**{**{name: args[name] for name in Plan.__dataclass_fields__ if name in args}, "tasks": tasks})
 
 
 @pytest.fixture

@@ -6,11 +6,15 @@ import json
 import lzma
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from pretrain import build_vocab
+from pretrain.corpus.builder import Plan
 from pretrain.corpus.documents import Source, blocks, detect, documents
+from pretrain.corpus.input_file import build_file
+from pretrain.corpus.shard_folder import Folder
 from pretrain.corpus.variants import one_variant
 from propeller.errors import UserError
 from tests.helpers.build_data import build
@@ -136,6 +140,24 @@ def test_variants_are_resolved_in_articles_of_a_wiki_alone(tmp_path):
     ):
         (tmp_path / "json").write_text(json.dumps({"url": url, "text": text}) + "\n", encoding="utf-8")
         assert paragraphs(tmp_path / "json") == [expected], url
+
+
+def test_a_folder_that_was_begun_before_goes_on_with_all_variants(tmp_path, vocab):
+    for name in ("one", "two"):
+        text = f"{name}用-{{zh-hans:灯塔;zh-hant:水磨}}-。夜里灯光很亮。"
+        (tmp_path / name).write_text(f'<doc id="1" url="u" title="题">\n题\n\n{text}\n</doc>\n' * 3, encoding="utf-8")
+    inputs = [tmp_path / "one", tmp_path / "two"]
+    plan = Plan(str(vocab), segmenter="char", max_seq_len=40)
+    old, new = tmp_path / "old", tmp_path / "new"
+    with Folder(old).claimed(replace(plan, version=1).settings()):
+        build_file(inputs[0], "one", replace(plan, version=1), old)
+    stats = {out: build(inputs, out, vocab) for out in (old, new)}
+    assert stats[old]["tokens"] > stats[new]["tokens"]
+    records = [json.loads((old / f"shards/{name}.json").read_text())["stats"] for name in ("one", "two")]
+    assert records[0]["pieces"] == records[1]["pieces"], "both files are read alike"
+    assert json.loads((old / "build.json").read_text())["version"] == 1
+    assert build(inputs, old, vocab, "--overwrite")["tokens"] == stats[new]["tokens"]
+    assert json.loads((old / "build.json").read_text())["version"] == 2
 
 
 def test_the_field_with_the_text_is_named(tmp_path, vocab):
